@@ -1,0 +1,238 @@
+"""Reading and checking a data set in COCO's instances format.
+
+The checks ask for what training and COCO's own evaluation need and no more, so that COCO 2017 itself passes: its ids
+have gaps, its crowds are run-length encoded, boxes stick out of images by fractions of a pixel, some images hold no
+object, and two polygons of train2017 are flat (see `is_flat`).
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from afigan.data.images import inspect_image
+from afigan.data.parallel import map_images
+from afigan.data.problems import Problem
+from afigan.data.segmentations import are_finite, is_flat, is_whole, mask_area, segmentation_reasons
+
+BOX_TOLERANCE = 1.0  # pixels by which a box may stick out of its image
+_CHUNK = 32  # images a worker inspects at a time
+
+Reasons = Iterator[tuple[str, str]]  # (reason, remedy)
+
+
+def load_annotations(path: str | Path) -> Any:
+    """The JSON value of an annotation file, or the `Problem` that keeps it from being read."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        reason, remedy = f"cannot be read: {error.strerror}", "correct the path in params.yaml"
+    except (ValueError, RecursionError) as error:
+        reason, remedy = f"is not JSON: {error}", "copy or export it again"
+    return Problem(str(path), "file", None, reason, remedy)
+
+
+def check_annotations(annotations: Any, *, file: str, masks: bool | None = None) -> list[Problem]:
+    """All problems of what `load_annotations` gave, without a look at the images.
+
+    `file` is what the problems name. `masks`: True = every annotation needs a segmentation, False = segmentations are
+    not used, None = either all annotations have one or none has.
+    """
+    if isinstance(annotations, Problem):
+        return [annotations]
+    lists = ("images", "annotations", "categories")
+    if not isinstance(annotations, dict) or not all(isinstance(annotations.get(name), list) for name in lists):
+        reason = "is not an object with the lists images, annotations and categories"
+        return [Problem(file, "file", None, reason, "export it in COCO's instances format")]
+    problems: list[Problem] = []
+    categories = _by_id(annotations["categories"], "category", file, problems)
+    images = _by_id(annotations["images"], "image", file, problems)
+    objects = _by_id(annotations["annotations"], "annotation", file, problems)
+
+    names: dict[str, int] = {}
+    for key, category in categories.items():
+        problems += [Problem(file, "category", key, *why) for why in _category_reasons(key, category, names)]
+    for key, image in images.items():
+        problems += [Problem(file, "image", key, *why) for why in _image_reasons(image)]
+    if masks is None:
+        masks = has_masks(annotations)
+    for key, annotation in objects.items():
+        why_not = _annotation_reasons(annotation, images, categories, masks)
+        problems += [Problem(file, "annotation", key, *why) for why in why_not]
+    for name in lists:
+        if not annotations[name]:
+            problems.append(Problem(file, "file", None, f"has no {name}", "use a file that has some"))
+    return problems
+
+
+def check_images(annotations: Any, root: Path, *, file: str, workers: int, description: str) -> list[Problem]:
+    """Problems of the images under `root`, each of which is decoded completely, in `workers` processes.
+
+    Entries whose id, name or size `check_annotations` objects to are passed over.
+    """
+    if not root.is_dir():
+        return [Problem(str(root), "folder", None, "is not a folder", "correct the path in params.yaml")]
+    entries = annotations.get("images") if isinstance(annotations, dict) else None
+    images = _by_id(entries if isinstance(entries, list) else [], "image", file, [])
+    images = {key: image for key, image in images.items() if not any(_image_reasons(image))}
+    inspected = inspect_images([root / image["file_name"] for image in images.values()], workers, description)
+    problems = []
+    for (key, image), result in zip(images.items(), inspected, strict=True):
+        name, declared = image["file_name"], (image["width"], image["height"])
+        if isinstance(result, str):
+            reason, remedy = f"{name!r} {result}", f"put a whole, single-frame 8-bit image there (under {root})"
+        elif result != declared:
+            reason = f"{name!r} is {result[0]}x{result[1]} pixels upright, but declared as {declared[0]}x{declared[1]}"
+            remedy = "correct width and height, or restore the image that was annotated"
+        else:
+            continue
+        problems.append(Problem(file, "image", key, reason, remedy))
+    return problems
+
+
+def inspect_images(paths: Sequence[Path], workers: int, description: str) -> list[tuple[int, int] | str]:
+    """For each path `inspect_image`'s width and height, or the reason why it is no image."""
+    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
+    results = map_images(_inspect_chunk, chunks, workers=workers, images=len(paths), description=description)
+    return [result for chunk in results for result in chunk]
+
+
+def check_same_categories(train: Any, val: Any, *, file: str) -> list[Problem]:
+    """Problems of `file` (val) where its categories' ids and names are not those of train."""
+    wanted, found = ({c["id"]: c["name"] for c in part["categories"]} for part in (train, val))
+    remedy = "give both files the same list of categories"
+    problems = []
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            names = [repr(names[key]) if key in names else "missing" for names in (found, wanted)]
+            problems.append(Problem(file, "category", key, f"is {names[0]} here but {names[1]} in train", remedy))
+    return problems
+
+
+def has_masks(annotations: dict[str, Any]) -> bool:
+    """Whether any annotation has a segmentation."""
+    return any(isinstance(a, dict) and a.get("segmentation") for a in annotations["annotations"])
+
+
+def clean(annotations: dict[str, Any], *, masks: bool) -> tuple[dict[str, Any], int]:
+    """The checked data set reduced to what this project reads, and the number of flat objects left out.
+
+    `iscrowd` defaults to 0 and `area` (square pixels) to that of the mask, or of the box. Annotations are renumbered
+    from 1 if any id is below 1: COCO's evaluation takes a match with annotation 0 for no match.
+    """
+    sizes = {image["id"]: (image["height"], image["width"]) for image in annotations["images"]}
+    objects = [annotation for annotation in annotations["annotations"] if not is_flat(annotation)]
+    renumber = any(annotation["id"] < 1 for annotation in objects)
+    cleaned = []
+    for number, annotation in enumerate(objects, start=1):
+        area = annotation.get("area")
+        if area is None and masks:
+            area = mask_area(annotation["segmentation"], *sizes[annotation["image_id"]])
+        elif area is None:
+            area = float(annotation["bbox"][2] * annotation["bbox"][3])
+        entry = {
+            "id": number if renumber else annotation["id"],
+            "image_id": annotation["image_id"],
+            "category_id": annotation["category_id"],
+            "bbox": annotation["bbox"],
+            "area": area,
+            "iscrowd": annotation.get("iscrowd") or 0,
+        }
+        if masks:
+            entry["segmentation"] = annotation["segmentation"]
+        cleaned.append(entry)
+    kept = {"images": ("id", "file_name", "width", "height"), "categories": ("id", "name")}
+    images, categories = (
+        [{key: entry[key] for key in keys} for entry in annotations[name]] for name, keys in kept.items()
+    )
+    flat = len(annotations["annotations"]) - len(objects)
+    return {"images": images, "annotations": cleaned, "categories": categories}, flat
+
+
+def _by_id(entries: list[Any], kind: str, file: str, problems: list[Problem]) -> dict[int, dict[str, Any]]:
+    """The entries that are objects with an id of their own; what is wrong with the others goes to `problems`."""
+    found: dict[int, dict[str, Any]] = {}
+    for position, entry in enumerate(entries):
+        place = f"number {position + 1} of the list"
+        if not isinstance(entry, dict):
+            problems.append(Problem(file, kind, place, "is not an object", "remove or correct it"))
+        elif not is_whole(entry.get("id")):
+            reason = f"its id is {entry.get('id')!r}, not a whole number"
+            problems.append(Problem(file, kind, place, reason, "give it a whole number as id"))
+        elif entry["id"] in found:
+            problems.append(Problem(file, kind, entry["id"], f"its id is used twice ({place})", "make ids unique"))
+        else:
+            found[entry["id"]] = entry
+    return found
+
+
+def _category_reasons(key: int, category: dict[str, Any], names: dict[str, int]) -> Reasons:
+    name = category.get("name")
+    if not isinstance(name, str) or not name:
+        yield f"its name is {name!r}", "give it a name"
+    elif names.setdefault(name, key) != key:
+        yield f"its name {name!r} is that of category {names[name]} too", "give every category a name of its own"
+
+
+def _image_reasons(image: dict[str, Any]) -> Reasons:
+    name = image.get("file_name")
+    if not isinstance(name, str) or not name:
+        yield f"its file_name is {name!r}", "name its file, relative to the image folder"
+    elif Path(name).is_absolute():
+        yield f"its file_name {name!r} is an absolute path", "name its file relative to the image folder"
+    elif Path(os.path.normpath(name)).parts[:1] in ((), ("..",)):
+        yield f"its file_name {name!r} leads out of the image folder", "name a file inside the image folder"
+    if not all(is_whole(image.get(side)) and image[side] > 0 for side in ("width", "height")):
+        reason = f"its size is {image.get('width')!r} x {image.get('height')!r}"
+        yield reason, "give its width and height in pixels, as whole numbers above 0"
+
+
+def _annotation_reasons(
+    annotation: dict[str, Any], images: dict[int, Any], categories: dict[int, Any], masks: bool
+) -> Reasons:
+    image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
+    image = images.get(image_id) if is_whole(image_id) else None
+    if image is None:
+        yield f"its image_id {image_id!r} is not that of any image", "add the image or remove the annotation"
+    elif any(_image_reasons(image)):
+        image = None  # listed already; without a size nothing can be compared with it
+    if not is_whole(category_id) or category_id not in categories:
+        reason = f"its category_id {category_id!r} is not that of any category"
+        yield reason, "add the category or remove the annotation"
+    yield from _box_reasons(annotation, image)
+    area, crowd = annotation.get("area"), annotation.get("iscrowd")
+    if area is not None and not (are_finite([area]) and area >= 0):
+        yield f"its area is {area!r}", "give the area in square pixels, or leave it out"
+    if crowd is not None and not (isinstance(crowd, int) and crowd in (0, 1)):
+        yield f"its iscrowd is {crowd!r}", "use 0 or 1"
+    if masks:
+        yield from segmentation_reasons(annotation.get("segmentation"), image)
+
+
+def _box_reasons(annotation: dict[str, Any], image: dict[str, Any] | None) -> Reasons:
+    box = annotation.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not are_finite(box):
+        yield f"its bbox is {box!r}", "give it as four finite numbers x, y, width, height"
+        return
+    x, y, width, height = box
+    if min(width, height) <= 0 and not is_flat(annotation):
+        yield f"its bbox {box} has no width or no height", "correct or remove the annotation"
+    elif image is not None and (
+        min(x, y) < -BOX_TOLERANCE
+        or x + width > image["width"] + BOX_TOLERANCE
+        or y + height > image["height"] + BOX_TOLERANCE
+    ):
+        reason = f"its bbox {box} (x, y, width, height) leaves the image of {image['width']}x{image['height']} pixels"
+        yield reason, "clip the box to the image"
+
+
+def _inspect_chunk(paths: Sequence[Path], tick: Callable[[], None]) -> list[tuple[int, int] | str]:
+    results: list[tuple[int, int] | str] = []
+    for path in paths:
+        try:
+            results.append(inspect_image(path))
+        except ValueError as error:
+            results.append(str(error))
+        tick()
+    return results

@@ -1,0 +1,169 @@
+"""Training batches: images, or high- and low-resolution pairs, with their annotations (SPEC 5).
+
+What is drawn at a position of the training sequence (which image, its size, its flip) is a function of the seed and the
+position alone. A resumed run therefore continues with exactly the batches it would have seen.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+from detectron2.structures import BoxMode
+from PIL import Image
+from pycocotools import mask as coco_mask
+from torch.utils.data import DataLoader, Dataset
+
+from afigan.config import Input, Schedule
+from afigan.data.pairs import PairReader
+
+
+def read_split(path: str | Path) -> dict[str, Any]:
+    """Read a prepared annotation file and index it.
+
+    Returns:
+        `images`: the COCO images, each with its `path` and `annotations`, in which `category_id` counts from 0;
+        `classes`: category names in the order of their ids; `category_ids`: those ids; `masks`: whether there are any.
+    """
+    values = json.loads(Path(path).read_text("utf-8"))
+    category_ids = sorted(category["id"] for category in values["categories"])
+    names = {category["id"]: category["name"] for category in values["categories"]}
+    contiguous = {category_id: index for index, category_id in enumerate(category_ids)}
+    by_image = defaultdict(list)
+    for item in values["annotations"]:
+        by_image[item["image_id"]].append(item | {"category_id": contiguous[item["category_id"]]})
+    root = Path(values["info"]["root"])
+    images = [
+        item | {"path": str(root / item["file_name"]), "annotations": by_image[item["id"]]} for item in values["images"]
+    ]
+    return {
+        "images": images,
+        "classes": [names[category_id] for category_id in category_ids],
+        "category_ids": category_ids,
+        "masks": values["info"]["masks"],
+    }
+
+
+def resized_shape(height: int, width: int, short_side: int, max_side: int) -> tuple[int, int]:
+    """Height and width after the short side has become `short_side`, unless the long one would exceed `max_side`."""
+    scale = min(short_side / min(height, width), max_side / max(height, width))
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def half(shape: tuple[int, int]) -> tuple[int, int]:
+    """The size of the low-resolution side of a pair; odd sizes are rounded up."""
+    return (shape[0] + 1) // 2, (shape[1] + 1) // 2
+
+
+def to_tensor(image: np.ndarray, pixel_format: str) -> torch.Tensor:
+    """(H, W, 3) uint8 RGB -> (3, H, W) in the detector's channel order."""
+    if pixel_format == "BGR":
+        image = image[:, :, ::-1]
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+class TrainingSet(Dataset):
+    """The training sequence: item n is what a run sees at position n, for any n.
+
+    An item is detectron2's dict (`image` (3, H, W) uint8, `instances`, `height`, `width`, `image_id`). With
+    pairs it has a second such dict under `low`: the low-resolution image at half the size, flipped alike, boxes and
+    masks scaled.
+
+    Args:
+        split: what `read_split` gives.
+        inputs: params.yaml's `input`.
+        pixel_format: RGB or BGR.
+        seed: of the sequence.
+        pairs: the low-resolution images.
+        annotated: leave out images without objects, as detection losses need them.
+
+    Raises:
+        ValueError: no image is left.
+    """
+
+    def __init__(
+        self,
+        split: dict[str, Any],
+        inputs: Input,
+        pixel_format: str,
+        seed: int,
+        pairs: PairReader | None = None,
+        annotated: bool = True,
+    ) -> None:
+        def objects(image: dict[str, Any]) -> list[dict[str, Any]]:
+            return [item for item in image["annotations"] if not item["iscrowd"]]
+
+        images = [image for image in split["images"] if objects(image) or not annotated]
+        if not images:
+            raise ValueError("the training set has no image with an object: check data.train.annotations")
+        self.images = [image | {"annotations": objects(image)} for image in images]
+        self.inputs, self.pixel_format, self.seed, self.pairs = inputs, pixel_format, seed, pairs
+        self.masks = split["masks"]
+        run_length = any(isinstance(a.get("segmentation"), dict) for i in self.images for a in i["annotations"])
+        self.mask_format = "bitmask" if run_length else "polygon"
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def image_index(self, position: int) -> int:
+        """Which image comes at a position: each epoch is a permutation of its own."""
+        epoch, offset = divmod(position, len(self.images))
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.images)))
+        return int(self._order[1][offset])
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        rng = np.random.default_rng([self.seed, 1, position])
+        record = self.images[self.image_index(position)]
+        short_side = int(rng.choice(self.inputs.short_sides))
+        flip = bool(self.inputs.flip and rng.random() < 0.5)
+        shape = resized_shape(record["height"], record["width"], short_side, self.inputs.max_side)
+        item = self._view(record, utils.read_image(record["path"], format="RGB"), shape, flip)
+        if self.pairs is not None:
+            low = np.asarray(self.pairs.read(record["id"]))
+            item["low"] = self._view(record, low, half(shape), flip)
+        return item
+
+    def _view(self, record: dict[str, Any], pixels: np.ndarray, shape: tuple[int, int], flip: bool) -> dict[str, Any]:
+        """One side: pixels of any resolution resized to `shape`, annotations from the original's coordinates to it."""
+        resize = T.ResizeTransform(record["height"], record["width"], *shape, Image.Resampling.BILINEAR)
+        transforms = T.TransformList([resize, T.HFlipTransform(shape[1])] if flip else [resize])
+        if pixels.shape[:2] != shape:
+            pixels = np.asarray(Image.fromarray(pixels).resize(shape[::-1], Image.Resampling.BILINEAR))
+        annotations = []
+        for source in record["annotations"]:
+            annotation = {"bbox": source["bbox"], "bbox_mode": BoxMode.XYWH_ABS, "category_id": source["category_id"]}
+            if self.masks:
+                annotation["segmentation"] = _compressed(source["segmentation"], record)
+            annotations.append(utils.transform_instance_annotations(annotation, transforms, shape))
+        instances = utils.annotations_to_instances(annotations, shape, self.mask_format)
+        return {
+            "image": to_tensor(pixels[:, ::-1] if flip else pixels, self.pixel_format),
+            "instances": utils.filter_empty_instances(instances),
+            "image_id": record["id"],
+            "height": record["height"],
+            "width": record["width"],
+        }
+
+
+def _compressed(segmentation: Any, record: dict[str, Any]) -> Any:
+    """detectron2 reads polygons and compressed run lengths; COCO's json may have them as plain lists of counts."""
+    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+        return coco_mask.frPyObjects(segmentation, record["height"], record["width"])
+    return segmentation
+
+
+def batches(dataset: TrainingSet, schedule: Schedule, first: int) -> Iterator[list[dict]]:
+    """The batches of a schedule from iteration `first`, counted from 0, to its end."""
+    size = schedule.batch_size
+    loader = DataLoader(
+        dataset,
+        batch_sampler=[range(i * size, (i + 1) * size) for i in range(first, schedule.iterations)],
+        num_workers=schedule.workers,
+        collate_fn=list,
+        generator=torch.Generator(),  # its own: the training's random numbers must not depend on how often we resume
+    )
+    return iter(loader)

@@ -1,0 +1,136 @@
+"""Stage `prepare`: check a data set completely and write it in the one form that every later stage reads."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from afigan.data.coco import (
+    check_annotations,
+    check_images,
+    check_same_categories,
+    clean,
+    has_masks,
+    inspect_images,
+    load_annotations,
+)
+from afigan.data.images import find_images
+from afigan.data.parallel import available_cpus
+from afigan.data.problems import DataError, Problem
+from afigan.data.shapes import write_shapes
+from afigan.files import atomic_dir, write_json
+
+# COCO's size classes: small below 32 x 32 square pixels, large above 96 x 96.
+_SMALL, _LARGE = 32**2, 96**2
+
+
+@dataclass(frozen=True)
+class _Split:
+    name: str  # "train", "val" or "unlabeled"
+    file: str  # what problems name
+    folder: Path  # where its images are now
+    root: str  # where later stages find them
+    annotations: Any
+
+
+def prepare(data: Any, seed: int, out: Path, *, workers: int | None = None) -> None:
+    """Write `out`/{train,val,unlabeled}.json and summary.json, whole or not at all.
+
+    `data` is the section `data` of params.yaml. For `shapes` the images are drawn to `out`/images/SPLIT; for `coco`
+    images stay where they are. All are decoded once, in `workers` processes (default: all cores).
+
+    Raises:
+        DataError: with every problem of the data set; the complete list is in `out`.problems.txt then.
+    """
+    out, workers = Path(out), workers or available_cpus()
+    listing = out.with_name(f"{out.name}.problems.txt")
+    listing.unlink(missing_ok=True)
+    with atomic_dir(out) as folder:
+        problems: list[Problem] = []
+        if data.source == "shapes":
+            train, val, unlabeled = _draw_shapes(data.shapes, seed, folder, out)
+        else:
+            train, val = (_read_coco(name, getattr(data, name)) for name in ("train", "val"))
+            unlabeled = _read_unlabeled(data.unlabeled.images, workers, problems)
+        problems += _check(train, val, workers)
+        if problems:
+            raise DataError(problems, listing)
+
+        masks = has_masks(train.annotations)
+        categories = train.annotations["categories"]
+        summary = {}
+        for split in (train, val, unlabeled):
+            annotations, flat = clean({**split.annotations, "categories": categories}, masks=masks)
+            info = {"source": data.source, "root": split.root, "masks": masks, "split": split.name}
+            write_json(folder / f"{split.name}.json", {"info": info, **annotations}, indent=None)
+            summary[split.name] = {**_summarise(annotations, split.folder), "flat_objects_left_out": flat}
+        write_json(folder / "summary.json", summary)
+
+
+def _draw_shapes(shapes: Any, seed: int, folder: Path, out: Path) -> Iterator[_Split]:
+    counts = {"train": shapes.train, "val": shapes.val, "unlabeled": shapes.unlabeled}
+    for name, annotations in write_shapes(folder, **counts, size=shapes.size, seed=seed).items():
+        place = Path("images", name)
+        yield _Split(name, f"shapes {name}", folder / place, (out / place).as_posix(), annotations)
+
+
+def _read_coco(name: str, source: Any) -> _Split:
+    annotations = load_annotations(source.annotations)
+    return _Split(name, str(source.annotations), Path(source.images), str(source.images), annotations)
+
+
+def _read_unlabeled(images: Any, workers: int, problems: list[Problem]) -> _Split:
+    """All image files under the folder `images` in sorted order, with ids from 1; none if there is no folder."""
+    found: list[dict[str, Any]] = []
+    folder = Path(images or "")
+    if images:
+        names = list(find_images(folder))
+        sizes = inspect_images([folder / name for name in names], workers, "checking unlabeled images")
+        for key, (name, size) in enumerate(zip(names, sizes, strict=True), start=1):
+            if isinstance(size, str):
+                problems.append(Problem(str(folder), "image", name, size, "restore or remove the file"))
+            else:
+                found.append({"id": key, "file_name": name, "width": size[0], "height": size[1]})
+        if not names:
+            reason = "is not a folder with images in it"
+            problems.append(Problem(str(folder), "folder", None, reason, "correct data.unlabeled.images"))
+    root = str(images) if images else ""
+    return _Split("unlabeled", root, folder, root, {"images": found, "annotations": []})
+
+
+def _check(train: _Split, val: _Split, workers: int) -> list[Problem]:
+    """Problems of both labelled splits, and of val where it does not go with train."""
+    problems = check_annotations(train.annotations, file=train.file)
+    legible = not any(problem.kind == "file" for problem in problems)
+    masks = has_masks(train.annotations) if legible else None  # train decides, val has to agree
+    problems += check_annotations(val.annotations, file=val.file, masks=masks)
+    if not any(problem.kind in ("file", "category") for problem in problems):
+        problems += check_same_categories(train.annotations, val.annotations, file=val.file)
+    for split in (train, val):
+        problems += check_images(
+            split.annotations,
+            split.folder,
+            file=split.file,
+            workers=workers,
+            description=f"checking {split.name} images",
+        )
+    return problems
+
+
+def _summarise(annotations: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Counts of a cleaned split; the size classes count single objects, by area in square pixels."""
+    objects = [a for a in annotations["annotations"] if not a["iscrowd"]]
+    names = {category["id"]: category["name"] for category in annotations["categories"]}
+    per_category = Counter(names[a["category_id"]] for a in annotations["annotations"])
+    small, large = (sum(test(a["area"]) for a in objects) for test in ((lambda x: x < _SMALL), (lambda x: x > _LARGE)))
+    occupied = {a["image_id"] for a in annotations["annotations"]}
+    return {
+        "images": len(annotations["images"]),
+        "annotations": len(annotations["annotations"]),
+        "categories": {name: per_category[name] for name in names.values()},
+        "sizes": {"small": small, "medium": len(objects) - small - large, "large": large},
+        "crowds": len(annotations["annotations"]) - len(objects),
+        "images_without_objects": len(annotations["images"]) - len(occupied),
+        "bytes": sum((folder / image["file_name"]).stat().st_size for image in annotations["images"]),
+    }

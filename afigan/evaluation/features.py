@@ -1,0 +1,91 @@
+"""The figures of results/figures: what every stage's losses did, and one feature map under each interpolation."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from afigan.config import Params
+from afigan.data.degradation import downscale
+from afigan.data.images import read_rgb
+from afigan.data.loader import half, read_split, resized_shape, to_tensor
+from afigan.interpolators import build_interpolator
+from afigan.reporting.figures import draw_feature_maps, draw_losses
+from afigan.training.stage import (
+    MODELS,
+    PREPARED,
+    choose_device,
+    load_config,
+    load_part,
+    load_teacher,
+    load_weights,
+    part,
+    seed_everything,
+)
+
+FIGURES = Path("results/figures")
+TITLES = {
+    "afigan": "Stage 1: AFI-GAN",
+    "extractors": "Stage 2: multi-scale AF extractor",
+    "detectors": "Stage 3: target detectors",
+}
+
+
+def draw_figures(params: Params) -> None:
+    """Write `results/figures/losses_{afigan,extractors,detectors}.png` and `features.png`.
+
+    Raises:
+        ValueError: a model is missing, or `figures.image` is beyond the validation set.
+    """
+    for kind, title in TITLES.items():
+        keys = getattr(params.experiments, kind)
+        logs = {key: MODELS / kind / key / "log.jsonl" for key in keys}
+        draw_losses(logs, FIGURES / f"losses_{kind}.png", title)
+    maps, image = feature_maps(params)
+    draw_feature_maps(maps, image, FIGURES / "features.png")
+
+
+def feature_maps(params: Params) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """One level of F for one validation image, and what each interpolation makes of the halved image's.
+
+    Returns:
+        By name, float maps: `low resolution` (C, H/2, W/2), then `nearest`, `bilinear`, `AFI` and the
+        `high-resolution target` (C, H, W); and the image, (H', W', 3) uint8 RGB.
+    """
+    seed_everything(params)
+    device = choose_device(params)
+    settings, inputs, pixel_format = params.figures, params.input, params.model.pixel_format
+    experiment = params.experiments.afigan[settings.afigan]
+    images = read_split(PREPARED / "val.json")["images"]
+    if settings.image >= len(images):
+        raise ValueError(f"figures.image: {settings.image}, but the validation set has {len(images)} images")
+    record = images[settings.image]
+    shape = resized_shape(record["height"], record["width"], inputs.test_short_side, inputs.max_side)
+    picture = read_rgb(record["path"])
+    low_picture = downscale(picture, experiment.degradation)
+    high, low = (
+        np.asarray(p.resize(s[::-1], Image.Resampling.BILINEAR))
+        for p, s in ((picture, shape), (low_picture, half(shape)))
+    )
+
+    teacher = load_teacher(experiment.teacher, device)
+    node = f"afigan/{settings.afigan}"
+    config = load_config(node)
+    interpolator = build_interpolator("afi", config["channels"], blocks=config["blocks"]).eval().to(device)
+    load_part(interpolator, part(load_weights(node), "interpolator."), node)
+    with torch.no_grad():
+        maps = []
+        for pixels in (low, high):
+            batch = teacher.preprocess_image([{"image": to_tensor(pixels, pixel_format)}])
+            maps.append(teacher.backbone(batch.tensor)[settings.level])
+        source, target = maps
+        made = {
+            "nearest": F.interpolate(source, scale_factor=2.0, mode="nearest"),
+            "bilinear": F.interpolate(source, scale_factor=2.0, mode="bilinear"),
+            "AFI": interpolator(source),
+        }
+    made = {name: value[:, :, : target.shape[2], : target.shape[3]] for name, value in made.items()}
+    named = {"low resolution": source, **made, "high-resolution target": target}
+    return {name: value[0].float().cpu().numpy() for name, value in named.items()}, high

@@ -1,0 +1,30 @@
+"""Interpolations without learned weights, and the same followed by five convolutions (Table 6)."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ResizeInterpolator(nn.Module):
+    """Nearest, bilinear or bicubic x2; it has no parameters."""
+
+    def __init__(self, channels: int, mode: str) -> None:
+        super().__init__()
+        self.mode = mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, 2H, 2W)."""
+        corners = None if self.mode == "nearest" else False
+        return F.interpolate(x, scale_factor=2.0, mode=self.mode, align_corners=corners)
+
+
+class ResizeConvInterpolator(nn.Sequential):
+    """x2 by resizing, then 5 convolutions with batch normalisation after the first four (footnote 7).
+
+    The paper names no activation between them, and none is added.
+    """
+
+    def __init__(self, channels: int, mode: str) -> None:
+        layers: list[nn.Module] = [ResizeInterpolator(channels, mode)]
+        for _ in range(4):
+            layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels)]
+        super().__init__(*layers, nn.Conv2d(channels, channels, 3, padding=1))

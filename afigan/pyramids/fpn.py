@@ -1,0 +1,72 @@
+"""FPN with any interpolator (Fig. 3a)."""
+
+from typing import Any
+
+from detectron2.modeling.backbone import FPN, Backbone
+from torch import Tensor, nn
+
+from afigan.pyramids.upsampling import Upsampling
+
+UPSAMPLING = ("per_level", "iterated")
+
+
+class InterpolatedFPN(FPN):
+    """detectron2's FPN, its nearest-neighbour upsampling replaced; the other parameters keep their names.
+
+    Args:
+        bottom_up: the backbone.
+        in_features: its maps, from high to low resolution, each half the one before (rounded up).
+        out_channels: C.
+        interpolator: a name of `INTERPOLATORS`.
+        options: of the interpolator.
+        upsampling: `per_level`, the FPN; or `iterated` (B1 of Table 9): the coarsest map upsampled again and again,
+            without lateral connections.
+        top_block: makes the levels beyond the backbone's.
+        norm: normalisation of the lateral and output convolutions.
+
+    Raises:
+        ValueError: unknown interpolator, option or upsampling.
+    """
+
+    def __init__(
+        self,
+        *,
+        bottom_up: Backbone,
+        in_features: list[str],
+        out_channels: int,
+        interpolator: str,
+        options: dict[str, Any] | None = None,
+        upsampling: str = "per_level",
+        top_block: nn.Module | None = None,
+        norm: str = "",
+    ) -> None:
+        if upsampling not in UPSAMPLING:
+            raise ValueError(f"unknown upsampling {upsampling!r}: choose {' or '.join(UPSAMPLING)}")
+        super().__init__(bottom_up, in_features, out_channels, norm=norm, top_block=top_block)
+        self.upsample = Upsampling(interpolator, out_channels, len(in_features) - 1, **(options or {}))
+        self.upsampling = upsampling
+        if upsampling == "iterated":
+            for name in [n for n, m in self.named_children() if m in self.lateral_convs[1:]]:
+                delattr(self, name)
+            self.lateral_convs = self.lateral_convs[:1]
+
+    def top_down(self, features: dict[str, Tensor]) -> list[Tensor]:
+        """The merged maps before the output convolutions, from low to high resolution, each (N, C, H_i, W_i)."""
+        maps = [features[name] for name in reversed(self.in_features)]
+        merged = [self.lateral_convs[0](maps[0])]
+        for place, finer in enumerate(maps[1:]):
+            upsampled = self.upsample(merged[-1], place, finer.shape[-2:])
+            if self.upsampling == "per_level":
+                upsampled = self.lateral_convs[place + 1](finer) + upsampled
+            merged.append(upsampled)
+        return merged
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Images (N, 3, H, W) -> {"p2": (N, C, H/4, W/4), …}, from high to low resolution."""
+        features = self.bottom_up(x)
+        outputs = [conv(merged) for conv, merged in zip(self.output_convs, self.top_down(features), strict=True)]
+        results = outputs[::-1]
+        if self.top_block is not None:
+            name = self.top_block.in_feature
+            results += self.top_block(features[name] if name in features else results[self._out_features.index(name)])
+        return dict(zip(self._out_features, results, strict=True))

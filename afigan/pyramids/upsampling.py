@@ -1,0 +1,31 @@
+"""The upsampling places of a pyramid and the interpolators that serve them (SPEC 2 and 6)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from afigan.interpolators import build_interpolator
+
+
+class Upsampling(nn.ModuleList):
+    """The interpolators of a pyramid: one G for all places with `afi`, one module a place with any other.
+
+    Args:
+        name: an interpolator of `afigan.interpolators.INTERPOLATORS`.
+        channels: C.
+        places: how many times the pyramid upsamples.
+        options: of the interpolator.
+    """
+
+    def __init__(self, name: str, channels: int, places: int, **options: Any) -> None:
+        instances = 1 if name == "afi" else places
+        # a pyramid's other weights must not depend on how many random numbers its interpolators draw
+        with torch.random.fork_rng(devices=[]):
+            super().__init__(build_interpolator(name, channels, **options) for _ in range(instances))
+
+    def forward(self, x: Tensor, place: int, size: tuple[int, int]) -> Tensor:
+        """(N, C, H, W) -> (N, C, *size): x2 by the interpolator of `place`, cropped to `size` <= (2H, 2W)."""
+        upsampled = self[place % len(self)](x)
+        assert size[0] <= upsampled.shape[2] and size[1] <= upsampled.shape[3], (size, upsampled.shape)
+        return upsampled[:, :, : size[0], : size[1]]

@@ -1,0 +1,83 @@
+"""Reading results/metrics/KEY.json: one evaluation, checked, and refused if it belongs to other parameters."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+AP_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+REDO = "redo it with `dvc repro` or `snakemake`"
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One evaluation; `values`: box_AP .. mask_APl (percent, None = undefined) and params_M (millions)."""
+
+    key: str
+    model: str
+    schedule: str
+    source: str
+    train_images: int
+    val_images: int
+    values: dict[str, float | None]
+
+    @property
+    def data(self) -> str:
+        return f"{self.source}, {self.train_images} training and {self.val_images} validation images"
+
+
+def read_metrics(path: Path, key: str, params_hash: str) -> Metrics:
+    """Read the evaluation `key` from `path`.
+
+    Raises ValueError that names the file and what to do, if the file is malformed, is another evaluation's, or was made
+    with other parameters than today's (`params_hash`).
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        data = _get(content, "data", dict)
+        metrics = Metrics(
+            key=_get(content, "key", str),
+            model=_get(content, "model", str),
+            schedule=_get(content, "schedule", str),
+            source=_get(data, "source", str),
+            train_images=_get(data, "train_images", int),
+            val_images=_get(data, "val_images", int),
+            values={
+                **_average_precisions("box", _get(content, "box", dict)),
+                **_average_precisions("mask", _get(content, "mask", dict | None)),
+                "params_M": float(_get(content, "params_M", int | float)),
+            },
+        )
+        found_hash = _get(content, "params_hash", str)
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        raise ValueError(f"{path} is not a metrics file: {error}; delete it and {REDO}") from error
+    if metrics.key != key:
+        raise ValueError(f"{path} holds the evaluation '{metrics.key}', not '{key}'; delete it and {REDO}")
+    if found_hash != params_hash:
+        raise ValueError(
+            f"{path} was made with other parameters than today's (its params_hash is {found_hash[:12]}, today's "
+            f"{params_hash[:12]}); {REDO}"
+        )
+    return metrics
+
+
+def _get(content: Any, name: str, kind: type) -> Any:
+    if not isinstance(content, dict) or name not in content:
+        raise ValueError(f"'{name}' is missing")
+    value = content[name]
+    fits = isinstance(value, kind) and not isinstance(value, bool)  # True is an int to Python
+    if not fits:
+        raise ValueError(f"'{name}' is {value!r}")
+    return value
+
+
+def _average_precisions(kind: str, values: dict[str, Any] | None) -> dict[str, float | None]:
+    """Columns {kind}_AP .. {kind}_APl; all None if the detector gives no such output (masks of a box-only detector)."""
+    if values is None:
+        return {f"{kind}_{name}": None for name in AP_NAMES}
+    columns = {f"{kind}_{name}": _get(values, name, int | float | None) for name in AP_NAMES}
+    for column, value in columns.items():
+        if value is not None and not (math.isfinite(value) and 0 <= value <= 100):
+            raise ValueError(f"'{column}' is {value!r}, neither a percentage nor null")
+    return columns

@@ -1,0 +1,86 @@
+"""The updates of D and of what it judges, as stages 1 and 2 share them (Eq. 1-3, Algorithm 1)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from afigan.losses import adversarial_loss, content_loss, discriminator_loss
+from afigan.training.engine import Learner
+
+
+def pyramid_maps(pyramid: nn.Module, images: Tensor, levels: Sequence[str], features: str = "output") -> list[Tensor]:
+    """A pyramid's maps (N, C, H_i, W_i) at `levels`: its outputs, or the merged maps before the output convolutions."""
+    if features == "output":
+        maps = pyramid(images)
+    else:
+        merged = pyramid.top_down(pyramid.bottom_up(images))
+        maps = {f"p{5 - place}": value for place, value in enumerate(merged)}
+    return [maps[level] for level in levels]
+
+
+def crop_to(maps: Sequence[Tensor], targets: Sequence[Tensor]) -> list[Tensor]:
+    """Crop each map to its target's height and width: an odd size is half of an even one rounded up."""
+    cropped = [m[:, :, : t.shape[2], : t.shape[3]] for m, t in zip(maps, targets, strict=True)]
+    assert all(c.shape == t.shape for c, t in zip(cropped, targets, strict=True))
+    return cropped
+
+
+def halve(maps: Sequence[Tensor]) -> list[Tensor]:
+    """down_0.5 of feature maps (N, C, H, W) -> (N, C, H // 2, W // 2) by bilinear interpolation; a side of 1 stays."""
+    sizes = [(max(1, m.shape[2] // 2), max(1, m.shape[3] // 2)) for m in maps]
+    return [F.interpolate(m, size=s, mode="bilinear") for m, s in zip(maps, sizes, strict=True)]
+
+
+class Adversary:
+    """D and the terms of L_AF.
+
+    Args:
+        discriminator: D's learner; None with `mode: off`.
+        mode: `on`; `detached`, where no gradient of the adversarial term reaches the generator, as in the authors'
+            released code (SPEC 9); `off`, without D.
+        weight: lambda of Eq. 2.
+        content: whether the content term is there.
+    """
+
+    def __init__(self, discriminator: Learner | None, mode: str, weight: float, content: bool = True) -> None:
+        assert (discriminator is None) == (mode == "off")
+        self.discriminator, self.mode, self.weight, self.content = discriminator, mode, weight, content
+
+    def update_discriminator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> dict[str, Tensor]:
+        """One step of D down Eq. 1; real and fake maps in separate passes, level by level."""
+        if self.discriminator is None:
+            return {}
+        judge = self.discriminator.module
+        loss = discriminator_loss([judge(real.detach()) for real in reals], [judge(fake.detach()) for fake in fakes])
+        self.discriminator.update({"loss_discriminator": loss})
+        return {"loss_discriminator": loss.detach()}
+
+    def generator_losses(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The terms of L_AF (Eq. 2 and 3), the adversarial one already weighted; D itself gets no gradient."""
+        losses = {}
+        if self.content:
+            losses["loss_content"] = content_loss(fakes, reals)
+        if self.discriminator is not None:
+            judge = self.discriminator.module
+            judge.requires_grad_(False)
+            seen = [fake.detach() for fake in fakes] if self.mode == "detached" else fakes
+            losses["loss_adversarial"] = self.weight * adversarial_loss([judge(fake) for fake in seen])
+            judge.requires_grad_(True)
+        return losses
+
+
+def detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The terms for the log."""
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def prefixed(module: nn.Module, prefix: str) -> dict[str, Tensor]:
+    """A module's state dict under a prefix."""
+    return {prefix + name: value for name, value in module.state_dict().items()}
+
+
+def total(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The terms and, last, their sum."""
+    return losses | {"loss_total": torch.stack(list(losses.values())).sum()}

@@ -1,0 +1,104 @@
+"""Stage 1: AFI-GAN (section 4.1). G and D learn on the maps of a frozen F, of full-size and of halved images."""
+
+import torch
+from torch import Tensor, nn
+
+from afigan.config import AfiganExperiment, Params
+from afigan.data.loader import TrainingSet, read_split
+from afigan.data.pairs import PairReader
+from afigan.discriminator import FeaturePatchDiscriminator
+from afigan.interpolators import build_interpolator
+from afigan.training import engine
+from afigan.training.adversarial import Adversary, crop_to, detached, prefixed, pyramid_maps, total
+from afigan.training.stage import (
+    PAIRS,
+    PREPARED,
+    choose_device,
+    load_teacher,
+    open_run,
+    save_model,
+    seed_everything,
+)
+
+
+class AfiganStep:
+    """One iteration of Algorithm 1, lines 3-5.
+
+    Args:
+        teacher: the frozen detector whose backbone and pyramid are F.
+        generator: G's learner.
+        adversary: D and the losses.
+        experiment: which maps are matched.
+        levels: N_s..N_e.
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        generator: engine.Learner,
+        adversary: Adversary,
+        experiment: AfiganExperiment,
+        levels: list[str],
+    ) -> None:
+        self.teacher, self.generator, self.adversary = teacher, generator, adversary
+        self.experiment, self.levels = experiment, levels
+
+    @torch.no_grad()
+    def maps(self, batch: list[dict]) -> tuple[list[Tensor], list[Tensor]]:
+        """What G is given and what it should make of it, level by level.
+
+        `match: same`: F(I_lr)_i and F(I_hr)_i. `match: different` (Table 7): F(I_hr)_{i+1} and F(I_hr)_i.
+        """
+        features = self.experiment.features
+        high = pyramid_maps(self.teacher.backbone, self.teacher.preprocess_image(batch).tensor, self.levels, features)
+        if self.experiment.match == "different":
+            return high[1:], high[:-1]
+        low_images = self.teacher.preprocess_image([item["low"] for item in batch]).tensor
+        return pyramid_maps(self.teacher.backbone, low_images, self.levels, features), high
+
+    def __call__(self, batch: list[dict]) -> dict[str, Tensor]:
+        sources, reals = self.maps(batch)
+        fakes = crop_to([self.generator.module(source) for source in sources], reals)
+        logged = self.adversary.update_discriminator(fakes, reals)
+        losses = self.adversary.generator_losses(fakes, reals)
+        self.generator.update(losses)
+        return total(detached(losses)) | logged
+
+
+def train_afigan(params: Params, key: str) -> None:
+    """Run stage 1 of experiment `key`: `models/afigan/KEY/` with `interpolator.*` and `discriminator.*`.
+
+    Raises:
+        ValueError: data or teacher are missing or do not fit.
+        TrainingDiverged: a loss is not finite.
+    """
+    experiment, schedule = params.experiments.afigan[key], params.train_afigan
+    node = f"afigan/{key}"
+    seed_everything(params)
+    device = choose_device(params)
+    pairs = PAIRS / experiment.degradation
+    with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as run:
+        teacher = load_teacher(experiment.teacher, device)
+        channels = params.model.channels
+        interpolator = build_interpolator("afi", channels, blocks=experiment.blocks).to(device)
+        learners = {"interpolator": engine.Learner(interpolator, schedule)}
+        if experiment.adversarial != "off":
+            learners["discriminator"] = engine.Learner(FeaturePatchDiscriminator(channels).to(device), schedule)
+        adversary = Adversary(learners.get("discriminator"), experiment.adversarial, schedule.adversarial_weight)
+        step = AfiganStep(teacher, learners["interpolator"], adversary, experiment, params.model.levels)
+        reader = PairReader(pairs) if experiment.match == "same" else None
+        dataset = TrainingSet(
+            read_split(PREPARED / "train.json"), params.input, params.model.pixel_format, params.seed, reader, False
+        )
+        log = engine.train(
+            run=run,
+            schedule=schedule,
+            learners=learners,
+            step=step,
+            dataset=dataset,
+            device=device,
+        )
+        state = {}
+        for name, learner in learners.items():
+            state |= prefixed(learner.module, f"{name}.")
+        save_model(params, node, state, log, {"channels": channels, "blocks": experiment.blocks})

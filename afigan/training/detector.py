@@ -1,0 +1,108 @@
+"""Stage 3: the target detector T (section 4.3), fine-tuned with its detection loss on full-size images."""
+
+from torch import Tensor, nn
+
+from afigan.config import DetectorExperiment, Params
+from afigan.data.loader import TrainingSet, read_split
+from afigan.detectors import Architecture, build_detector
+from afigan.training import engine
+from afigan.training.adversarial import detached, total
+from afigan.training.stage import (
+    PREPARED,
+    choose_device,
+    load_part,
+    load_weights,
+    open_run,
+    part,
+    save_model,
+    seed_everything,
+)
+
+
+class DetectorStep:
+    """One iteration of Algorithm 1, line 13."""
+
+    def __init__(self, detector: engine.Learner) -> None:
+        self.detector = detector
+
+    def __call__(self, batch: list[dict]) -> dict[str, Tensor]:
+        losses = dict(self.detector.module(batch))
+        self.detector.update(losses)
+        return total(detached(losses))
+
+
+def initialise(detector: nn.Module, experiment: DetectorExperiment) -> None:
+    """Give T the weights it starts from; those of its heads, and what is not reused, stay random.
+
+    Every T starts from the classification backbone. Then `reuse: G` takes the interpolators of stage 1 or 2, and
+    `reuse: M` all of stage 2's backbone and pyramid.
+
+    Raises:
+        ValueError: the weights do not fit.
+    """
+    load_part(detector.backbone.bottom_up, load_weights("backbone"), "backbone")
+    if experiment.init == "backbone":
+        return
+    start = load_weights(experiment.init)
+    if experiment.reuse == "M":
+        load_part(detector.backbone, part(start, "backbone."), experiment.init)
+    elif experiment.init.startswith("extractors/"):
+        load_part(detector.backbone.upsample, part(start, "backbone.upsample."), experiment.init)
+    else:
+        load_part(detector.backbone.upsample[0], part(start, "interpolator."), experiment.init)
+
+
+def freeze_interpolator(detector: nn.Module) -> None:
+    """Keep T's interpolators bit for bit as they are (A4); batch normalisation inside them keeps its statistics too.
+
+    Call it after `detector.train()`.
+    """
+    detector.backbone.upsample.requires_grad_(False).eval()
+
+
+def train_detector(params: Params, key: str) -> None:
+    """Run stage 3 of experiment `key`: `models/detectors/KEY/` with T's weights.
+
+    Raises:
+        ValueError: data or earlier stages are missing or do not fit.
+        TrainingDiverged: a loss is not finite.
+    """
+    experiment, schedule = params.experiments.detectors[key], params.train_detector
+    node = f"detectors/{key}"
+    seed_everything(params)
+    device = choose_device(params)
+    split = read_split(PREPARED / "train.json")
+    if params.model.head == "mask_rcnn" and not split["masks"]:
+        raise ValueError("model.head: mask_rcnn needs masks, and the data set has boxes only; set it to faster_rcnn")
+    architecture = Architecture(
+        params.model,
+        len(split["classes"]),
+        experiment.interpolator,
+        experiment.blocks,
+        experiment.upsampling,
+    )
+    with open_run(params, node, [PREPARED / "train.json"]) as run:
+        detector = build_detector(architecture)
+        initialise(detector, experiment)
+        detector.to(device).train()
+        if experiment.freeze_interpolator:
+            freeze_interpolator(detector)
+        learners = {"detector": engine.Learner(detector, schedule)}
+        dataset = TrainingSet(split, params.input, params.model.pixel_format, params.seed)
+        log = engine.train(
+            run=run,
+            schedule=schedule,
+            learners=learners,
+            step=DetectorStep(learners["detector"]),
+            dataset=dataset,
+            device=device,
+        )
+        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": describe(params)}
+        save_model(params, node, detector.state_dict(), log, config)
+
+
+def describe(params: Params) -> str:
+    """The schedule of stage 3 in words, for the tables."""
+    schedule, inputs = params.train_detector, params.input
+    sides = "-".join(str(side) for side in sorted({min(inputs.short_sides), max(inputs.short_sides)}))
+    return f"stage 3: {schedule.iterations} iterations of {schedule.batch_size} images, short side {sides} px"

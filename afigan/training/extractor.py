@@ -1,0 +1,142 @@
+"""Stage 2: the multi-scale AF extractor (section 4.2). M learns to detect in halved images and to match F's maps."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from afigan.config import ExtractorExperiment, Params
+from afigan.data.loader import TrainingSet, read_split
+from afigan.data.pairs import PairReader
+from afigan.detectors import Architecture, build_detector
+from afigan.discriminator import FeaturePatchDiscriminator
+from afigan.training import engine
+from afigan.training.adversarial import Adversary, crop_to, detached, halve, prefixed, pyramid_maps, total
+from afigan.training.stage import (
+    PAIRS,
+    PREPARED,
+    choose_device,
+    load_part,
+    load_teacher,
+    load_weights,
+    open_run,
+    part,
+    save_model,
+    seed_everything,
+)
+
+
+class ExtractorStep:
+    """One iteration of Algorithm 1, lines 8-10.
+
+    Args:
+        teacher: the frozen detector whose backbone and pyramid are F.
+        extractor: M's learner.
+        adversary: D and the losses; None for a control that learns from the detection loss alone.
+        experiment: which maps are matched.
+        levels: N_s..N_e.
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        extractor: engine.Learner,
+        adversary: Adversary | None,
+        experiment: ExtractorExperiment,
+        levels: list[str],
+    ) -> None:
+        self.teacher, self.extractor, self.adversary = teacher, extractor, adversary
+        self.experiment, self.levels = experiment, levels
+        self._seen: dict[str, Tensor] = {}
+        # M's own forward gives losses alone; what its pyramid made of the images is picked up on the way
+        extractor.module.backbone.register_forward_hook(self._remember)
+
+    def _remember(self, module: nn.Module, arguments: Any, output: dict[str, Tensor]) -> None:
+        self._seen = output
+
+    def __call__(self, batch: list[dict]) -> dict[str, Tensor]:
+        different = self.experiment.match == "different"
+        # low-resolution images carry their own, halved annotations
+        losses = dict(self.extractor.module(batch if different else [item["low"] for item in batch]))
+        logged: dict[str, Tensor] = {}
+        if self.adversary is not None:
+            maps = [self._seen[level] for level in self.levels]
+            with torch.no_grad():
+                reals = pyramid_maps(self.teacher.backbone, self.teacher.preprocess_image(batch).tensor, self.levels)
+            if different:  # Table 7: G(M(I)_{i+1}) against F(I)_i of the same image
+                upsample = self.extractor.module.backbone.upsample
+                sizes = [real.shape[-2:] for real in reals[:-1]]
+                fakes = [upsample(coarse, 0, size) for coarse, size in zip(maps[1:], sizes, strict=True)]
+                reals = reals[:-1]
+            else:
+                reals = halve(reals)
+                fakes = crop_to(maps, reals)
+            logged = self.adversary.update_discriminator(fakes, reals)
+            losses |= self.adversary.generator_losses(fakes, reals)
+        self.extractor.update(losses)
+        self._seen = {}
+        return total(detached(losses)) | logged
+
+
+def train_extractor(params: Params, key: str) -> None:
+    """Run stage 2 of experiment `key`: `models/extractors/KEY/` with M's weights and `discriminator.*`.
+
+    Raises:
+        ValueError: data, teacher or stage 1 are missing or do not fit.
+        TrainingDiverged: a loss is not finite.
+    """
+    experiment, schedule = params.experiments.extractors[key], params.train_extractor
+    node = f"extractors/{key}"
+    seed_everything(params)
+    device = choose_device(params)
+    pairs = PAIRS / experiment.degradation
+    split = read_split(PREPARED / "train.json")
+    architecture = Architecture(
+        params.model,
+        len(split["classes"]),
+        experiment.interpolator,
+        experiment.blocks,
+        experiment.upsampling,
+    )
+    image_scale = 1.0 if experiment.match == "different" else 0.5
+    with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as run:
+        teacher = load_teacher(experiment.teacher, device)
+        extractor = build_detector(architecture, image_scale)
+        load_part(extractor.backbone.bottom_up, load_weights("backbone"), "backbone")
+        learners = {}
+        start = load_weights(experiment.init) if experiment.init != "backbone" else {}
+        if start:
+            load_part(extractor.backbone.upsample[0], part(start, "interpolator."), experiment.init)
+        learners["extractor"] = engine.Learner(extractor.to(device).train(), schedule)
+        if experiment.adversarial != "off":
+            discriminator = FeaturePatchDiscriminator(params.model.channels)
+            if judged := part(start, "discriminator."):
+                load_part(discriminator, judged, experiment.init)
+            learners["discriminator"] = engine.Learner(discriminator.to(device), schedule)
+        adversary = None
+        if experiment.adversarial != "off" or experiment.content:
+            adversary = Adversary(
+                learners.get("discriminator"), experiment.adversarial, schedule.adversarial_weight, experiment.content
+            )
+        step = ExtractorStep(teacher, learners["extractor"], adversary, experiment, params.model.levels)
+        reader = PairReader(pairs) if experiment.match == "same" else None
+        dataset = TrainingSet(split, params.input, params.model.pixel_format, params.seed, reader)
+        log = engine.train(
+            run=run,
+            schedule=schedule,
+            learners=learners,
+            step=step,
+            dataset=dataset,
+            device=device,
+        )
+        state = dict(extractor.state_dict())
+        if "discriminator" in learners:
+            state |= prefixed(learners["discriminator"].module, "discriminator.")
+        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": describe(params)}
+        save_model(params, node, state, log, config)
+
+
+def describe(params: Params) -> str:
+    """The schedule of stage 2 in words, for the tables."""
+    schedule = params.train_extractor
+    return f"stage 2: {schedule.iterations} iterations of {schedule.batch_size} images"

@@ -1,0 +1,171 @@
+"""prepare: one whole folder for either source, or nothing and a list of what is wrong."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny_coco
+from PIL import Image
+
+from afigan.data.coco import check_annotations
+from afigan.data.prepare import prepare
+from afigan.data.problems import DataError
+
+
+def coco(folder: Path, train=None, val=None, *, unlabeled: bool = False) -> SimpleNamespace:
+    sections = {}
+    for name, given in (("train", train), ("val", val)):
+        value = given if given is not None else tiny_coco.annotations()
+        sections[name] = tiny_coco.write_split(folder, name, value)
+        tiny_coco.write_images(tiny_coco.annotations(), folder / name)
+    images = None
+    if unlabeled:
+        images = folder / "more"
+        (images / "deep").mkdir(parents=True)
+        for name in ("b.jpg", "deep/a.png"):
+            Image.new("RGB", (9, 5)).save(images / name)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (9, 5)).save(images / "a.jpg", exif=exif)
+    return SimpleNamespace(source="coco", **sections, unlabeled=SimpleNamespace(images=images))
+
+
+def load(folder: Path, name: str):
+    return json.loads((folder / f"{name}.json").read_text("utf-8"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_coco_set_is_written_reduced(tmp_path):
+    out = tmp_path / "data" / "prepared"
+    prepare(coco(tmp_path, unlabeled=True), 0, out, workers=1)
+    assert sorted(contents(out)) == ["summary.json", "train.json", "unlabeled.json", "val.json"]
+    train = load(out, "train")
+    assert train["info"] == {"source": "coco", "root": str(tmp_path / "train"), "masks": True, "split": "train"}
+    assert [image["file_name"] for image in train["images"]] == [f"sub/bild-ä{k}.png" for k in range(3)]
+    assert check_annotations(train, file="train.json") == []
+
+    unlabeled = load(out, "unlabeled")
+    assert unlabeled["info"]["root"] == str(tmp_path / "more")
+    assert unlabeled["annotations"] == []
+    assert unlabeled["categories"] == train["categories"]
+    assert unlabeled["images"] == [
+        {"id": 1, "file_name": "a.jpg", "width": 5, "height": 9},  # turned by its EXIF orientation
+        {"id": 2, "file_name": "b.jpg", "width": 9, "height": 5},
+        {"id": 3, "file_name": "deep/a.png", "width": 9, "height": 5},
+    ]
+    summary = load(out, "summary")
+    size = sum((tmp_path / "train" / image["file_name"]).stat().st_size for image in train["images"])
+    assert summary["train"] == {
+        "images": 3,
+        "annotations": 3,
+        "categories": {"naïve dog": 2, "cup": 1},
+        "sizes": {"small": 2, "medium": 0, "large": 0},
+        "crowds": 1,
+        "images_without_objects": 1,
+        "bytes": size,
+        "flat_objects_left_out": 0,
+    }
+
+
+def test_without_unlabeled_images_the_file_is_there_and_empty(tmp_path):
+    prepare(coco(tmp_path), 0, tmp_path / "prepared", workers=1)
+    assert load(tmp_path / "prepared", "unlabeled")["images"] == []
+
+
+def test_boxes_only_sets_have_no_masks(tmp_path):
+    train = tiny_coco.annotations()
+    for annotation in train["annotations"]:
+        del annotation["segmentation"]
+    prepare(coco(tmp_path, train), 0, tmp_path / "prepared", workers=1)  # val's masks are of no use then
+    for name in ("train", "val"):
+        split = load(tmp_path / "prepared", name)
+        assert split["info"]["masks"] is False
+        assert not any("segmentation" in annotation for annotation in split["annotations"])
+
+
+def test_shapes_are_drawn_into_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shapes = SimpleNamespace(train=4, val=3, unlabeled=2, size=96)
+    data = SimpleNamespace(source="shapes", shapes=shapes)
+    out = Path("data/prepared")
+    prepare(data, 5, out, workers=1)
+    for name in ("train", "val", "unlabeled"):
+        split = load(out, name)
+        assert split["info"]["root"] == f"data/prepared/images/{name}"
+        assert split["info"]["source"] == "shapes"
+        assert len(split["images"]) == getattr(shapes, name)
+        assert all(Path(split["info"]["root"], image["file_name"]).is_file() for image in split["images"])
+    assert load(out, "train")["info"]["masks"]
+    assert not load(out, "unlabeled")["annotations"]
+    first = contents(out)
+    prepare(data, 5, out, workers=1)
+    assert contents(out) == first
+    prepare(data, 6, out, workers=1)
+    assert contents(out) != first
+
+
+def refused(data, out: Path) -> str:
+    """The text of the DataError; nothing may be left of the attempt but the list of problems."""
+    with pytest.raises(DataError) as caught:
+        prepare(data, 0, out, workers=1)
+    listing = out.with_name(f"{out.name}.problems.txt")
+    assert str(listing) in str(caught.value)
+    assert len(listing.read_text("utf-8").splitlines()) == len(caught.value.problems)
+    assert {path.name for path in out.parent.iterdir()} <= {listing.name, out.name}
+    return str(caught.value)
+
+
+def test_all_problems_of_both_splits_are_shown_and_nothing_is_left(tmp_path):
+    train, val = tiny_coco.annotations(), tiny_coco.annotations()
+    train["annotations"][0]["category_id"] = 8
+    del val["annotations"][0]["segmentation"]
+    val["categories"].append({"id": 5, "name": "owl"})
+    data = coco(tmp_path, train, val, unlabeled=True)
+    (tmp_path / "val/sub/bild-ä1.png").unlink()
+    (tmp_path / "more/b.jpg").write_bytes(b"no image")
+    text = refused(data, tmp_path / "data/prepared")
+    assert f"{tmp_path / 'train.json'}: annotation 100: its category_id 8" in text
+    assert f"{tmp_path / 'val.json'}: annotation 100: it has no segmentation" in text
+    assert f"{tmp_path / 'val.json'}: category 5: is 'owl' here but missing in train" in text
+    assert f"{tmp_path / 'val.json'}: image 17: 'sub/bild-ä1.png' the file does not exist" in text
+    assert f"{tmp_path / 'more'}: image b.jpg: cannot be read" in text
+    assert text.startswith("5 problems")
+
+
+def test_a_refused_set_leaves_the_previous_one_alone_and_a_good_one_clears_the_list(tmp_path):
+    out = tmp_path / "data/prepared"
+    prepare(coco(tmp_path), 0, out, workers=1)
+    before = contents(out)
+    refused(coco(tmp_path, {"images": []}), out)
+    assert contents(out) == before
+    prepare(coco(tmp_path), 0, out, workers=1)
+    assert [path.name for path in out.parent.iterdir()] == ["prepared"]
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (None, "cannot be read: No such file"),
+        ([], "is not an object with the lists"),
+        (tiny_coco.annotations() | {"images": [], "annotations": []}, "has no images"),
+        (tiny_coco.annotations() | {"annotations": []}, "has no annotations"),
+    ],
+)
+def test_a_useless_train_set_is_refused(tmp_path, train, message):
+    data = coco(tmp_path, train)
+    if train is None:
+        Path(data.train.annotations).unlink()
+    assert f"{data.train.annotations}: this file: {message}" in refused(data, tmp_path / "data/prepared")
+
+
+def test_missing_folders_are_named(tmp_path):
+    data = coco(tmp_path)
+    data.train.images = str(tmp_path / "nowhere")
+    data.unlabeled.images = str(tmp_path / "neither")
+    text = refused(data, tmp_path / "data/prepared")
+    assert f"{tmp_path / 'nowhere'}: this folder: is not a folder" in text
+    assert f"{tmp_path / 'neither'}: this folder: is not a folder with images in it" in text

@@ -1,0 +1,96 @@
+"""What every stage script does: read its arguments and params.yaml, then call one function of afigan.
+
+`import afigan` is found here: the repository comes first on the module path, whether or not the package is installed.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NoReturn
+
+SCRIPTS = str(Path(__file__).resolve().parent)
+# Python has put this folder first; last, because no script of ours may stand before a package of the same name
+sys.path = [str(Path(SCRIPTS).parents[1]), *(path for path in sys.path if path != SCRIPTS), SCRIPTS]
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def main(doc: str | None, call: Callable[..., None], option: str | None = None, among: str | None = None) -> NoReturn:
+    """Run a stage and exit: 0 done, 2 what the user has to mend, 130 interrupted.
+
+    Args:
+        doc: the script's docstring, shown by --help.
+        call: is given the checked parameters, and the value of `option` if there is one. It imports what is heavy
+            itself, so that --help and wrong arguments do not wait for torch.
+        option: name of a second argument, as in --key.
+        among: what of params.yaml the values of `option` are the keys or the items of, as in `experiments.detectors`.
+    """
+    parser = stage_parser(doc)
+    parser.add_argument("--params", default="params.yaml", help="parameters of the run (default: %(default)s)")
+    if option:
+        parser.add_argument(f"--{option}", required=True, help=f"one of {among} in the parameters")
+    arguments = parser.parse_args()
+    with clean_exit(arguments.traceback):
+        from afigan.config import load_params
+
+        params = load_params(arguments.params)
+        values = []
+        if option and among:
+            values.append(chosen(params, option, among, getattr(arguments, option)))
+        # before torch is imported, and over what Snakemake sets: results depend on it
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(params.threads)))
+        call(params, *values)
+    sys.exit(0)
+
+
+def stage_parser(doc: str | None) -> argparse.ArgumentParser:
+    """A parser that knows what all scripts know."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error comes from")
+    return parser
+
+
+def chosen(params: Any, option: str, among: str, value: str) -> str:
+    """`value`, if `among` has it.
+
+    Raises:
+        ValueError: it has not; what it has is listed.
+    """
+    known = list(attrgetter(among)(params))
+    if value not in known:
+        raise ValueError(f"--{option} {value}: not in {among} of the parameters; choose one of {', '.join(known)}")
+    return value
+
+
+@contextlib.contextmanager
+def clean_exit(traceback: bool = False) -> Iterator[None]:
+    """Turn errors that the user can mend into one message and exit status 2; others keep their traceback."""
+    stage = Path(sys.argv[0]).stem
+    logging.basicConfig(format=f"{stage}: %(message)s")
+    logging.getLogger("afigan").setLevel(logging.INFO)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"{stage}: interrupted", file=sys.stderr)
+        sys.exit(130)
+    # FloatingPointError: training has diverged
+    except (ValueError, FloatingPointError, FileNotFoundError, ModuleNotFoundError) as error:
+        if traceback:
+            raise
+        print(f"{stage}: {describe(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def describe(error: Exception) -> str:
+    """The message of an error, with what to do where only the script can know it."""
+    if isinstance(error, FileNotFoundError):
+        name = error.filename or error
+        return f"{name} does not exist: run the stages before this one (`dvc repro` or `snakemake` does), from the root"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error}: `make setup` installs what is needed into .venv; put .venv/bin first on PATH"
+    return str(error)

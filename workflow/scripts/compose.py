@@ -1,0 +1,30 @@
+"""Compose conf/ with one of its profiles into params.yaml, which is what both engines read."""
+
+from pathlib import Path
+
+from _stage import clean_exit, stage_parser
+
+HEADER = """\
+# Composed from conf/ by `make params PROFILE={profile}`, which overwrites it. What the keys mean: afigan/config.py.
+"""
+
+
+def main() -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--profile", required=True, help="NAME of conf/profile/NAME.yaml")
+    parser.add_argument("-o", "--output", default="params.yaml", type=Path, help="default: %(default)s")
+    parser.add_argument("--conf", default="conf", type=Path, help="folder of the profiles (default: %(default)s)")
+    arguments = parser.parse_args()
+    with clean_exit(arguments.traceback):
+        import yaml
+
+        from afigan.config import compose
+        from afigan.files import atomic_path
+
+        text = yaml.safe_dump(compose(arguments.profile, arguments.conf), sort_keys=False, allow_unicode=True)
+        with atomic_path(arguments.output) as temporary:
+            temporary.write_text(HEADER.format(profile=arguments.profile) + text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""COCO metrics of a detector, or of an extractor, on the validation images: results/metrics/KEY.json."""
+
+from typing import Any
+
+from _stage import main
+
+
+def run(params: Any, key: str) -> None:
+    from afigan.evaluation.coco import evaluate
+
+    evaluate(params, key)
+
+
+if __name__ == "__main__":
+    main(__doc__, run, "key", "experiments.evaluations")
