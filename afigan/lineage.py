@@ -6,6 +6,7 @@ A node is `backbone`, `afigan/KEY`, `extractors/KEY`, `detectors/KEY` (a folder 
 from afigan.config import Params
 from afigan.files import digest
 
+_HARMLESS = {"workers", "checkpoint_every"}
 _STAGE = {"afigan": "train_afigan", "extractors": "train_extractor", "detectors": "train_detector"}
 
 
@@ -28,13 +29,16 @@ def fingerprint(params: Params, node: str) -> str:
     kind, _, key = node.partition("/")
     own: dict[str, object] = {"seed": params.seed, "threads": params.threads, "data": params.data.model_dump()}
     own["model"] = params.model.model_dump()
-    if node != "backbone":
+    if node == "backbone":
+        schedule = params.train_backbone
+        own["schedule"] = schedule and schedule.model_dump(exclude=_HARMLESS)
+    else:
         item = getattr(params.experiments, kind)[key]
         own |= {"node": node, "experiment": item.model_dump(), "input": params.input.model_dump()}
         if kind == "evaluations":
             own["evaluate"] = params.evaluate.model_dump()
         else:
-            own["schedule"] = getattr(params, _STAGE[kind]).model_dump(exclude={"workers", "checkpoint_every"})
+            own["schedule"] = getattr(params, _STAGE[kind]).model_dump(exclude=_HARMLESS)
         if hasattr(item, "degradation"):
             own["pairs"] = params.pairs.format
     return digest(own | {"parents": [fingerprint(params, parent) for parent in parents(params, node)]})

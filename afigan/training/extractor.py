@@ -64,10 +64,12 @@ class ExtractorStep:
             with torch.no_grad():
                 reals = pyramid_maps(self.teacher.backbone, self.teacher.preprocess_image(batch).tensor, self.levels)
             if different:  # Table 7: G(M(I)_{i+1}) against F(I)_i of the same image
-                upsample = self.extractor.module.backbone.upsample
-                sizes = [real.shape[-2:] for real in reals[:-1]]
-                fakes = [upsample(coarse, 0, size) for coarse, size in zip(maps[1:], sizes, strict=True)]
                 reals = reals[:-1]
+                places = [5 - int(level[1]) for level in self.levels[1:]]  # the pyramid's first is from P5 to P4
+                fakes = [
+                    self.extractor.module.backbone.upsample(coarse, place, real.shape[-2:])
+                    for coarse, place, real in zip(maps[1:], places, reals, strict=True)
+                ]
             else:
                 reals = halve(reals)
                 fakes = crop_to(maps, reals)

@@ -63,8 +63,28 @@ def load_weights(node: str) -> dict[str, Tensor]:
 
 
 def load_config(node: str) -> dict[str, Any]:
-    """What `models/NODE` was trained with, as `Stage.save` wrote it."""
-    return json.loads((MODELS / node / "config.json").read_text("utf-8"))
+    """What `models/NODE` was trained with, as `save_model` wrote it.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    path = MODELS / node / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: train it first (`dvc repro` or `snakemake` does)")
+    return json.loads(path.read_text("utf-8"))
+
+
+def check_trained(params: Params, node: str) -> None:
+    """Weights that were trained with other parameters must not pass for those of today's.
+
+    Raises:
+        ValueError: `models/NODE` was.
+    """
+    if load_config(node)["params_hash"] != fingerprint(params, node):
+        raise ValueError(
+            f"models/{node} was trained with other parameters than these: train it again (`dvc repro` or `snakemake` "
+            "does)"
+        )
 
 
 def part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -99,8 +119,9 @@ def code_version() -> str:
     root = Path(afigan.__file__).parent
     sums = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        if "reporting" not in path.parts:
-            sums.update(str(path.relative_to(root)).encode() + path.read_bytes())
+        module = path.relative_to(root)
+        if "reporting" not in module.parts:
+            sums.update(str(module).encode() + path.read_bytes())
     return sums.hexdigest()
 
 
@@ -110,12 +131,17 @@ def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[Path]:
 
     Args:
         inputs: the data files that the run reads besides its parents' weights.
+
+    Raises:
+        ValueError: a parent was trained with other parameters.
     """
+    for parent in parents(params, node):
+        check_trained(params, parent)
     weights = [MODELS / parent / "model.safetensors" for parent in parents(params, node)]
     sums = {str(path): sha256_file(path) for path in [*inputs, *weights]}
-    kind, key = node.split("/")
-    name = f"{key}-{digest([fingerprint(params, node), sums, code_version()])[:12]}"
-    run = RUNS / kind / name
+    software = [code_version(), torch.__version__, choose_device(params).type]
+    kind, _, key = node.rpartition("/")
+    run = RUNS / kind / f"{key}-{digest([fingerprint(params, node), sums, software])[:12]}"
     yield run
     engine.finish(run)
 

@@ -1,0 +1,49 @@
+# `make repro` and `make test` need python3 or uv, nothing else: they set up .venv by themselves.
+SHELL := /bin/sh
+CORES ?= 2
+PROFILE ?= mini
+export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
+# another environment may be active: uv must not install into that
+export VIRTUAL_ENV := $(CURDIR)/.venv
+
+.PHONY: help repro test setup snakemake params lint format lock clean
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+repro: setup  ## everything that params.yaml asks for, under DVC: results/README.md shows it
+	dvc repro
+
+snakemake: setup  ## the same under Snakemake, on CORES=2
+	snakemake --cores $(CORES)
+
+test: setup  ## the tests; ARGS="-k tables" for some of them
+	python -m pytest $(ARGS)
+
+setup: .venv/ready  ## the environment of requirements.lock in .venv; uv itself, if absent, in .uv
+.venv/ready: requirements.lock pyproject.toml
+	@uv --version >/dev/null 2>&1 \
+		|| { python3 -m venv .uv && .uv/bin/python -m pip install --quiet uv; } \
+		|| python3 -m pip install --quiet --target .uv uv \
+		|| { echo 'setup: install uv, or python3 with pip' >&2; exit 1; }
+	@test -x .venv/bin/python || uv venv --quiet .venv
+	uv pip sync --require-hashes requirements.lock
+	@touch $@
+
+params: setup  ## compose params.yaml from conf/: PROFILE=mini
+	python workflow/scripts/compose.py --profile $(PROFILE)
+
+lint: setup  ## what CI checks besides the tests
+	ruff check .
+	ruff format --check .
+	snakefmt --quiet --check Snakefile workflow/rules
+
+format: setup  ## mend what lint can mend
+	ruff check --fix .
+	ruff format .
+	snakefmt --quiet Snakefile workflow/rules
+
+lock: setup  ## resolve pyproject.toml anew into requirements.lock
+	uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-annotate --no-header -o requirements.lock
+
+clean:  ## remove what the stages have written; DVC's cache still has it
+	rm -rf data/prepared data/pairs models results runs

@@ -1,0 +1,90 @@
+# The stages, as Snakemake runs them: `snakemake --cores 2`. dvc.yaml has the same ones with the same commands, and says
+# why a stage depends on what; tests/test_pipelines.py holds the two together.
+import json
+import shutil
+import sys
+from functools import reduce
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(workflow.basedir))
+from afigan.config import load_params
+from afigan.lineage import parents
+
+if config:
+    raise WorkflowError("--config and --configfile do not reach the stages: edit params.yaml, or `make params`.")
+try:
+    PARAMS = load_params("params.yaml")
+except ValueError as error:
+    raise WorkflowError(str(error))
+VALUES = yaml.safe_load(open("params.yaml", encoding="utf-8"))
+EXPERIMENTS = PARAMS.experiments
+# GPUs that a job takes. `auto` asks this machine; where others run the jobs, params.yaml has to say `device: cuda`
+GPU = int(PARAMS.device == "cuda" or (PARAMS.device == "auto" and shutil.which("nvidia-smi") is not None))
+
+KINDS = ("afigan", "extractors", "detectors")
+WEIGHTS = ("model.safetensors", "config.json")  # what a model's descendants depend on
+MODEL = (*WEIGHTS, "log.jsonl")
+MODELS = [f"models/{kind}/{key}/{name}" for kind in KINDS for key in getattr(EXPERIMENTS, kind) for name in MODEL]
+METRICS = [f"results/metrics/{key}.json" for key in EXPERIMENTS.evaluations]
+FIGURES = [
+    f"results/figures/{name}.png" for name in ("losses_afigan", "losses_extractors", "losses_detectors", "features")
+]
+
+
+def watch(*names):
+    """The values of these parameters, as text: a job is redone when one of them changes.
+
+    `params.yaml` itself is no input of any rule, its time of change means nothing. A name may hold wildcards.
+    """
+
+    def values(wildcards):
+        paths = [name.format(**wildcards) for name in names]
+        return {
+            path: json.dumps(reduce(lambda v, k: v.get(k), path.split("."), VALUES), sort_keys=True) for path in paths
+        }
+
+    return values
+
+
+def weights(kind):
+    """The files of the models that the experiment {key} starts from or looks at."""
+    return lambda wildcards: [
+        f"models/{parent}/{name}" for parent in parents(PARAMS, f"{kind}/{wildcards.key}") for name in WEIGHTS
+    ]
+
+
+def pairs(kind):
+    """The low-resolution images that the experiment {key} is trained with."""
+    return lambda wildcards: f"data/pairs/{getattr(EXPERIMENTS, kind)[wildcards.key].degradation}"
+
+
+def modules(*names):
+    """Modules of afigan as files."""
+    return [f"afigan/{name}.py" for name in names]
+
+
+wildcard_constraints:
+    key="[a-z][a-z0-9_]*",
+    degradation="[a-z]+",
+
+
+localrules:
+    all,
+
+
+# Every result, not only the last: Snakemake does not miss what stands between two files that are there.
+rule all:
+    input:
+        MODELS,
+        METRICS,
+        FIGURES,
+        "results/tables",
+        "results/README.md",
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/reporting.smk"

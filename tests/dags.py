@@ -1,0 +1,126 @@
+"""The two engines' pipelines in one form: command -> what it depends on, makes and is redone for.
+
+Run as a program, in a project's root, it prints Snakemake's: one JSON object; with `--due`, of the jobs that are due.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from afigan.config import compose
+
+ROOT = Path(__file__).resolve().parents[1]
+# what both engines need of the repository, without what its own runs have left in it
+PROJECT = ("Snakefile", "dvc.yaml", ".dvcignore", ".dvc/config", "afigan", "conf", "profiles", "workflow")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Paths are relative to the project's root; a folder that is looked into stands for the outputs in it."""
+
+    deps: frozenset[str]
+    outs: frozenset[str]
+    params: frozenset[str]
+
+
+Dag = dict[str, Job]
+
+
+def copy_project(root: Path, profile: str) -> Path:
+    """Copy the project to the folder `root`, with params.yaml of a profile, as a Git repository without commits."""
+    for name in PROJECT:
+        source, target = ROOT / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    write_params(root, compose(profile, ROOT / "conf"))
+    shutil.copy(ROOT / ".gitignore", root)
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    return root
+
+
+def write_params(root: Path, values: dict) -> None:
+    (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), "utf-8")
+
+
+def environment() -> dict[str, str]:
+    """Of a process that finds this environment's programs."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def dvc_dag(root: Path) -> Dag:
+    """The stages of dvc.yaml with today's params.yaml."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        stages = list(repo.index.stages)
+        made = {out.def_path for stage in stages for out in stage.outs}
+
+        def within(path: str) -> Iterator[str]:
+            inside = [out for out in made if out.startswith(f"{path}/")]
+            yield from inside or [path]
+
+        return {
+            stage.cmd: Job(
+                deps=frozenset(f for d in stage.deps if d not in stage.params for f in within(d.def_path)),
+                outs=frozenset(out.def_path for out in stage.outs),
+                params=frozenset(name for parameters in stage.params for name in parameters.params),
+            )
+            for stage in stages
+        }
+
+
+def dvc_due(root: Path) -> set[str]:
+    """The commands of the stages that `dvc status` calls changed, and of all that depend on them."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        changed = [name for name, reasons in repo.status().items() if reasons != ["always changed"]]
+        commands = {stage.addressing: stage.cmd for stage in repo.index.stages}
+    return downstream(dvc_dag(root), {commands[name] for name in changed})
+
+
+def downstream(dag: Dag, commands: Iterable[str]) -> set[str]:
+    """These commands and those that depend on what they make."""
+    due = set(commands)
+    while more := {c for c, job in dag.items() if c not in due and any(job.deps & dag[d].outs for d in due)}:
+        due |= more
+    return due
+
+
+def snakemake_dag(root: Path, due: bool = False) -> Dag:
+    """The jobs of Snakefile with today's params.yaml, or those of them that are due."""
+    command = [sys.executable, str(Path(__file__)), *(["--due"] if due else [])]
+    environ = environment() | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = json.loads(done.stdout.splitlines()[-1])
+    return {command: Job(**{name: frozenset(paths) for name, paths in job.items()}) for command, job in jobs.items()}
+
+
+def _print_snakemake_dag(due: bool) -> None:
+    from snakemake.api import SnakemakeApi
+    from snakemake.settings.types import DAGSettings, OutputSettings, Quietness, ResourceSettings
+
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        workflow = api.workflow(resource_settings=ResourceSettings(cores=2), snakefile=Path("Snakefile"))
+        workflow.dag(DAGSettings(forceall=not due)).execute_workflow(executor="dryrun")
+        jobs = {}
+        for job in workflow._workflow.dag.needrun_jobs(exclude_finished=False):
+            if job.shellcmd:
+                params = frozenset(name for values in job.params for name in values)
+                jobs[job.shellcmd] = asdict(Job(frozenset(job.input), frozenset(job.output), params))
+    print(json.dumps(jobs, default=sorted))
+
+
+if __name__ == "__main__":
+    _print_snakemake_dag("--due" in sys.argv)

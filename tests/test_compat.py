@@ -1,0 +1,88 @@
+"""What detectron2 v0.6 misses is supplied, and only where it is missing."""
+
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from afigan import compat
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(code, *folders):
+    """Run code in a process that finds packages in `folders` first."""
+    code = f"import sys; sys.path[:0] = {[str(folder) for folder in folders]!r}\n" + textwrap.dedent(code)
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """A folder with a package `detectron2` that has no operators."""
+    package = tmp_path / "detectron2"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    return package
+
+
+def test_empty_operators_where_nothing_else_provides_them(fake):
+    code = """
+        import afigan
+        from detectron2 import _C
+        print(sorted(name for name in vars(_C) if not name.startswith("__")))
+        import importlib.util
+        print(importlib.util.find_spec("detectron2._D"))
+    """
+    assert run(code, fake.parent).stdout.split("\n") == ["[]", "None", ""]
+
+
+def test_compiled_operators_win(fake):
+    (fake / "_C.py").write_text("name = 'compiled'")
+    done = run("import afigan; from detectron2 import _C; print(_C.name)", fake.parent)
+    assert done.stdout == "compiled\n"
+
+
+def test_broken_operators_are_not_hidden(fake):
+    (fake / "_C.py").write_text("raise ImportError('undefined symbol')")
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        run("import afigan; from detectron2 import _C", fake.parent)
+    assert "undefined symbol" in error.value.stderr
+
+
+@pytest.fixture
+def uninstalled(monkeypatch):
+    """As before `install` was ever called."""
+    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, compat._EmptyOperators)])
+    with warnings.catch_warnings():
+        yield monkeypatch
+
+
+def test_install_does_its_work_once(uninstalled):
+    before = len(sys.meta_path)
+    compat.install()
+    filters = list(warnings.filters)
+    compat.install()
+    assert len(sys.meta_path) == before + 1
+    assert isinstance(sys.meta_path[-1], compat._EmptyOperators)  # asked last
+    assert warnings.filters == filters
+
+
+def test_pillow_gets_its_old_name_back_where_it_lacks_it(uninstalled):
+    uninstalled.delattr(Image, "LINEAR", raising=False)
+    compat.install()
+    assert Image.LINEAR == Image.Resampling.BILINEAR
+
+
+def test_pillow_keeps_a_name_that_it_has(uninstalled):
+    uninstalled.setattr(Image, "LINEAR", "its own", raising=False)
+    compat.install()
+    assert Image.LINEAR == "its own"
+
+
+def test_detectron2_is_imported_without_warnings_that_nobody_can_act_on():
+    done = run("import afigan; import detectron2.modeling")
+    assert "torch.jit" not in done.stderr and "pkg_resources" not in done.stderr

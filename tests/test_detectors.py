@@ -1,0 +1,237 @@
+"""Detectors at paper scale, at half scale, and by the ordinary detectron2 way in."""
+
+import json
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances, PolygonMasks
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+import afigan
+from afigan.config import Model
+from afigan.detectors import Architecture, build_detector
+from afigan.detectors.build import set_test_limits
+from afigan.pyramids import InterpolatedFPN
+
+PAPER = Model(
+    backbone={"name": "resnet50"}, anchor_sizes=[32.0, 64.0, 128.0, 256.0, 512.0], levels=["p2", "p3", "p4", "p5"]
+)
+MINI = Model(
+    backbone={"name": "resnet_mini", "norm": "BN"},
+    channels=16,
+    anchor_sizes=[16.0, 32.0, 64.0, 128.0, 256.0],
+    canonical_box_size=112.0,
+    levels=["p2", "p3", "p4", "p5"],
+    roi_heads={"batch_size": 16, "fc_dim": 32, "mask_dim": 16},
+    rpn={"batch_size": 16, "proposals_train": 32, "proposals_test": 32},
+)
+
+
+def mini(**changes):
+    torch.manual_seed(0)
+    architecture = {"model": MINI, "num_classes": 3, "interpolator": "afi"} | changes
+    scale = architecture.pop("image_scale", 1.0)
+    return build_detector(Architecture(**architecture), scale)
+
+
+def sample(height=96, width=128, classes=3, masks=True):
+    """A training sample of detectron2's with two objects."""
+    instances = Instances((height, width))
+    instances.gt_boxes = Boxes(torch.tensor([[8.0, 8.0, 60.0, 70.0], [40.0, 30.0, 110.0, 90.0]]))
+    instances.gt_classes = torch.tensor([0, classes - 1])
+    if masks:
+        corners = [[[x0, y0, x1, y0, x1, y1, x0, y1]] for x0, y0, x1, y1 in instances.gt_boxes.tensor.double().tolist()]
+        instances.gt_masks = PolygonMasks(corners)
+    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+    return {"image": image, "instances": instances, "height": height, "width": width}
+
+
+# --- size ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("interpolator", "millions"), [("nearest", 44), ("afi", 52), ("deconv", 53), ("bicubic-5conv", 53)]
+)
+def test_parameters_at_paper_scale(interpolator, millions):
+    """Tables 1 and 6: Mask R-CNN with ResNet-50 and FPN, 80 classes."""
+    detector = build_detector(Architecture(PAPER, 80, interpolator))
+    assert sum(p.numel() for p in detector.parameters()) / 1e6 == pytest.approx(millions, abs=1.0)
+
+
+def test_afi_adds_one_g_and_nothing_else():
+    counts = {
+        name: sum(p.numel() for p in build_detector(Architecture(PAPER, 80, name)).parameters())
+        for name in ("nearest", "afi")
+    }
+    assert counts["afi"] - counts["nearest"] == 7_834_624
+
+
+# --- one detector or another -----------------------------------------------------------------------------------------
+
+
+def test_weights_outside_the_interpolators_do_not_depend_on_them():
+    plain = mini(interpolator="nearest").state_dict()
+    for interpolator in ("afi", "deconv", "nearest-5conv"):
+        changed = mini(interpolator=interpolator).state_dict()
+        assert all(torch.equal(changed[name], value) for name, value in plain.items())
+        assert all("upsample" in name for name in changed.keys() - plain.keys())
+
+
+@pytest.mark.parametrize("head", ["mask_rcnn", "faster_rcnn"])
+def test_heads(head):
+    model = MINI.model_copy(update={"head": head})
+    detector = mini(model=model)
+    masks = head == "mask_rcnn"
+    assert any("mask" in name for name in detector.state_dict()) == masks
+    with EventStorage():
+        losses = detector([sample(masks=masks)])
+    assert ("loss_mask" in losses) == masks
+    assert losses.keys() >= {"loss_cls", "loss_box_reg", "loss_rpn_cls", "loss_rpn_loc"}
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    set_test_limits(detector, 0.0, 5)
+    with torch.no_grad():
+        found = detector.eval()([{key: value for key, value in sample().items() if key != "instances"}])[0]["instances"]
+    assert 0 < len(found) <= 5 and found.has("pred_masks") == masks
+
+
+def test_an_architecture_survives_its_file():
+    architecture = Architecture(MINI, 3, "afi", "rb", "iterated")
+    values = json.loads(json.dumps(architecture.as_dict()))
+    again = Architecture.from_dict(values)
+    assert again == architecture and again.as_dict() == values
+    with pytest.raises(ValueError, match="colour"):
+        Architecture.from_dict(values | {"model": values["model"] | {"colour": 1}})
+
+
+def test_what_an_architecture_says_is_what_is_built():
+    pyramid = mini(blocks="rb", upsampling="iterated").backbone
+    assert isinstance(pyramid, InterpolatedFPN) and pyramid.upsampling == "iterated"
+    assert len(pyramid.upsample[0].blocks) == 5 and not hasattr(pyramid, "fpn_lateral2")
+    model = MINI.model_copy(update={"pixel_mean": [1.0, 2.0, 3.0], "pixel_std": [4.0, 5.0, 6.0]})
+    detector = mini(model=model, num_classes=7)
+    assert detector.pixel_mean.flatten().tolist() == [1, 2, 3] and detector.pixel_std.flatten().tolist() == [4, 5, 6]
+    assert detector.roi_heads.num_classes == 7 and detector.roi_heads.box_predictor.cls_score.out_features == 8
+
+
+def test_test_limits():
+    detector = mini()
+    set_test_limits(detector, 0.3, 17)
+    predictor = detector.roi_heads.box_predictor
+    assert (predictor.test_score_thresh, predictor.test_topk_per_image) == (0.3, 17)
+
+
+# --- M sees images of half the size ----------------------------------------------------------------------------------
+
+
+def test_anchors_shrink_with_the_image():
+    full, low = (mini(image_scale=scale).proposal_generator.anchor_generator for scale in (1.0, 0.5))
+    assert full.strides == low.strides == [4, 8, 16, 32, 64]
+    for at_full, at_half, size in zip(full.cell_anchors, low.cell_anchors, MINI.anchor_sizes, strict=True):
+        torch.testing.assert_close(at_half, at_full / 2)
+        areas = Boxes(at_full).area().sqrt()
+        torch.testing.assert_close(areas, torch.full_like(areas, size))
+
+
+@pytest.mark.parametrize("pooler", ["box_pooler", "mask_pooler"])
+def test_an_object_keeps_its_level_at_half_size(pooler):
+    """Levels whose maps hold their own number show from which one a RoI is pooled."""
+
+    def levels(scale, boxes):
+        maps = [torch.full((1, 1, 512 >> i, 512 >> i), float(i)) for i in (2, 3, 4, 5)]
+        return getattr(mini(image_scale=scale).roi_heads, pooler)(maps, [Boxes(boxes)])[:, 0, 3, 3].round().tolist()
+
+    sides = torch.tensor([8.0, 27, 29, 55, 57, 111, 113, 223, 225, 400])
+    boxes = torch.stack([torch.zeros_like(sides), torch.zeros_like(sides), sides, sides], dim=1)
+    expected = [2, 2, 2, 2, 3, 3, 4, 4, 5, 5]  # 112 pixels: the canonical size, from P4 on
+    assert levels(1.0, boxes) == expected
+    assert levels(0.5, boxes / 2) == expected
+
+
+def test_scale_changes_no_weight():
+    full, low = (mini(image_scale=scale).state_dict() for scale in (1.0, 0.5))
+    assert full.keys() == low.keys()
+    assert all(torch.equal(low[name], full[name]) for name in full if "anchor" not in name)
+
+
+# --- the way in for any detectron2 project ---------------------------------------------------------------------------
+
+
+def fresh_config(interpolator, **changes):
+    """What a detectron2 user writes for an FPN, with detectron2's own (small) ResNet, and the lines of ours."""
+    cfg = get_cfg()
+    afigan.add_afigan_config(cfg)
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.WEIGHTS = ""
+    cfg.MODEL.RESNETS.DEPTH = 18
+    cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.FPN.OUT_CHANNELS = 16
+    cfg.MODEL.AFIGAN.INTERPOLATOR = interpolator
+    cfg.merge_from_list([part for item in changes.items() for part in (item[0].replace("__", "."), item[1])])
+    return cfg
+
+
+def rcnn_config(interpolator):
+    return fresh_config(
+        interpolator,
+        MODEL__META_ARCHITECTURE="GeneralizedRCNN",
+        MODEL__BACKBONE__NAME="build_afigan_fpn_backbone",
+        MODEL__FPN__IN_FEATURES=["res2", "res3", "res4", "res5"],
+        MODEL__ANCHOR_GENERATOR__SIZES=[[32], [64], [128], [256], [512]],
+        MODEL__RPN__IN_FEATURES=["p2", "p3", "p4", "p5", "p6"],
+        MODEL__ROI_HEADS__NAME="StandardROIHeads",
+        MODEL__ROI_HEADS__IN_FEATURES=["p2", "p3", "p4", "p5"],
+        MODEL__ROI_BOX_HEAD__NAME="FastRCNNConvFCHead",
+        MODEL__ROI_BOX_HEAD__NUM_FC=1,
+        MODEL__ROI_BOX_HEAD__FC_DIM=32,
+        MODEL__ROI_BOX_HEAD__POOLER_RESOLUTION=7,
+    )
+
+
+def retinanet_config(interpolator):
+    return fresh_config(
+        interpolator,
+        MODEL__META_ARCHITECTURE="RetinaNet",
+        MODEL__BACKBONE__NAME="build_afigan_retinanet_fpn_backbone",
+        MODEL__FPN__IN_FEATURES=["res3", "res4", "res5"],
+        MODEL__ANCHOR_GENERATOR__SIZES=[[32], [64], [128], [256], [512]],
+    )
+
+
+@pytest.mark.parametrize("interpolator", ["afi", "deconv"])
+@pytest.mark.parametrize(
+    ("config", "levels"),
+    [(rcnn_config, ["p2", "p3", "p4", "p5", "p6"]), (retinanet_config, ["p3", "p4", "p5", "p6", "p7"])],
+    ids=["GeneralizedRCNN", "RetinaNet"],
+)
+def test_any_detectron2_project(config, levels, interpolator):
+    model = build_model(config(interpolator))
+    pyramid = model.backbone
+    assert isinstance(pyramid, InterpolatedFPN)
+    assert len(pyramid.upsample) == (1 if interpolator == "afi" else len(pyramid.in_features) - 1)
+    assert list(pyramid.output_shape()) == levels
+    with EventStorage():
+        losses = model([sample(classes=80, masks=False)])
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert all(p.grad is not None for p in pyramid.upsample.parameters())
+    with torch.no_grad():
+        assert "instances" in model.eval()([{"image": sample()["image"]}])[0]
+
+
+def test_defaults_give_the_method_of_the_paper():
+    pyramid = build_model(rcnn_config("afi")).backbone
+    assert type(pyramid.upsample[0]).__name__ == "AFInterpolator" and len(pyramid.upsample[0].blocks) == 3
+    assert pyramid.upsampling == "per_level"
+
+
+def test_a_backbone_of_ours_in_any_detectron2_project():
+    cfg = rcnn_config("nearest")
+    cfg.merge_from_list(["MODEL.AFIGAN.BACKBONE", "timm/test_resnet", "MODEL.AFIGAN.NORM", "BN"])
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
+    pyramid = build_model(cfg).backbone
+    assert any(isinstance(m, nn.BatchNorm2d) for m in pyramid.bottom_up.modules())
+    assert pyramid(torch.randn(1, 3, 64, 64))["p2"].shape == (1, 16, 16, 16)

@@ -1,0 +1,111 @@
+"""Files that exist are whole, and digests are what they say."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from afigan.files import atomic_dir, atomic_path, digest, sha256_file, write_json
+
+ROOT = Path(__file__).parents[1]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "folder" / "model.safetensors"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent and temporary.suffix == path.suffix
+        temporary.write_bytes(b"half")
+        assert not path.exists()
+    assert path.read_bytes() == b"half"
+    assert names(path.parent) == [path.name]
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with atomic_path(str(path)) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_file_and_no_rubbish(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    with pytest.raises(FileNotFoundError), atomic_path(path):
+        pass  # nothing was written
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    code = """
+        import os, sys
+        from afigan.files import atomic_path
+        with atomic_path(sys.argv[1]) as temporary:
+            temporary.write_text("half")
+            os._exit(9)
+    """
+    code = "\n".join(line[8:] for line in code.splitlines())
+    assert subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT).returncode == 9
+    assert path.read_text() == "old"
+
+
+def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path):
+    path = tmp_path / "outer" / "out"
+    for run in ("first", "second"):
+        with atomic_dir(path) as temporary:
+            assert temporary.parent == path.parent and names(temporary) == []
+            (temporary / run).touch()
+            assert names(path) == ["first"] if run == "second" else not path.exists()
+        assert names(path) == [run]
+    assert names(path.parent) == ["out"]
+
+
+def test_a_failure_leaves_the_old_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    with pytest.raises(RuntimeError), atomic_dir(tmp_path / "out") as temporary:
+        (temporary / "half").touch()
+        raise RuntimeError
+    assert names(tmp_path) == ["out"] and names(tmp_path / "out") == ["old"]
+
+
+def test_json_keeps_order_and_letters_and_refuses_nan(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"b": "ä", "a": [1, None]})
+    text = path.read_text("utf-8")
+    assert json.loads(text) == {"b": "ä", "a": [1, None]}
+    assert text.index('"b": "ä"') < text.index('"a"') and text.endswith("}\n")
+    with pytest.raises(ValueError):
+        write_json(path, {"a": float("nan")})
+    assert path.read_text("utf-8") == text and names(tmp_path) == ["a.json"]
+
+
+def test_sha256_of_a_file(tmp_path):
+    data = bytes(range(256)) * 5000
+    (tmp_path / "a").write_bytes(data)
+    assert sha256_file(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_digest_is_of_the_value():
+    value = {"a": [1, 2.5, None], "b": {"c": True, "d": "ä"}}
+    assert digest(value) == digest({"b": {"d": "ä", "c": True}, "a": [1, 2.5, None]})
+    assert len({digest(v) for v in (value, {**value, "e": 0}, {**value, "a": [2.5, 1, None]}, "1", 1, None)}) == 6
+    # pinned: metrics files and checkpoints of before carry it
+    assert digest({"a": 1}) == "f9d86028c6e0d64e225186f96acb69338b2c59764df79162107f5c4bb34d1310"
+    with pytest.raises(ValueError):
+        digest(float("inf"))

@@ -1,0 +1,188 @@
+"""A tiny world for tests: embedded shapes of 128 px and every experiment of the mini profile at two iterations.
+
+Name it in a test module, `pytest_plugins = ["toy"]`, to have its fixtures. `world` is shared by all tests of a session:
+what it trains once it keeps. Tests that write over models ask for `own_world`, a copy.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from afigan.config import Params, check_params, compose
+from afigan.data.pairs import write_pairs
+from afigan.data.prepare import prepare
+from afigan.lineage import parents
+from afigan.training.afigan import train_afigan
+from afigan.training.backbone import write_backbone
+from afigan.training.detector import train_detector
+from afigan.training.extractor import train_extractor
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+TRAIN = {"afigan": train_afigan, "extractors": train_extractor, "detectors": train_detector}
+# what no row of the tables uses: the method's other switches
+SWITCHES: dict[str, dict[str, Any]] = {
+    "afigan": {
+        "detached": {"teacher": "a1", "degradation": "bilinear", "adversarial": "detached"},
+        "content_alone": {"teacher": "a1", "degradation": "bilinear", "adversarial": "off"},
+        "merged": {"teacher": "a1", "degradation": "bilinear", "features": "merged"},
+        "rb": {"teacher": "a1", "degradation": "bilinear", "blocks": "rb"},
+    },
+    "extractors": {
+        "detached": {"teacher": "a1", "init": "afigan/detached", "degradation": "bilinear", "adversarial": "detached"},
+        "content_alone": {"teacher": "a1", "init": "backbone", "degradation": "bilinear", "adversarial": "off"},
+        "control": {
+            "teacher": "a1",
+            "init": "backbone",
+            "degradation": "bilinear",
+            "adversarial": "off",
+            "content": False,
+        },
+        "without_stage_1": {"teacher": "a1", "init": "backbone", "degradation": "bilinear"},
+        "rb": {"teacher": "a1", "init": "afigan/rb", "degradation": "bilinear", "blocks": "rb"},
+        "nearest_upsampling": {
+            "teacher": "a1",
+            "init": "backbone",
+            "degradation": "bilinear",
+            "interpolator": "nearest",
+        },
+        "different_deconv": {
+            "teacher": "a1",
+            "init": "backbone",
+            "degradation": "bilinear",
+            "interpolator": "deconv",
+            "match": "different",
+        },
+    },
+    "detectors": {
+        "a4_rb": {
+            "interpolator": "afi",
+            "init": "extractors/rb",
+            "reuse": "M",
+            "freeze_interpolator": True,
+            "blocks": "rb",
+        },
+        "g_of_extractor": {"interpolator": "afi", "init": "extractors/main", "reuse": "G"},
+        "a2_rb": {"interpolator": "afi", "init": "afigan/rb", "reuse": "G", "blocks": "rb"},
+        "reuse_nearest": {"interpolator": "nearest", "init": "extractors/nearest_upsampling", "reuse": "M"},
+    },
+    "evaluations": {
+        "a4_rb": {"model": "detectors/a4_rb"},
+        "reuse_nearest": {"model": "detectors/reuse_nearest"},
+        "nearest_upsampling": {"model": "extractors/nearest_upsampling"},
+    },
+}
+
+
+def toy_values() -> dict[str, Any]:
+    """params.yaml's values: the sizes of the smoke profile, the experiments and tables of mini, and the switches."""
+    values = compose("smoke", CONF)
+    mini = compose("mini", CONF)
+    values["experiments"] = {kind: mini["experiments"][kind] | SWITCHES[kind] for kind in SWITCHES}
+    values["tables"] = mini["tables"]
+    values["pairs"]["degradations"] = mini["pairs"]["degradations"]
+    values["data"]["shapes"] |= {"train": 6, "val": 3, "size": 128}
+    for stage in ("train_backbone", "train_afigan", "train_extractor", "train_detector"):
+        values[stage]["workers"] = 0  # a process a run costs more than it saves here
+    return values
+
+
+def toy_params(change: dict[str, Any] | None = None) -> Params:
+    """Checked toy parameters; `change` maps dotted names to other values."""
+    values = toy_values()
+    for name, value in (change or {}).items():
+        *sections, last = name.split(".")
+        place = values
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    return check_params(values)
+
+
+class World:
+    """A root with prepared data, in which `model` trains on demand."""
+
+    def __init__(self, root: Path, params: Params) -> None:
+        self.root, self.params = root, params
+
+    def __enter__(self) -> "World":
+        self._context = pytest.MonkeyPatch()
+        self._context.chdir(self.root)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._context.undo()
+
+    def prepare(self) -> "World":
+        """Data and pairs."""
+        with self:
+            prepare(self.params.data, self.params.seed, Path("data/prepared"), workers=1)
+            for degradation in self.params.pairs.degradations:
+                write_pairs(
+                    Path("data/prepared/train.json"),
+                    degradation,
+                    Path("data/pairs") / degradation,
+                    image_format="png",
+                    shard_size=5,
+                    workers=1,
+                )
+        return self
+
+    def train(self, node: str) -> None:
+        """Train a node whose parents are there, once more if it is there itself."""
+        kind, _, key = node.partition("/")
+        with self:
+            write_backbone(self.params) if node == "backbone" else TRAIN[kind](self.params, key)
+
+    def model(self, node: str) -> dict[str, Tensor]:
+        """The weights of a node; it and what it descends from are trained first where they are not there."""
+        path = self.root / "models" / node / "model.safetensors"
+        if not path.exists():
+            for parent in parents(self.params, node):
+                self.model(parent)
+            self.train(node)
+        return load_file(path)
+
+    def config(self, node: str) -> dict[str, Any]:
+        return json.loads((self.root / "models" / node / "config.json").read_text("utf-8"))
+
+    def log(self, node: str) -> list[dict[str, float]]:
+        text = (self.root / "models" / node / "log.jsonl").read_text("utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    def output(self, node: str) -> dict[str, bytes]:
+        """All files of models/NODE."""
+        return {path.name: path.read_bytes() for path in sorted((self.root / "models" / node).iterdir())}
+
+
+def under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries of a state dict under a prefix, without it; there must be some."""
+    found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    assert found, f"nothing under {prefix}"
+    return found
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    """Whether two state dicts agree bit for bit."""
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Shared: train in it only what no other test has trained otherwise."""
+    return World(tmp_path_factory.mktemp("world"), toy_params()).prepare()
+
+
+@pytest.fixture
+def own_world(world: World, tmp_path: Path) -> Iterator[World]:
+    """A copy of `world`, with what is trained in it so far, to work in: it is the working directory."""
+    root = tmp_path / "world"
+    shutil.copytree(world.root, root, ignore=shutil.ignore_patterns("runs", "tensorboard"))
+    with World(root, world.params) as own:
+        yield own

@@ -1,0 +1,33 @@
+# The data set, checked, and the low-resolution images.
+IMAGES = modules("data/images", "data/parallel")
+
+
+rule prepare:
+    input:
+        "workflow/scripts/prepare.py",
+        modules("data/coco", "data/prepare", "data/problems", "data/segmentations", "data/shapes"),
+        IMAGES,
+        PARAMS.data.train.annotations,
+        PARAMS.data.val.annotations,
+    output:
+        directory("data/prepared"),
+    threads: PARAMS.threads
+    params:
+        watch("seed", "data"),
+    shell:
+        "python workflow/scripts/prepare.py"
+
+
+rule pairs:
+    input:
+        "workflow/scripts/pairs.py",
+        modules("data/degradation", "data/pairs"),
+        IMAGES,
+        "data/prepared",
+    output:
+        directory("data/pairs/{degradation}"),
+    threads: PARAMS.pairs.workers
+    params:
+        watch("pairs.format", "pairs.shard_size"),
+    shell:
+        "python workflow/scripts/pairs.py --degradation {wildcards.degradation}"

@@ -1,0 +1,106 @@
+# The backbone's weights and the three stages of Algorithm 1.
+LOADER = [*IMAGES, *modules("data/degradation", "data/loader", "data/pairs")]
+ENGINE = modules("training/engine", "training/stage")
+DETECTOR = modules(
+    "backbones",
+    "detectors/__init__",
+    "detectors/build",
+    "interpolators/__init__",
+    "interpolators/afi",
+    "interpolators/deconv",
+    "interpolators/resize",
+    "pyramids/__init__",
+    "pyramids/fpn",
+    "pyramids/registry",
+    "pyramids/upsampling",
+)
+
+
+rule backbone:
+    input:
+        "workflow/scripts/backbone.py",
+        modules("training/backbone"),
+        LOADER,
+        ENGINE,
+        DETECTOR,
+        "data/prepared",
+    output:
+        expand("models/backbone/{name}", name=MODEL),
+    threads: PARAMS.threads
+    resources:
+        gpu=GPU,
+    params:
+        watch("seed", "threads", "data", "model", "train_backbone"),
+    shell:
+        "python workflow/scripts/backbone.py"
+
+
+rule train_afigan:
+    input:
+        "workflow/scripts/train_afigan.py",
+        modules("training/afigan", "training/adversarial", "discriminator", "losses"),
+        LOADER,
+        ENGINE,
+        DETECTOR,
+        "data/prepared",
+        pairs("afigan"),
+        weights("afigan"),
+    output:
+        expand("models/afigan/{{key}}/{name}", name=MODEL),
+    threads: PARAMS.threads
+    resources:
+        gpu=GPU,
+    params:
+        watch("seed", "threads", "data", "model", "input", "pairs.format", "train_afigan", "experiments.afigan.{key}"),
+    shell:
+        "python workflow/scripts/train_afigan.py --key {wildcards.key}"
+
+
+rule train_extractor:
+    input:
+        "workflow/scripts/train_extractor.py",
+        modules("training/extractor", "training/adversarial", "discriminator", "losses"),
+        LOADER,
+        ENGINE,
+        DETECTOR,
+        "data/prepared",
+        pairs("extractors"),
+        weights("extractors"),
+    output:
+        expand("models/extractors/{{key}}/{name}", name=MODEL),
+    threads: PARAMS.threads
+    resources:
+        gpu=GPU,
+    params:
+        watch(
+            "seed",
+            "threads",
+            "data",
+            "model",
+            "input",
+            "pairs.format",
+            "train_extractor",
+            "experiments.extractors.{key}",
+        ),
+    shell:
+        "python workflow/scripts/train_extractor.py --key {wildcards.key}"
+
+
+rule train_detector:
+    input:
+        "workflow/scripts/train_detector.py",
+        modules("training/detector", "training/adversarial", "losses"),
+        LOADER,
+        ENGINE,
+        DETECTOR,
+        "data/prepared",
+        weights("detectors"),
+    output:
+        expand("models/detectors/{{key}}/{name}", name=MODEL),
+    threads: PARAMS.threads
+    resources:
+        gpu=GPU,
+    params:
+        watch("seed", "threads", "data", "model", "input", "train_detector", "experiments.detectors.{key}"),
+    shell:
+        "python workflow/scripts/train_detector.py --key {wildcards.key}"
