@@ -256,7 +256,7 @@ class Params(Section):
     pairs: Pairs
     model: Model
     input: Input
-    train_backbone: Schedule | None = None  # of weights: crops
+    train_backbone: Schedule  # of weights: crops
     train_afigan: AdversarialSchedule
     train_extractor: AdversarialSchedule
     train_detector: Schedule
@@ -276,9 +276,6 @@ def _broken_references(params: Params) -> list[str]:
     """What one experiment says of another that does not hold, each naming its key."""
     experiments = params.experiments
     problems = []
-
-    if params.model.backbone.weights == "crops" and params.train_backbone is None:
-        problems.append("train_backbone: missing, and model.backbone.weights is crops")
 
     def lookup(where: str, node: str) -> Any:
         kind, _, key = node.partition("/")

@@ -30,8 +30,8 @@ def fingerprint(params: Params, node: str) -> str:
     own: dict[str, object] = {"seed": params.seed, "threads": params.threads, "data": params.data.model_dump()}
     own["model"] = params.model.model_dump()
     if node == "backbone":
-        schedule = params.train_backbone
-        own["schedule"] = schedule and schedule.model_dump(exclude=_HARMLESS)
+        if params.model.backbone.weights == "crops":
+            own["schedule"] = params.train_backbone.model_dump(exclude=_HARMLESS)
     else:
         item = getattr(params.experiments, kind)[key]
         own |= {"node": node, "experiment": item.model_dump(), "input": params.input.model_dump()}

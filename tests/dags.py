@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -117,9 +117,9 @@ def _print_snakemake_dag(due: bool) -> None:
         jobs = {}
         for job in workflow._workflow.dag.needrun_jobs(exclude_finished=False):
             if job.shellcmd:
-                params = frozenset(name for values in job.params for name in values)
-                jobs[job.shellcmd] = asdict(Job(frozenset(job.input), frozenset(job.output), params))
-    print(json.dumps(jobs, default=sorted))
+                params = {name for values in job.params for name in values}
+                jobs[job.shellcmd] = {"deps": list(job.input), "outs": list(job.output), "params": list(params)}
+    print(json.dumps(jobs))
 
 
 if __name__ == "__main__":

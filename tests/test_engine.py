@@ -58,9 +58,7 @@ class Duel:
 
 def run_duel(run: Path, plan: Schedule, kill_at: int | None = None) -> tuple[Duel, list[dict[str, float]]]:
     duel = Duel(plan, kill_at)
-    log = engine.train(
-        run=run, schedule=plan, learners=duel.learners, step=duel, dataset=Sequence(), device=CPU
-    )
+    log = engine.train(run=run, schedule=plan, learners=duel.learners, step=duel, dataset=Sequence(), device=CPU)
     return duel, log
 
 

@@ -269,7 +269,7 @@ def test_a6_starts_from_the_classification_backbone_alone(own_world, watched):
     assert same(under(start, "backbone.bottom_up."), own_world.model("backbone"))
     g = under(start, "backbone.upsample.0.")
     for node, prefix in (("afigan/main", "interpolator."), ("extractors/main", "backbone.upsample.0.")):
-        assert not changed(g, g) and "tail.weight" in changed(g, under(own_world.model(node), prefix))
+        assert "tail.weight" in changed(g, under(own_world.model(node), prefix))
 
 
 def test_a2_takes_g_alone_from_stage_1(own_world, watched):
@@ -384,9 +384,8 @@ def test_stage_1_uses_images_without_objects_and_detectors_do_not(own_world):
     for annotated, expected in ((False, count), (True, count - 1)):
         dataset = TrainingSet(split, own_world.params.input, "RGB", 0, None, annotated)
         assert len({dataset[n]["image_id"] for n in range(count)}) == expected
-    own_world.train("backbone")
-    own_world.model("detectors/a1")
-    own_world.train("afigan/main")
+    for node in ("backbone", "detectors/a1", "afigan/main"):
+        own_world.train(node)
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
@@ -446,8 +445,8 @@ def test_a_stage_that_was_killed_ends_the_same(own_world, monkeypatch, watched, 
     torch.manual_seed(5)
     own_world.train(node)
     assert own_world.output(node) == expected
-    iterations = [json.loads(x)["iteration"] for x in next(Path("runs").rglob("metrics.jsonl")).read_text().split("\n")[:-1]]
-    assert iterations == [1, 2]
+    metrics = next(Path("runs").rglob("metrics.jsonl")).read_text()
+    assert metrics.encode() == expected["log.jsonl"]
     assert not list(Path("runs").rglob("*.pt"))
 
 
@@ -474,25 +473,21 @@ def test_the_run_folder_follows_parameters_data_parents_and_code(own_world, monk
     assert run_folder(own_world, node, inputs) == folder
     folders = {folder}
 
-    def is_new() -> bool:
-        folders.add(run_folder(own_world, node, inputs))
-        return len(folders) == count + 1
+    def is_new(world: World = own_world) -> bool:
+        before = len(folders)
+        folders.add(run_folder(world, node, inputs))
+        return len(folders) > before
 
     harmless = World(own_world.root, toy_params({"train_detector.workers": 3, "train_detector.checkpoint_every": 9}))
-    assert run_folder(harmless, node, inputs) == folder
-    count = 1
-    folders.add(run_folder(World(own_world.root, toy_params({"train_detector.lr": 0.1})), node, inputs))
-    assert len(folders) == 2
-    count = 2
+    assert not is_new(harmless)
+    assert is_new(World(own_world.root, toy_params({"experiments.detectors.a5.freeze_interpolator": True})))
     inputs[0].write_text(inputs[0].read_text() + "\n")
     assert is_new()
-    count = 3
     weights = Path("models/extractors/main/model.safetensors")
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
     assert is_new()
-    count = 4
     # a package in a folder of the name that is left out, and then another code in it
     package = tmp_path / "reporting" / "afigan"
     shutil.copytree(Path(afigan.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,7 +1,7 @@
 """A tiny world for tests: embedded shapes of 128 px and every experiment of the mini profile at two iterations.
 
 Name it in a test module, `pytest_plugins = ["toy"]`, to have its fixtures. `world` is shared by all tests of a session:
-what it trains once it keeps. Tests that write over models ask for `own_world`, a copy.
+what it has trained it keeps. Tests that train again, or change files, ask for `own_world`, a copy.
 """
 
 import json
@@ -106,10 +106,10 @@ def toy_params(change: dict[str, Any] | None = None) -> Params:
 
 
 class World:
-    """A root with prepared data, in which `model` trains on demand."""
+    """A root with prepared data, in which `model` trains on demand, or takes from the world that this is a copy of."""
 
-    def __init__(self, root: Path, params: Params) -> None:
-        self.root, self.params = root, params
+    def __init__(self, root: Path, params: Params, original: "World | None" = None) -> None:
+        self.root, self.params, self.original = root, params, original
 
     def __enter__(self) -> "World":
         self._context = pytest.MonkeyPatch()
@@ -142,12 +142,16 @@ class World:
 
     def model(self, node: str) -> dict[str, Tensor]:
         """The weights of a node; it and what it descends from are trained first where they are not there."""
-        path = self.root / "models" / node / "model.safetensors"
-        if not path.exists():
+        folder = self.root / "models" / node
+        if not folder.exists():
             for parent in parents(self.params, node):
                 self.model(parent)
-            self.train(node)
-        return load_file(path)
+            if self.original is not None:
+                self.original.model(node)
+                shutil.copytree(self.original.root / "models" / node, folder)
+            else:
+                self.train(node)
+        return load_file(folder / "model.safetensors")
 
     def config(self, node: str) -> dict[str, Any]:
         return json.loads((self.root / "models" / node / "config.json").read_text("utf-8"))
@@ -181,8 +185,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture
 def own_world(world: World, tmp_path: Path) -> Iterator[World]:
-    """A copy of `world`, with what is trained in it so far, to work in: it is the working directory."""
+    """A copy of `world` to work in: it is the working directory."""
     root = tmp_path / "world"
-    shutil.copytree(world.root, root, ignore=shutil.ignore_patterns("runs", "tensorboard"))
-    with World(root, world.params) as own:
+    shutil.copytree(world.root / "data", root / "data")
+    with World(root, world.params, world) as own:
         yield own
