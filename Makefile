@@ -43,7 +43,7 @@ format: setup  ## mend what lint can mend
 	snakefmt --quiet Snakefile workflow/rules
 
 lock: setup  ## resolve pyproject.toml anew into requirements.lock
-	uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-annotate --no-header -o requirements.lock
+	uv pip compile pyproject.toml --quiet --all-extras --universal --generate-hashes --no-annotate --no-header -o requirements.lock
 
 clean:  ## remove what the stages have written; DVC's cache still has it
 	rm -rf data/prepared data/pairs models results runs

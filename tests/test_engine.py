@@ -1,4 +1,4 @@
-"""The loop under the stages: a killed run ends as if it had never stopped, learning rates, clipping, divergence, logs."""
+"""The loop under the stages: a killed run ends as if never stopped; learning rates, clipping, divergence, logs."""
 
 import json
 import logging

@@ -7,13 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import afigan
 import numpy as np
 import pytest
 import torch
-from toy import World, same, toy_params, under
 from torch import nn
+from toy import World, same, toy_params, under
 
+import afigan
 from afigan.data.loader import TrainingSet, batches, read_split
 from afigan.data.pairs import PairReader
 from afigan.detectors import Architecture, build_detector
@@ -188,7 +188,7 @@ def seen_by(run: SimpleNamespace, batch: list[dict]) -> SimpleNamespace:
         return update(fakes, reals)
 
     run.step.adversary.update_discriminator = watching
-    from detectron2.utils.events import EventStorage
+    from detectron2.utils.events import EventStorage  # found once afigan is imported
 
     with EventStorage():
         seen.log = run.step(batch)

@@ -83,15 +83,15 @@ def coco_metrics(annotations: str | Path, results: list[dict], kind: str) -> dic
     """
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotations))
-        if not results:
-            empty = COCOeval(truth, truth, kind)  # what cannot be measured at all is the same without detections
-            empty.evaluate()
-            empty.accumulate()
-            empty.summarize()
-            return {name: None if value < 0 else 0.0 for name, value in zip(NAMES, empty.stats, strict=False)}
         # without their boxes, mask results are measured by the areas of masks, as the challenge server does
         own = [{k: v for k, v in r.items() if k != "bbox" or kind == "bbox"} for r in results]
-        evaluation = COCOeval(truth, truth.loadRes(own), kind)
+        if own:
+            detections = truth.loadRes(own)
+        else:  # which loadRes does not take
+            detections = COCO()
+            detections.dataset = truth.dataset | {"annotations": []}
+            detections.createIndex()
+        evaluation = COCOeval(truth, detections, kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -1,0 +1,290 @@
+"""COCO metrics: perfect, random and no detections, size classes, category ids, batches, what a metrics file says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from faster_coco_eval import COCO as FastCOCO
+from faster_coco_eval import COCOeval_faster
+from pycocotools import mask as coco_mask
+from toy import World
+
+from afigan.data.loader import read_split
+from afigan.evaluation import coco
+from afigan.evaluation.coco import NAMES, coco_metrics, evaluate, load_detector, predict
+from afigan.evaluation.speed import benchmark
+from afigan.lineage import fingerprint
+
+pytest_plugins = ["toy"]
+
+SIDE = 320
+CATEGORIES = [{"id": 2, "name": "first"}, {"id": 17, "name": "second"}, {"id": 90, "name": "third"}]  # with gaps
+
+
+def rectangle(x: float, y: float, width: float, height: float) -> dict[str, Any]:
+    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+    return {"bbox": [x, y, width, height], "area": width * height, "segmentation": [corners]}
+
+
+def truth(path: Path, sides: list[float], images: int = 4) -> dict[str, Any]:
+    """A prepared COCO file: in every image one object a side, of categories in turn."""
+    annotations = []
+    for image in range(images):
+        for place, side in enumerate(sides):
+            category = CATEGORIES[(image + place) % 3]["id"]
+            item = rectangle(3.0 + 2 * image + 60 * place, 5.0 + 3 * place, side, side)
+            annotations.append({"image_id": 10 + image, "category_id": category, "iscrowd": 0, **item})
+    for number, annotation in enumerate(annotations, 1):
+        annotation["id"] = number
+    values = {
+        "info": {"root": str(path.parent), "masks": True, "source": "coco"},
+        "images": [{"id": 10 + n, "file_name": f"{n}.png", "width": SIDE, "height": SIDE} for n in range(images)],
+        "annotations": annotations,
+        "categories": CATEGORIES,
+    }
+    path.write_text(json.dumps(values))
+    return values
+
+
+def as_result(annotation: dict[str, Any], score: float) -> dict[str, Any]:
+    encoded = coco_mask.merge(coco_mask.frPyObjects(annotation["segmentation"], SIDE, SIDE))
+    encoded["counts"] = encoded["counts"].decode()
+    names = ("image_id", "category_id", "bbox")
+    return {name: annotation[name] for name in names} | {"segmentation": encoded, "score": score}
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_perfect_detections_are_100(tmp_path, kind):
+    values = truth(tmp_path / "val.json", [20, 50, 120])
+    results = [as_result(annotation, 0.9) for annotation in values["annotations"]]
+    assert coco_metrics(tmp_path / "val.json", results, kind) == pytest.approx(dict.fromkeys(NAMES, 100.0))
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_detections_of_the_wrong_class_or_image_are_0(tmp_path, kind):
+    values = truth(tmp_path / "val.json", [50])
+    for wrong in ({"category_id": 2}, {"image_id": 10}):
+        annotations = [a for a in values["annotations"] if all(a[name] != value for name, value in wrong.items())]
+        results = [as_result(annotation, 0.9) | wrong for annotation in annotations]
+        moved = [r | {"bbox": [200, 200, 50, 50]} for r in results] if "image_id" in wrong else results
+        if kind == "segm" and "image_id" in wrong:
+            moved = [as_result({**r, **rectangle(200, 200, 50, 50)}, 0.9) for r in results]
+        assert coco_metrics(tmp_path / "val.json", moved, kind)["AP"] == 0
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_no_detections_are_0_and_missing_sizes_undefined(tmp_path, kind):
+    truth(tmp_path / "val.json", [50])
+    expected = {"AP": 0.0, "AP50": 0.0, "AP75": 0.0, "APs": None, "APm": 0.0, "APl": None}
+    assert coco_metrics(tmp_path / "val.json", [], kind) == expected
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_missing_sizes_are_undefined_with_detections_too(tmp_path, kind):
+    values = truth(tmp_path / "val.json", [20, 120])
+    results = [as_result(annotation, 0.5) for annotation in values["annotations"]]
+    metrics = coco_metrics(tmp_path / "val.json", results, kind)
+    assert metrics["APm"] is None and metrics["APs"] == metrics["APl"] == pytest.approx(100)
+
+
+def test_no_objects_at_all(tmp_path):
+    truth(tmp_path / "val.json", [])
+    assert coco_metrics(tmp_path / "val.json", [], "bbox") == dict.fromkeys(NAMES, None)
+
+
+def test_half_of_the_objects_at_half_the_overlap(tmp_path):
+    """By hand: one class of two objects, one found with IoU 0.6: AP50 = 51 of 101 recall points, AP75 = 0."""
+    path = tmp_path / "val.json"
+    values = truth(path, [100])
+    values["annotations"] = [{**a, "category_id": 2} for a in values["annotations"][:2]]
+    path.write_text(json.dumps(values))
+    first = values["annotations"][0]
+    x, y, width, height = first["bbox"]
+    found = as_result({**first, **rectangle(x, y, width, 0.62 * height)}, 0.8)
+    for kind in ("bbox", "segm"):
+        metrics = coco_metrics(path, [found], kind)
+        assert metrics["AP50"] == pytest.approx(100 * 51 / 101) and metrics["AP75"] == 0
+        assert metrics["AP"] == pytest.approx(3 / 10 * 100 * 51 / 101)  # of 0.50, 0.55, 0.60, 0.65, ...
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pycocotools_and_faster_coco_eval_agree(tmp_path, seed):
+    values = truth(tmp_path / "val.json", [20, 50, 60, 120], images=8)
+    rng = np.random.default_rng(seed)
+    for crowd in rng.choice(len(values["annotations"]), 3, replace=False):
+        values["annotations"][crowd]["iscrowd"] = 1
+        encoded = coco_mask.frPyObjects(values["annotations"][crowd]["segmentation"], SIDE, SIDE)
+        merged = coco_mask.merge(encoded)
+        values["annotations"][crowd]["segmentation"] = merged | {"counts": merged["counts"].decode()}
+    (tmp_path / "val.json").write_text(json.dumps(values))
+    results = []
+    for annotation in values["annotations"]:
+        for _ in range(rng.integers(0, 4)):
+            x, y, width, height = np.array(annotation["bbox"]) + rng.normal(0, 6, 4)
+            box = rectangle(max(0.0, x), max(0.0, y), max(4.0, width), max(4.0, height))
+            item = as_result({**annotation, **box}, float(rng.uniform(0.05, 1)))
+            if rng.random() < 0.2:
+                item["category_id"] = int(rng.choice([2, 17, 90]))
+            results.append(item)
+    for kind in ("bbox", "segm"):
+        ours = coco_metrics(tmp_path / "val.json", results, kind)
+        fast = FastCOCO(str(tmp_path / "val.json"))
+        own = [{k: v for k, v in r.items() if k != "bbox" or kind == "bbox"} for r in results]
+        evaluation = COCOeval_faster(fast, fast.loadRes(own), kind, print_function=lambda *text: None)
+        evaluation.run()
+        assert 0 < ours["AP"] < 100
+        assert list(ours.values()) == pytest.approx([100 * value for value in evaluation.stats[:6]], abs=1e-9)
+
+
+def test_masks_are_measured_by_their_own_area(tmp_path):
+    """A result's size class is its mask's, not its box's, as the challenge server has it."""
+    values = truth(tmp_path / "val.json", [50])
+    results = [as_result(a, 0.9) for a in values["annotations"]]
+    assert coco_metrics(tmp_path / "val.json", results, "segm")["APm"] == pytest.approx(100)
+    # unmatched masks of 20 x 20 in boxes of 50 x 50 are small: they are no false positives among the medium ones
+    small = [
+        as_result({**a, **rectangle(200, 200, 20, 20)}, 0.95) | {"bbox": [200, 200, 50, 50]}
+        for a in values["annotations"]
+    ]
+    assert coco_metrics(tmp_path / "val.json", results + small, "segm")["APm"] == pytest.approx(100)
+    assert coco_metrics(tmp_path / "val.json", results + small, "bbox")["APm"] < 100
+
+
+# --- detectors -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def a5(world: World):
+    """A detector that is sure of something: its scores are lifted, for training has hardly begun."""
+    world.model("detectors/a5")
+    with world:
+        detector, config = load_detector("detectors/a5", torch.device("cpu"))
+        split = read_split("data/prepared/val.json")
+        for image in split["images"]:
+            image["path"] = str(world.root / image["path"])
+    with torch.no_grad():
+        detector.roi_heads.box_predictor.cls_score.weight.mul_(20)
+    return detector, split, config
+
+
+def run(world: World, a5, **change) -> list[dict]:
+    detector, split, _ = a5
+    settings = world.params.evaluate.model_copy(update={"score_threshold": 0.01} | change)
+    return predict(detector, split, world.params.input, world.params.model.pixel_format, settings)
+
+
+def test_batched_evaluation_equals_single_images(world, a5):
+    single, batched = run(world, a5, batch_size=1), run(world, a5, batch_size=3)
+    assert len(single) == len(batched) > 0
+    for first, second in zip(single, batched, strict=True):
+        assert first["image_id"] == second["image_id"] and first["category_id"] == second["category_id"]
+        assert first["bbox"] == pytest.approx(second["bbox"], abs=1e-3)
+        assert first["score"] == pytest.approx(second["score"], abs=1e-5)
+
+
+def test_score_threshold_and_number_of_detections(world, a5):
+    everything = run(world, a5, detections=100)
+    best = run(world, a5, detections=2)
+    counts = [sum(r["image_id"] == image["id"] for r in best) for image in a5[1]["images"]]
+    assert max(counts) == 2 and len(best) < len(everything)
+    middle = sorted(r["score"] for r in everything)[len(everything) // 2]
+    above = run(world, a5, score_threshold=middle)
+    assert above and all(r["score"] > middle for r in above)
+
+
+def test_detections_are_in_the_original_images_pixels(world, a5):
+    for result in run(world, a5):
+        image = next(i for i in a5[1]["images"] if i["id"] == result["image_id"])
+        x, y, width, height = result["bbox"]
+        assert x >= -1e-3 and x + width <= image["width"] + 1e-3 and y + height <= image["height"] + 1e-3
+        assert result["segmentation"]["size"] == [image["height"], image["width"]]
+    assert any(r["bbox"][0] + r["bbox"][2] > world.params.input.test_short_side for r in run(world, a5))
+
+
+def test_category_ids_with_gaps_come_back(world, a5):
+    detector, split, config = a5
+    plain = run(world, a5)
+    gaps = run(world, (detector, split | {"category_ids": [5, 50, 81]}, config))
+    assert {r["category_id"] for r in plain} <= {1, 2, 3}
+    assert [{1: 5, 2: 50, 3: 81}[r["category_id"]] for r in plain] == [r["category_id"] for r in gaps]
+
+
+def test_read_split_numbers_classes_in_the_order_of_their_ids(tmp_path):
+    values = truth(tmp_path / "val.json", [20, 50, 120])
+    values["categories"] = values["categories"][::-1]
+    (tmp_path / "val.json").write_text(json.dumps(values))
+    split = read_split(tmp_path / "val.json")
+    assert split["classes"] == ["first", "second", "third"] and split["category_ids"] == [2, 17, 90]
+    for image in split["images"]:
+        ids = [a["category_id"] for a in values["annotations"] if a["image_id"] == image["id"]]
+        assert [split["category_ids"][a["category_id"]] for a in image["annotations"]] == ids
+
+
+@pytest.mark.parametrize("pixel_format", ["RGB", "BGR"])
+def test_test_images_are_resized_and_ordered(world, a5, pixel_format):
+    image = a5[1]["images"][0]
+    rgb = coco.test_input(image, world.params.input, "RGB")["image"]
+    item = coco.test_input(image, world.params.input, pixel_format)
+    assert item["image"].shape == (3, 64, 64) and (item["height"], item["width"]) == (128, 128)
+    assert torch.equal(item["image"], rgb if pixel_format == "RGB" else rgb.flip(0))
+
+
+def test_a_metrics_file_is_complete(own_world):
+    own_world.model("detectors/a5")
+    evaluate(own_world.params, "a5")
+    metrics = json.loads(Path("results/metrics/a5.json").read_text())
+    weights = own_world.model("detectors/a5")
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    count = sum(v.numel() for n, v in weights.items() if not n.endswith(buffers) and not n.startswith("pixel_"))
+    assert metrics.keys() == {
+        "key", "model", "params_hash", "data", "schedule", "params_M", "box", "mask"
+    }  # fmt: skip
+    assert (metrics["key"], metrics["model"]) == ("a5", "detectors/a5")
+    assert metrics["params_hash"] == fingerprint(own_world.params, "evaluations/a5")
+    assert metrics["data"] == {"source": "shapes", "train_images": 6, "val_images": 3}
+    assert metrics["params_M"] == pytest.approx(count / 1e6)
+    assert metrics["schedule"].startswith("stage 3: 2 iterations of 2 images")
+    for kind in ("box", "mask"):
+        assert list(metrics[kind]) == list(NAMES)
+        assert all(value is None or 0 <= value <= 100 for value in metrics[kind].values())
+    first = Path("results/metrics/a5.json").read_bytes()
+    evaluate(own_world.params, "a5")
+    assert Path("results/metrics/a5.json").read_bytes() == first
+
+
+def test_an_extractor_is_evaluated_on_full_size_images(own_world):
+    """A3: M, without its discriminator, with the anchors of full-size images."""
+    own_world.model("extractors/main")
+    detector, _ = load_detector("extractors/main", torch.device("cpu"))
+    sizes = [a[1, 2] - a[1, 0] for a in detector.proposal_generator.anchor_generator.cell_anchors]
+    assert [size.item() for size in sizes] == pytest.approx(own_world.params.model.anchor_sizes)
+    assert detector.roi_heads.box_pooler.canonical_box_size == own_world.params.model.canonical_box_size
+    assert not detector.training and not any(p.requires_grad for p in detector.parameters())
+    evaluate(own_world.params, "a3")
+    metrics = json.loads(Path("results/metrics/a3.json").read_text())
+    assert metrics["model"] == "extractors/main" and metrics["schedule"].startswith("stage 2")
+
+
+def test_a_model_of_other_classes_is_refused(own_world):
+    own_world.model("detectors/a1")
+    path = Path("data/prepared/val.json")
+    values = json.loads(path.read_text())
+    values["categories"][0]["name"] = "cat"
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=r"knows the classes \['disc'.*\['cat'"):
+        evaluate(own_world.params, "a1")
+
+
+def test_the_benchmark_counts_and_times(own_world, monkeypatch):
+    monkeypatch.setattr("afigan.evaluation.speed.RUNS", 2)
+    monkeypatch.setattr("afigan.evaluation.speed.WARM_UP", 1)
+    own_world.model("detectors/a1")
+    benchmark(own_world.params, "a1")
+    evaluate(own_world.params, "a1")
+    found = json.loads(Path("results/benchmark/a1.json").read_text())
+    assert found["time_ms"] > 0 and found["device"]
+    metrics = json.loads(Path("results/metrics/a1.json").read_text())
+    assert all(found[name] == metrics[name] for name in ("key", "model", "params_hash", "params_M"))

@@ -1,0 +1,114 @@
+"""Every experiment of the mini profile, and every switch besides, through training and evaluation to filled tables."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+from toy import SWITCHES, World, toy_params
+
+from afigan.config import compose
+from afigan.evaluation.coco import evaluate
+from afigan.evaluation.features import draw_figures
+from afigan.lineage import fingerprint
+from afigan.reporting.tables import write_tables
+
+pytest_plugins = ["toy"]
+
+PARAMS = toy_params()
+NODES = [f"{kind}/{key}" for kind in ("afigan", "extractors", "detectors") for key in getattr(PARAMS.experiments, kind)]
+
+
+@pytest.fixture(scope="module")
+def everything(world: World) -> World:
+    """All models and all metrics."""
+    for node in NODES:
+        world.model(node)
+    with world:
+        for key in PARAMS.experiments.evaluations:
+            evaluate(world.params, key)
+    return world
+
+
+def test_the_experiments_are_those_of_the_mini_profile():
+    mini = compose("mini", "conf")["experiments"]
+    for kind, experiments in mini.items():
+        assert set(getattr(PARAMS.experiments, kind)) == set(experiments) | set(SWITCHES[kind])
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_experiment_learns(everything, node):
+    weights, log = everything.model(node), everything.log(node)
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    assert [line["iteration"] for line in log] == [1, 2]
+    assert everything.config(node)["params_hash"] == fingerprint(everything.params, node)
+    item = getattr(everything.params.experiments, node.split("/")[0])[node.split("/")[1]]
+    names = set(log[0])
+    if node.startswith("detectors/"):
+        assert not names & {"loss_content", "loss_adversarial", "loss_discriminator"}
+    else:
+        assert ("loss_discriminator" in names) == ("loss_adversarial" in names) == (item.adversarial != "off")
+        assert ("loss_content" in names) == getattr(item, "content", True)
+        assert any(name.startswith("discriminator.") for name in weights) == (item.adversarial != "off")
+
+
+def test_no_two_rows_are_the_same_model(everything):
+    """A switch that does nothing would show here."""
+    seen: dict[bytes, str] = {}
+    for node in NODES:
+        content = everything.output(node)["model.safetensors"]
+        assert content not in seen, (node, seen.get(content))
+        seen[content] = node
+
+
+def test_every_row_of_every_table_is_filled(everything, tmp_path):
+    hashes = {key: fingerprint(everything.params, f"evaluations/{key}") for key in PARAMS.experiments.evaluations}
+    tables = {name: dict(rows) for name, rows in PARAMS.tables.items()}
+    assert list(tables) == ["table4", "table6", "table7", "table8", "table9"]
+    write_tables(tables, everything.root / "results/metrics", hashes, tmp_path)
+    for name, rows in tables.items():
+        with open(tmp_path / f"{name}.csv", encoding="utf-8") as file:
+            written = list(csv.DictReader(file))
+        assert {row["evaluation"] for row in written} == set(rows.values()), name
+        for row in written:
+            assert row["printed"] == "1" and "—" not in row.values(), (name, row)
+            ours = json.loads((everything.root / f"results/metrics/{row['evaluation']}.json").read_text())
+            for column, value in ((f"{kind}_{n}", v) for kind in ("box", "mask") for n, v in ours[kind].items()):
+                if f"{column}_ours" in row:
+                    assert row[f"{column}_ours"] == ("" if value is None else str(value)), (name, column)
+
+
+def test_the_schedule_of_a3_is_named_as_another(everything):
+    schedules = {
+        key: json.loads((everything.root / f"results/metrics/{key}.json").read_text())["schedule"]
+        for key in PARAMS.experiments.evaluations
+    }
+    assert schedules["a3"].startswith("stage 2") and schedules["nearest_upsampling"].startswith("stage 2")
+    detectors = {s for key, s in schedules.items() if PARAMS.experiments.evaluations[key].model.startswith("detectors")}
+    assert len(detectors) == 1  # one schedule for all rows that are compared
+
+
+def test_parameters_differ_as_the_modules_do(everything):
+    """AFI has one G, the convolutional baselines a module a place, resizing none."""
+    counts = {
+        key: json.loads((everything.root / f"results/metrics/{key}.json").read_text())["params_M"] * 1e6
+        for key in ("a1", "a5", "a6", "bilinear", "bicubic", "deconv", "nearest_5conv", "bicubic_5conv")
+    }
+    c = PARAMS.model.channels
+    five_convs = 5 * (9 * c * c + c) + 4 * 2 * c
+    deconv = 36 * c * c + c + 9 * c * c + c
+    assert counts["bilinear"] == counts["bicubic"] == counts["a1"]
+    assert counts["nearest_5conv"] - counts["a1"] == pytest.approx(3 * five_convs)
+    assert counts["bicubic_5conv"] == counts["nearest_5conv"]
+    assert counts["deconv"] - counts["a1"] == pytest.approx(3 * deconv)
+    g = sum(v.numel() for n, v in everything.model("afigan/main").items() if n.startswith("interpolator."))
+    assert counts["a5"] - counts["a1"] == pytest.approx(g) and counts["a6"] == counts["a5"]
+
+
+def test_the_figures_are_drawn(everything):
+    with everything:
+        shutil.rmtree("results/figures", ignore_errors=True)
+        draw_figures(everything.params)
+    for name in ("losses_afigan", "losses_extractors", "losses_detectors", "features"):
+        assert (everything.root / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,349 @@
+"""DVC and Snakemake run the same stages, give the same results, and redo what a change asks for and nothing else."""
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dags import ROOT, Dag, copy_project, downstream, dvc_dag, dvc_due, environment, snakemake_dag, write_params
+
+from afigan.config import check_params, compose
+from afigan.files import sha256_file
+from afigan.lineage import fingerprint
+
+PROFILES = ("mini", "smoke")
+# imported everywhere and without a part in a result; the params hash is what config and lineage have to do with one
+PLUMBING = {f"afigan/{name}.py" for name in ("__init__", "compat", "files", "config", "lineage")}
+
+
+def command(stage: str) -> str:
+    """`train_detector@a5` -> its command."""
+    name, _, key = stage.partition("@")
+    return f"python workflow/scripts/{name}.py" + (f" --key {key}" if key else "")
+
+
+def commands(*stages: str) -> set[str]:
+    return {command(stage) for stage in stages}
+
+
+def nested(values: dict, path: str) -> tuple[dict, str]:
+    """The dictionary that holds the dotted name, and its last part."""
+    *sections, last = path.split(".")
+    for section in sections:
+        values = values[section]
+    return values, last
+
+
+def leaves(values: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+# --- without running anything -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {profile: copy_project(tmp_path_factory.mktemp(profile), profile) for profile in PROFILES}
+
+
+@pytest.fixture(scope="module")
+def dags(projects: dict[str, Path]) -> dict[str, tuple[Dag, Dag]]:
+    return {profile: (dvc_dag(root), snakemake_dag(root)) for profile, root in projects.items()}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_engines_agree(dags, profile):
+    dvc, snakemake = dags[profile]
+    assert dvc.keys() == snakemake.keys()
+    for name, job in dvc.items():
+        assert job == snakemake[name], name
+    experiments = compose(profile, ROOT / "conf")["experiments"]
+    assert commands("prepare", "backbone", "figures", "tables") <= dvc.keys()
+    assert len([c for c in dvc if "evaluate.py" in c]) == len(experiments["evaluations"])
+    assert len([c for c in dvc if "train_" in c]) == sum(len(experiments[k]) for k in experiments if k != "evaluations")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("dvc.yaml", "        - afigan/training/detector.py\n", ""),
+        ("dvc.yaml", "        - models/${item.init}/config.json\n", ""),
+        ("dvc.yaml", "evaluate.py --key ${key}", "evaluate.py --key=${key}"),
+        ("dvc.yaml", "        - experiments.detectors.${key}\n", ""),
+        ("dvc.yaml", "      - data/prepared\n      - results/metrics\n", "      - data/prepared\n"),
+        ("dvc.yaml", "models/afigan/${key}/log.jsonl", "models/afigan/${key}/metrics.jsonl"),
+        ("workflow/rules/training.smk", 'weights("extractors"),', ""),
+        ("workflow/rules/data.smk", '"seed", "data"', '"data"'),
+    ],
+)
+def test_a_difference_is_seen(tmp_path, dags, file, old, new):
+    root = copy_project(tmp_path, "smoke")
+    text = (root / file).read_text("utf-8")
+    assert old in text
+    (root / file).write_text(text.replace(old, new, 1), "utf-8")
+    dvc, snakemake = dags["smoke"]
+    assert snakemake != dvc_dag(root) if file == "dvc.yaml" else dvc != snakemake_dag(root)
+
+
+def imported(script: Path) -> set[str]:
+    """Files of afigan that a script imports, directly or not, empty ones left out."""
+    found: set[Path] = set()
+    todo = [script]
+    while todo:
+        for node in ast.walk(ast.parse(todo.pop().read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            for parts in (name.split(".") for name in names if name and name.split(".")[0] == "afigan"):
+                for depth in range(2, len(parts) + 1):
+                    place = ROOT.joinpath(*parts[:depth])
+                    for path in (place.with_suffix(".py"), place / "__init__.py"):
+                        if path.is_file() and path not in found:
+                            found.add(path)
+                            todo.append(path)
+    return {path.relative_to(ROOT).as_posix() for path in found if path.stat().st_size}
+
+
+def test_stages_depend_on_the_modules_they_import(dags):
+    for name, job in dags["smoke"][0].items():
+        script = name.split()[1]
+        code = {dep for dep in job.deps if dep.endswith(".py")}
+        assert script in code and all((ROOT / dep).is_file() for dep in code)
+        hashes = PLUMBING & {"afigan/config.py", "afigan/lineage.py"} if script.endswith("tables.py") else set()
+        assert code - {script} == imported(ROOT / script) - PLUMBING | hashes, name
+
+
+@pytest.mark.parametrize("profile", [path.stem for path in sorted((ROOT / "conf/profile").glob("*.yaml"))])
+def test_every_profile_has_what_the_stages_watch(tmp_path, profile):
+    root = copy_project(tmp_path, profile)
+    values = yaml.safe_load((root / "params.yaml").read_text("utf-8"))
+    for name, job in dvc_dag(root).items():
+        for path in job.params:
+            section, last = nested(values, path)
+            assert last in section, f"{name} watches {path}: DVC refuses a params.yaml without it"
+
+
+def test_a_new_params_hash_means_a_new_evaluation(dags, projects):
+    """Whatever is changed in params.yaml: no engine leaves metrics alone that `tables` then refuses."""
+    dag = dags["smoke"][0]
+    text = (projects["smoke"] / "params.yaml").read_text("utf-8")
+    before = check_params(yaml.safe_load(text))
+    other = {bool: lambda v: not v, int: lambda v: v + 2, float: lambda v: v / 2, list: lambda v: [*v, v[-1]]}
+    tried = 0
+    for path, value in leaves(yaml.safe_load(text)):
+        values = yaml.safe_load(text)
+        section, last = nested(values, path)
+        section[last] = other.get(type(value), lambda v: f"{v}_")(value)
+        try:
+            after = check_params(values)
+        except ValueError:
+            continue
+        tried += 1
+        watching = {c for c, job in dag.items() if any(path == p or path.startswith(f"{p}.") for p in job.params)}
+        due = downstream(dag, watching)
+        for key in before.experiments.evaluations:
+            node = f"evaluations/{key}"
+            if fingerprint(before, node) != fingerprint(after, node):
+                assert command(f"evaluate@{key}") in due, path
+    assert tried > 40
+
+
+@pytest.mark.parametrize("arguments", [["--config", "seed=1"], ["--configfile", "conf/config.yaml"]])
+def test_snakemake_refuses_what_would_not_reach_the_stages(projects, arguments):
+    done = subprocess.run(
+        ["snakemake", "-n", "--cores", "1", *arguments],
+        cwd=projects["smoke"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode and "edit params.yaml" in done.stdout + done.stderr
+
+
+def test_snakemake_names_what_is_wrong_in_params(tmp_path):
+    root = copy_project(tmp_path, "smoke")
+    write_params(root, compose("smoke", ROOT / "conf") | {"sede": 1})
+    done = subprocess.run(
+        ["snakemake", "-n", "--cores", "1"], cwd=root, env=environment(), capture_output=True, text=True
+    )
+    text = done.stdout + done.stderr
+    assert done.returncode and "sede: unknown key" in text and "Traceback" not in text
+
+
+# --- the smoke profile, run by both -----------------------------------------------------------------------------------
+
+RUN = {"dvc": ["dvc", "repro"], "snakemake": ["snakemake", "--cores", "2"]}
+DUE = {"dvc": dvc_due, "snakemake": lambda root: set(snakemake_dag(root, due=True))}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The project of each engine after its run, both at a time."""
+    roots = {engine: copy_project(tmp_path_factory.mktemp(engine), "smoke") for engine in RUN}
+    started = {}
+    for engine, root in roots.items():
+        log = (root / "run.log").open("w")
+        started[engine] = subprocess.Popen(RUN[engine], cwd=root, env=environment(), stdout=log, stderr=log)
+    for engine, process in started.items():
+        assert process.wait(timeout=900) == 0, (roots[engine] / "run.log").read_text("utf-8")[-4000:]
+    return roots
+
+
+@contextmanager
+def changed(root: Path, path: str, value: Any) -> Iterator[None]:
+    """params.yaml with another value under a dotted name; None removes the name."""
+    file = root / "params.yaml"
+    text = file.read_text("utf-8")
+    values = yaml.safe_load(text)
+    section, last = nested(values, path)
+    if value is None:
+        del section[last]
+    else:
+        section[last] = value
+    write_params(root, values)
+    try:
+        yield
+    finally:
+        file.write_text(text, "utf-8")
+
+
+@pytest.mark.pipeline
+def test_results_agree_number_for_number(runs):
+    dvc, snakemake = runs["dvc"], runs["snakemake"]
+    metrics = sorted(path.name for path in (dvc / "results/metrics").iterdir())
+    assert metrics == sorted(f"{key}.json" for key in compose("smoke", ROOT / "conf")["experiments"]["evaluations"])
+    for name in metrics:
+        path = f"results/metrics/{name}"
+        assert json.loads((dvc / path).read_text("utf-8")) == json.loads((snakemake / path).read_text("utf-8"))
+    # two iterations leave few objects found: what they learned says more
+    files = sorted(path.relative_to(dvc) for path in dvc.glob("models/**/*") if path.is_file())
+    assert len(files) == 3 * 5
+    for path in (*files, "results/README.md", "data/prepared/train.json"):
+        assert sha256_file(dvc / path) == sha256_file(snakemake / path), path
+
+
+@pytest.mark.pipeline
+def test_everything_declared_is_there(runs):
+    for root in runs.values():
+        dag = dvc_dag(root)
+        assert all((root / out).exists() for job in dag.values() for out in job.outs)
+        assert "Table 4" in (root / "results/README.md").read_text("utf-8")
+        # .gitignore of the repository covers the outputs: DVC has nothing to add
+        assert [path.relative_to(root).as_posix() for path in root.rglob(".gitignore")] == [".gitignore"]
+
+
+@pytest.mark.pipeline
+@pytest.mark.parametrize("engine", RUN)
+def test_a_second_run_does_nothing(runs, engine):
+    root = runs[engine]
+    for name in ("params.yaml", "afigan/training/engine.py", "workflow/scripts/prepare.py"):
+        (root / name).touch()  # new times, as after a checkout: the contents are what they were
+    done = subprocess.run(RUN[engine], cwd=root, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0
+    assert ("Nothing to be done" in done.stdout + done.stderr) == (engine == "snakemake")
+    assert "Running" not in done.stdout
+    assert DUE[engine](root) == set()
+
+
+REPORT = ("figures", "tables")
+EXTRACTOR_ON = ("train_extractor@main", "train_detector@a5", "evaluate@a3", "evaluate@a5", *REPORT)
+
+
+@pytest.mark.pipeline
+@pytest.mark.parametrize("engine", RUN)
+@pytest.mark.parametrize(
+    ("path", "value", "due"),
+    [
+        ("experiments.detectors.a5.freeze_interpolator", True, ("train_detector@a5", "evaluate@a5", *REPORT)),
+        ("experiments.extractors.main.adversarial", "detached", EXTRACTOR_ON),
+        ("train_afigan.lr", 0.5, ("train_afigan@main", *EXTRACTOR_ON)),
+        (
+            "experiments.detectors.a6",
+            {"interpolator": "afi", "init": "backbone"},
+            ("train_detector@a6", *REPORT),
+        ),
+        ("evaluate.detections", 7, ("evaluate@a1", "evaluate@a3", "evaluate@a5", "tables")),
+        ("figures.level", "p3", REPORT),
+        ("tables.table9", None, ("tables",)),
+        ("device", "cpu", ()),
+    ],
+)
+def test_a_change_redoes_what_descends_from_it(runs, engine, path, value, due):
+    with changed(runs[engine], path, value):
+        assert DUE[engine](runs[engine]) == commands(*due)
+    assert DUE[engine](runs[engine]) == set()
+
+
+@pytest.mark.pipeline
+@pytest.mark.parametrize("engine", RUN)
+@pytest.mark.parametrize(
+    ("file", "due"),
+    [
+        ("afigan/reporting/markdown.py", ("tables",)),
+        ("afigan/training/extractor.py", EXTRACTOR_ON),
+        ("afigan/config.py", ("tables",)),
+    ],
+)
+def test_an_edit_redoes_the_stages_that_use_it(runs, engine, file, due):
+    path = runs[engine] / file
+    text = path.read_text("utf-8")
+    path.write_text(text + "\n# another line\n", "utf-8")
+    try:
+        assert DUE[engine](runs[engine]) == commands(*due)
+    finally:
+        path.write_text(text, "utf-8")
+
+
+@pytest.mark.pipeline
+@pytest.mark.parametrize("engine", RUN)
+@pytest.mark.parametrize(
+    ("model", "due"),
+    [
+        ("detectors/a5", ("train_detector@a5", "evaluate@a5", *REPORT)),
+        ("extractors/main", EXTRACTOR_ON),
+    ],
+)
+def test_a_model_that_is_gone_is_made_again(runs, tmp_path, engine, model, due):
+    path = runs[engine] / "models" / model / "model.safetensors"
+    shutil.move(path, tmp_path / "kept")
+    try:
+        assert DUE[engine](runs[engine]) == commands(*due)
+    finally:
+        shutil.move(tmp_path / "kept", path)
+
+
+@pytest.mark.pipeline
+def test_dvc_takes_a_lost_model_from_its_cache(runs):
+    path = runs["dvc"] / "models/detectors/a5/model.safetensors"
+    before = sha256_file(path)
+    path.unlink()
+    done = subprocess.run(RUN["dvc"], cwd=runs["dvc"], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0 and "Running" not in done.stdout
+    assert sha256_file(path) == before
+
+
+@pytest.mark.pipeline
+def test_tables_refuse_metrics_of_other_parameters(runs):
+    with changed(runs["dvc"], "train_detector.lr", 0.5):
+        done = subprocess.run(
+            [sys.executable, "workflow/scripts/tables.py"],
+            cwd=runs["dvc"],
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 2 and "results/metrics/a1.json was made with other parameters" in done.stderr
