@@ -37,4 +37,6 @@ def install() -> None:
     # v0.6 scripts two functions when it is imported; torch deprecates that, and no user can do anything about it
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
+    # v0.6 lays out anchors with torch.meshgrid's old default; torch warns of a change to come
+    warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)

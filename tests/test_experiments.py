@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from toy import SWITCHES, World, toy_params
+from toy import CONF, SWITCHES, World, toy_params
 
 from afigan.config import compose
 from afigan.evaluation.coco import evaluate
@@ -32,7 +32,7 @@ def everything(world: World) -> World:
 
 
 def test_the_experiments_are_those_of_the_mini_profile():
-    mini = compose("mini", "conf")["experiments"]
+    mini = compose("mini", CONF)["experiments"]
     for kind, experiments in mini.items():
         assert set(getattr(PARAMS.experiments, kind)) == set(experiments) | set(SWITCHES[kind])
 
