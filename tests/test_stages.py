@@ -367,7 +367,10 @@ def test_both_sides_of_a_pair_are_flipped_and_resized_alike(world):
         ):
             for polygon, low_polygon in zip(polygons, low_polygons, strict=True):
                 np.testing.assert_allclose(low_polygon, polygon * scale, atol=1e-3)
-        # masks and boxes lie where the pixels are: a box is its polygons' own
+        mirrored = unflipped["instances"].gt_boxes.tensor.clone()
+        if flipped:
+            mirrored[:, [0, 2]] = width - mirrored[:, [2, 0]]
+        torch.testing.assert_close(boxes, mirrored)  # annotations go where the pixels go
         for box, polygons in zip(boxes, high_instances.gt_masks.polygons, strict=True):
             xs = np.concatenate([polygon[0::2] for polygon in polygons])
             assert abs(xs.min() - box[0].item()) < 2 and abs(xs.max() - box[2].item()) < 2

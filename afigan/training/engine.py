@@ -206,7 +206,7 @@ class _Progress:
     """A bar on a terminal, a line every few seconds otherwise; the lines always go to `run/train.log`."""
 
     def __init__(self, run: Path, total: int, start: int) -> None:
-        self.bar = tqdm(total=total, initial=start, desc=run.parent.name, disable=not sys.stderr.isatty(), leave=False)
+        self.bar = tqdm(total=total, initial=start, desc=run.name, disable=not sys.stderr.isatty(), leave=False)
         self.file = open(run / "train.log", "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
         self.total, self.start, self.begin, self.last = total, start, time.monotonic(), 0.0
         self.name = run.name
