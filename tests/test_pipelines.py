@@ -240,7 +240,7 @@ def test_everything_declared_is_there(runs):
         assert all((root / out).exists() for job in dag.values() for out in job.outs)
         assert "Table 4" in (root / "results/README.md").read_text("utf-8")
         # .gitignore of the repository covers the outputs: DVC has nothing to add
-        assert [path.relative_to(root).as_posix() for path in root.rglob(".gitignore")] == [".gitignore"]
+        assert not [path for name in ("data", "models", "results") for path in (root / name).rglob(".gitignore")]
 
 
 @pytest.mark.pipeline

@@ -135,9 +135,14 @@ class TrainingSet(Dataset):
             pixels = np.asarray(Image.fromarray(pixels).resize(shape[::-1], Image.Resampling.BILINEAR))
         annotations = []
         for source in record["annotations"]:
-            annotation = {"bbox": source["bbox"], "bbox_mode": BoxMode.XYWH_ABS, "category_id": source["category_id"]}
+            # as floats: detectron2 transforms coordinates in place, and would truncate those that json has as integers
+            annotation = {
+                "bbox": [float(value) for value in source["bbox"]],
+                "bbox_mode": BoxMode.XYWH_ABS,
+                "category_id": source["category_id"],
+            }
             if self.masks:
-                annotation["segmentation"] = _compressed(source["segmentation"], record)
+                annotation["segmentation"] = _segmentation(source["segmentation"], record)
             annotations.append(utils.transform_instance_annotations(annotation, transforms, shape))
         instances = utils.annotations_to_instances(annotations, shape, self.mask_format)
         return {
@@ -149,9 +154,11 @@ class TrainingSet(Dataset):
         }
 
 
-def _compressed(segmentation: Any, record: dict[str, Any]) -> Any:
-    """detectron2 reads polygons and compressed run lengths; COCO's json may have them as plain lists of counts."""
-    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+def _segmentation(segmentation: Any, record: dict[str, Any]) -> Any:
+    """What detectron2 reads: polygons of floats or compressed run lengths; COCO may have integers, lists of counts."""
+    if isinstance(segmentation, list):
+        return [np.asarray(polygon, dtype=np.float64) for polygon in segmentation]
+    if isinstance(segmentation["counts"], list):
         return coco_mask.frPyObjects(segmentation, record["height"], record["width"])
     return segmentation
 

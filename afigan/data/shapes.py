@@ -5,6 +5,7 @@ has its own texture as well as its own outline, as natural categories do; colour
 what is visible: a covered object keeps the outline of its visible part, and one that is mostly covered is not drawn.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,21 @@ def _annotation(category: int, visible: np.ndarray, outline: list[float]) -> dic
 
 
 def _contours(mask: np.ndarray) -> list[list[float]]:
-    """The outlines of a mask's parts as COCO polygons; specks are left out, holes cannot arise (objects are convex)."""
+    """The outlines of a mask's parts as COCO polygons, which know no holes: a part with one is cut in two through it.
+
+    Specks are left out.
+    """
     padded = np.pad(mask, 1).astype(np.float64)
-    lines = contourpy.contour_generator(z=padded).lines(0.5)
+    generator = contourpy.contour_generator(z=padded, fill_type=contourpy.FillType.OuterOffset)
+    lines = []
+    for points, offsets in zip(*generator.filled(0.5, 2.0), strict=True):
+        outer, *holes = (points[start:end] for start, end in pairwise(offsets))
+        if holes:
+            left, right = mask.copy(), mask.copy()
+            column = round(holes[0][:, 0].mean() - 0.5)
+            left[:, column:] = right[:, :column] = False
+            return _contours(left) + _contours(right)
+        lines.append(outer)
     lines = sorted((line for line in lines if len(line) >= 8), key=len, reverse=True)
     # contourpy's vertices are pixel centres of the padded image: -1 for the padding, +0.5 to COCO's pixel corners
     return [[round(float(v), 2) for v in (line[:-1] - 0.5).clip(0, mask.shape[0]).ravel()] for line in lines]

@@ -1,0 +1,263 @@
+"""The schema names what is wrong in params.yaml; the params hash changes with what can change a result, no more."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from afigan.config import check_params, compose, load_params
+from afigan.lineage import fingerprint, parents
+
+ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "conf"
+PROFILES = [path.stem for path in sorted((CONF / "profile").glob("*.yaml"))]
+MINI = compose("mini", CONF)
+EVALUATIONS = set(MINI["experiments"]["evaluations"])
+
+
+def values(**changes):
+    """mini's values with others under dotted names, `__` for the dots; ... removes a name."""
+    changed = copy.deepcopy(MINI)
+    for name, value in changes.items():
+        *sections, last = name.split("__")
+        place = changed
+        for section in sections:
+            place = place[section]
+        if value is ...:
+            del place[last]
+        else:
+            place[last] = value
+    return changed
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles_compose(profile):
+    params = check_params(compose(profile, CONF))
+    for kind in ("afigan", "extractors", "detectors", "evaluations"):
+        for key in getattr(params.experiments, kind):
+            assert fingerprint(params, f"{kind}/{key}")
+
+
+def test_committed_parameters_are_those_of_mini():
+    assert yaml.safe_load((ROOT / "params.yaml").read_text("utf-8")) == MINI
+    assert load_params(ROOT / "params.yaml") == check_params(MINI)
+
+
+def test_dvc_composes_the_same(tmp_path):
+    from dvc.utils.hydra import compose_and_dump
+
+    output = tmp_path / "params.yaml"
+    compose_and_dump(output, str(CONF), None, "config", str(tmp_path), ["profile=smoke"])
+    assert yaml.safe_load(output.read_text("utf-8")) == compose("smoke", CONF)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sede": 1}, "sede: unknown key"),
+        ({"model__backbone__norms": "BN"}, "model.backbone.norms: unknown key"),
+        ({"experiments__detectors__a5__freeze": True}, "experiments.detectors.a5.freeze: unknown key"),
+        ({"seed": ...}, "seed: missing"),
+        ({"experiments__afigan__main__teacher": ...}, "experiments.afigan.main.teacher: missing"),
+        ({"threads": "2"}, "threads: Input should be a valid integer (found '2')"),
+        ({"threads": 2.0}, "threads: "),
+        ({"seed": True}, "seed: "),
+        ({"train_detector__iterations": -1}, "train_detector.iterations: "),
+        ({"train_detector__lr": float("nan")}, "train_detector.lr: "),
+        ({"train_detector__lr": float("inf")}, "train_detector.lr: "),
+        ({"train_detector__optimizer": "adam"}, "train_detector.optimizer: Input should be 'sgd' or 'adamw'"),
+        ({"train_afigan__lambda": -0.1}, "train_afigan.lambda: "),
+        ({"model__anchor_sizes": [8, 16]}, "model.anchor_sizes: "),
+        ({"model__levels": ["p3", "p2"]}, "model: levels: name neighbouring levels, from fine to coarse"),
+        ({"input__max_side": 100}, "input: max_side 100 is less than a short side"),
+        ({"data__source": "voc"}, "data.source: Input should be 'shapes' or 'coco'"),
+        ({"data__source": "coco"}, "data: train.images: a coco data set needs the folder of its images"),
+        ({"experiments__detectors__A5": {"interpolator": "afi", "init": "backbone"}}, "experiments.detectors.A5: "),
+        ({"experiments__detectors__a5__interpolator": "lanczos"}, "experiments.detectors.a5.interpolator: "),
+        ({"experiments__detectors__a5__init": "detectors/a1"}, "experiments.detectors.a5.init: "),
+        ({"tables__table1": {"A1": "a1"}}, "tables.table1: "),
+    ],
+)
+def test_what_is_wrong_is_named(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as raised:
+        check_params(values(**changes), "my.yaml")
+    assert str(raised.value).startswith("my.yaml has 1 problem(s):\n  ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"experiments__afigan__main__teacher": "a9"},
+            "experiments.afigan.main.teacher: there is no experiments.detectors.a9",
+        ),
+        ({"experiments__afigan__main__teacher": "a5"}, "experiments.afigan.main.teacher: F must be trained without"),
+        (
+            {"experiments__extractors__main__init": "afigan/x"},
+            "there is no experiments.afigan.x; those that exist: main, ",
+        ),
+        (
+            {"experiments__detectors__a5__init": "extractors/x"},
+            "experiments.detectors.a5.init: there is no experiments.ext",
+        ),
+        ({"experiments__evaluations__a1__model": "detectors/x"}, "experiments.evaluations.a1.model: there is no"),
+        ({"experiments__evaluations__a1": ...}, "tables.table4.A1: there is no experiments.evaluations.a1"),
+        ({"pairs__degradations": ["nearest", "bicubic"]}, "bilinear is not among pairs.degradations"),
+        (
+            {"experiments__detectors__a2__reuse": "M"},
+            "experiments.detectors.a2.reuse: M can be reused from an extractor",
+        ),
+        (
+            {"experiments__detectors__a5__blocks": "rb"},
+            "experiments.detectors.a5.blocks: 'rb', but the weights it starts",
+        ),
+        (
+            {"experiments__detectors__a5__interpolator": "deconv"},
+            "experiments.detectors.a5.interpolator: 'deconv', but",
+        ),
+        ({"figures__afigan": "x"}, "figures.afigan: there is no experiments.afigan.x"),
+    ],
+)
+def test_references_that_lead_nowhere_are_named(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_params(values(**changes))
+
+
+def test_all_problems_are_told_at_once():
+    with pytest.raises(ValueError) as raised:
+        check_params(values(sede=1, threads=0, train_detector__lr=0))
+    assert all(name in str(raised.value) for name in ("3 problem(s)", "sede:", "threads:", "train_detector.lr:"))
+
+
+@pytest.mark.parametrize(("text", "meant"), [("on", "on"), ("off", "off"), ("'on'", "on"), ("detached", "detached")])
+def test_adversarial_is_read_from_either_yaml(text, meant):
+    """`on` and `off` are booleans to YAML 1.1, which PyYAML reads, and words to YAML 1.2, which others write."""
+    experiment = yaml.safe_load(f"adversarial: {text}") | {"teacher": "a1", "degradation": "bilinear"}
+    params = check_params(values(experiments__afigan__main=experiment))
+    assert params.experiments.afigan["main"].adversarial == meant
+
+
+def test_parameters_do_not_change_after_reading():
+    with pytest.raises(ValueError, match="frozen"):
+        check_params(MINI).seed = 1
+
+
+# --- anything at all --------------------------------------------------------------------------------------------------
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["a1", "backbone"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@st.composite
+def mutations(draw):
+    """A place in params.yaml, what happens to it, and another value."""
+    path, place = [], MINI
+    while isinstance(place, dict | list) and place and (not path or draw(st.integers(0, 3))):
+        steps = sorted(place) if isinstance(place, dict) else list(range(len(place)))
+        path.append(draw(st.sampled_from(steps)))
+        place = place[path[-1]]
+    return path, draw(st.sampled_from(["replace", "remove", "add"])), draw(ANYTHING)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(mutations(), min_size=1, max_size=3))
+@example([(["model", "pixel_mean", 0], "replace", float("inf"))])
+def test_whatever_is_written_is_accepted_whole_or_refused(changes):
+    changed = copy.deepcopy(MINI)
+    for path, kind, value in changes:
+        place = changed
+        try:
+            for step in path[:-1]:
+                place = place[step]
+            if kind == "remove":
+                del place[path[-1]]
+            elif kind == "add" and isinstance(place, dict):
+                place[str(value)] = value
+            else:
+                place[path[-1]] = value
+        except (KeyError, IndexError, TypeError):  # an earlier change has taken the place away
+            continue
+    try:
+        params = check_params(changed)
+    except ValueError as error:
+        assert str(error).startswith("params.yaml")
+        return
+    for key in params.experiments.evaluations:
+        fingerprint(params, f"evaluations/{key}")
+
+
+@settings(max_examples=50, deadline=None)
+@given(ANYTHING)
+def test_no_parameters_at_all_are_refused(value):
+    with pytest.raises(ValueError, match=r"^params\.yaml"):
+        check_params(value)
+
+
+# --- lineage ----------------------------------------------------------------------------------------------------------
+
+
+def hashes(**changes):
+    params = check_params(values(**changes))
+    return {key: fingerprint(params, f"evaluations/{key}") for key in params.experiments.evaluations}
+
+
+BEFORE = hashes()
+OF_MAIN = {"a2", "a3", "a4", "a5", "b1"}  # descend from afigan/main
+
+
+@pytest.mark.parametrize(
+    ("changes", "affected"),
+    [
+        ({"seed": 1}, EVALUATIONS),
+        ({"threads": MINI["threads"] + 1}, EVALUATIONS),
+        ({"data__shapes__train": 41}, EVALUATIONS),
+        ({"model__channels": 16}, EVALUATIONS),
+        ({"input__flip": not MINI["input"]["flip"]}, EVALUATIONS),
+        ({"evaluate__detections": 7}, EVALUATIONS),
+        ({"train_detector__lr": 0.5}, EVALUATIONS),
+        ({"train_afigan__lr": 0.5}, OF_MAIN | {"different", "degraded_nearest", "degraded_bicubic"}),
+        ({"train_extractor__lambda": 0.5}, OF_MAIN - {"a2"} | {"different", "degraded_nearest", "degraded_bicubic"}),
+        ({"pairs__format": "jpeg"}, OF_MAIN | {"different", "degraded_nearest", "degraded_bicubic"}),
+        ({"experiments__afigan__main__adversarial": "detached"}, OF_MAIN),
+        ({"experiments__extractors__main__adversarial": "off"}, {"a3", "a4", "a5"}),
+        ({"experiments__extractors__nearest__content": False}, {"degraded_nearest"}),
+        ({"experiments__detectors__a5__freeze_interpolator": True}, {"a5"}),
+        ({"experiments__detectors__a6__blocks": "rb"}, {"a6"}),
+        ({"experiments__detectors__a5__freeze_interpolator": False}, set()),  # its default, written down
+        ({"experiments__detectors__a7": {"interpolator": "afi", "init": "backbone"}}, set()),
+        ({"device": "cpu"}, set()),
+        ({"pairs__workers": 7}, set()),
+        ({"train_detector__workers": 7}, set()),
+        ({"train_detector__checkpoint_every": 7}, set()),
+        ({"figures__level": "p3"}, set()),
+        ({"tables__table4": {"A1": "a1"}}, set()),
+    ],
+)
+def test_hash_changes_with_what_it_descends_from(changes, affected):
+    after = hashes(**changes)
+    assert {key for key in BEFORE if after[key] != BEFORE[key]} == affected
+
+
+def test_hashes_do_not_depend_on_the_order_of_keys():
+    def reverse(value):
+        return {k: reverse(v) for k, v in reversed(value.items())} if isinstance(value, dict) else value
+
+    params = check_params(reverse(copy.deepcopy(MINI)))
+    assert {key: fingerprint(params, f"evaluations/{key}") for key in EVALUATIONS} == BEFORE
+
+
+def test_parents():
+    params = check_params(MINI)
+    assert parents(params, "backbone") == []
+    assert parents(params, "detectors/a1") == ["backbone"]
+    assert parents(params, "afigan/main") == ["detectors/a1"]
+    assert parents(params, "extractors/main") == ["backbone", "detectors/a1", "afigan/main"]
+    assert parents(params, "detectors/a5") == ["backbone", "extractors/main"]
+    assert parents(params, "evaluations/a3") == ["extractors/main"]
