@@ -4,13 +4,14 @@ import json
 import shutil
 import sys
 from functools import reduce
+from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(workflow.basedir))
 from afigan.config import load_params
-from afigan.lineage import parents
+from afigan.lineage import fingerprint, parents
 
 if config:
     raise WorkflowError("--config and --configfile do not reach the stages: edit params.yaml, or `make params`.")
@@ -31,6 +32,16 @@ METRICS = [f"results/metrics/{key}.json" for key in EXPERIMENTS.evaluations]
 FIGURES = [
     f"results/figures/{name}.png" for name in ("losses_afigan", "losses_extractors", "losses_detectors", "features")
 ]
+
+# Snakemake redoes what its records say is of other parameters. Of what DVC has made it has none, and would keep it
+if not any(Path(".snakemake/metadata").glob("*")):
+    for config_file in map(Path, MODELS):
+        node = config_file.parent.relative_to("models").as_posix()
+        if config_file.name == "config.json" and config_file.is_file():
+            if json.loads(config_file.read_text("utf-8"))["params_hash"] != fingerprint(PARAMS, node):
+                raise WorkflowError(
+                    f"models/{node} is of other parameters, and Snakemake has not made it: `dvc repro`."
+                )
 
 
 def watch(*names):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from dags import ROOT, Dag, copy_project, downstream, dvc_dag, dvc_due, environment, snakemake_dag, write_params
 
-from afigan.config import check_params, compose
+from afigan.config import check_params, compose, load_params
 from afigan.files import sha256_file
 from afigan.lineage import fingerprint
 
@@ -182,6 +182,19 @@ def test_snakemake_names_what_is_wrong_in_params(tmp_path):
     )
     text = done.stdout + done.stderr
     assert done.returncode and "sede: unknown key" in text and "Traceback" not in text
+
+
+def test_snakemake_refuses_models_of_dvc_that_it_would_keep(tmp_path):
+    root = copy_project(tmp_path, "smoke")
+    model = root / "models/detectors/a1"
+    model.mkdir(parents=True)
+    for params_hash, status in ((fingerprint(load_params(root / "params.yaml"), "detectors/a1"), 0), ("other", 1)):
+        (model / "config.json").write_text(json.dumps({"params_hash": params_hash}), "utf-8")
+        done = subprocess.run(
+            ["snakemake", "-n", "--cores", "1"], cwd=root, env=environment(), capture_output=True, text=True
+        )
+        assert done.returncode == status
+    assert "models/detectors/a1 is of other parameters" in done.stdout + done.stderr
 
 
 # --- the smoke profile, run by both -----------------------------------------------------------------------------------
