@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.solver.build import get_default_optimizer_params
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -43,13 +44,14 @@ class Learner:
     def __init__(self, module: nn.Module, schedule: Schedule) -> None:
         self.module, self.clip = module, schedule.clip
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        options = {"lr": schedule.lr, "weight_decay": schedule.weight_decay, "fused": True}
+        # as detectron2's recipes have it: normalisation layers do not decay
+        groups = get_default_optimizer_params(module, weight_decay=schedule.weight_decay, weight_decay_norm=0.0)
         if schedule.optimizer == "sgd":
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
-                self.parameters, momentum=schedule.momentum, **options
+                groups, lr=schedule.lr, momentum=schedule.momentum, fused=True
             )
         else:
-            self.optimizer = torch.optim.AdamW(self.parameters, **options)
+            self.optimizer = torch.optim.AdamW(groups, lr=schedule.lr, fused=True)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda i: lr_factor(schedule, i))
 
     def update(self, losses: dict[str, Tensor]) -> None:
@@ -140,12 +142,12 @@ def train(
         open(log_path, "a", encoding="utf-8") as log_file,
         _Progress(run, schedule.iterations, start) as progress,
         _tensorboard(run, start) as board,
-        EventStorage(start),  # detectron2's heads report to it
     ):
         for iteration, batch in enumerate(batches(dataset, schedule, start), start + 1):
             lr = lead.optimizer.param_groups[0]["lr"]
             try:
-                with autocast(device, schedule):
+                # detectron2's heads report to an EventStorage; it would grow with every iteration
+                with EventStorage(iteration), autocast(device, schedule):
                     terms = step(batch)
             except TrainingDiverged as error:
                 raise TrainingDiverged(

@@ -111,7 +111,9 @@ def train_extractor(params: Params, key: str) -> None:
             load_part(extractor.backbone.upsample[0], part(start, "interpolator."), experiment.init)
         learners["extractor"] = engine.Learner(extractor.to(device).train(), schedule)
         if experiment.adversarial != "off":
-            discriminator = FeaturePatchDiscriminator(params.model.channels)
+            # with or without D, the detection losses sample the same anchors and RoIs
+            with torch.random.fork_rng(devices=[]):
+                discriminator = FeaturePatchDiscriminator(params.model.channels)
             if judged := part(start, "discriminator."):
                 load_part(discriminator, judged, experiment.init)
             learners["discriminator"] = engine.Learner(discriminator.to(device), schedule)
