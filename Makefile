@@ -35,12 +35,12 @@ params: setup  ## compose params.yaml from conf/: PROFILE=mini
 lint: setup  ## what CI checks besides the tests
 	ruff check .
 	ruff format --check .
-	snakefmt --quiet --check Snakefile workflow/rules
+	snakefmt --check Snakefile workflow/rules
 
 format: setup  ## mend what lint can mend
 	ruff check --fix .
 	ruff format .
-	snakefmt --quiet Snakefile workflow/rules
+	snakefmt Snakefile workflow/rules
 
 lock: setup  ## resolve pyproject.toml anew into requirements.lock
 	uv pip compile pyproject.toml --quiet --all-extras --universal --generate-hashes --no-annotate --no-header -o requirements.lock

@@ -126,7 +126,11 @@ class Model(Section):
     roi_heads: RoIHeads = RoIHeads()
     rpn: RPN = RPN()
     pixel_format: Literal["RGB", "BGR"] = "BGR"
-    pixel_mean: Annotated[list[float], Field(min_length=3, max_length=3)] = [103.53, 116.28, 123.675]
+    pixel_mean: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)] = [
+        103.53,
+        116.28,
+        123.675,
+    ]
     pixel_std: Annotated[list[Rate], Field(min_length=3, max_length=3)] = [1.0, 1.0, 1.0]
 
     @model_validator(mode="after")
