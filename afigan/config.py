@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Level = Literal["p2", "p3", "p4", "p5"]
@@ -126,11 +127,7 @@ class Model(Section):
     roi_heads: RoIHeads = RoIHeads()
     rpn: RPN = RPN()
     pixel_format: Literal["RGB", "BGR"] = "BGR"
-    pixel_mean: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)] = [
-        103.53,
-        116.28,
-        123.675,
-    ]
+    pixel_mean: Annotated[list[Finite], Field(min_length=3, max_length=3)] = [103.53, 116.28, 123.675]
     pixel_std: Annotated[list[Rate], Field(min_length=3, max_length=3)] = [1.0, 1.0, 1.0]
 
     @model_validator(mode="after")
@@ -181,7 +178,7 @@ class Schedule(Section):
 class AdversarialSchedule(Schedule):
     """Stages 1 and 2; `lambda` weighs the adversarial term (Eq. 2)."""
 
-    adversarial_weight: Annotated[float, Field(ge=0, alias="lambda")] = 0.001
+    adversarial_weight: Annotated[float, Field(ge=0, allow_inf_nan=False, alias="lambda")] = 0.001
 
 
 class Evaluate(Section):
