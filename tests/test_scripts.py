@@ -165,3 +165,43 @@ def test_threads_are_those_of_the_parameters(stage, root, monkeypatch):
     with pytest.raises(SystemExit) as raised:
         stage.main("doc", lambda params: seen.extend(os.environ[name] for name in stage.THREAD_VARIABLES))
     assert raised.value.code == 0 and seen == ["3"] * 4
+
+
+EAGER = """
+import sys
+sys.path.insert(0, {scripts!r})
+import _eager
+
+if {stand_in}:
+    _eager.install()
+import torch
+import torchvision.ops
+
+torch.manual_seed(0)
+module = torch.nn.Conv2d(3, 3, 3)
+optimizer = torch.optim.AdamW(module.parameters(), lr=0.1, fused=True)
+boxes = torch.tensor([[0.0, 0.0, 0.0, 8.0, 8.0]])
+for _ in range(3):
+    optimizer.zero_grad()
+    torchvision.ops.roi_align(module(torch.rand(1, 3, 16, 16)), boxes, 4).square().sum().backward()
+    optimizer.step()
+print(*(value.hex() for value in module.weight.flatten().tolist()))
+print("torch._dynamo.convert_frame" in sys.modules, file=sys.stderr)
+if {stand_in}:
+    doubled = torch.compile(lambda x: 2 * x, backend="eager")
+    assert doubled(torch.ones(2)).tolist() == [2, 2]  # whoever compiles gets the compiler
+"""
+
+
+def test_without_the_compiler_training_is_the_same():
+    ran = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", EAGER.format(scripts=str(SCRIPTS), stand_in=stand_in)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for stand_in in (False, True)
+    ]
+    assert ran[0].stdout == ran[1].stdout
+    assert [run.stderr.split()[-1] for run in ran] == ["True", "False"]

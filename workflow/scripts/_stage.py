@@ -17,6 +17,8 @@ SCRIPTS = str(Path(__file__).resolve().parent)
 # Python has put this folder first; last, because no script of ours may stand before a package of the same name
 sys.path = [str(Path(SCRIPTS).parents[1]), *(path for path in sys.path if path != SCRIPTS), SCRIPTS]
 
+import _eager  # noqa: E402 - found beside this file
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -44,6 +46,7 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
             values.append(chosen(params, option, among, getattr(arguments, option)))
         # before torch is imported, and over what Snakemake sets: results depend on it
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(params.threads)))
+        _eager.install()
         call(params, *values)
     sys.exit(0)
 
