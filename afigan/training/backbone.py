@@ -50,7 +50,8 @@ class ObjectCrops(Dataset):
         number, annotation = self.objects[rng.integers(len(self.objects))]
         image, label = self.images[number], annotation["category_id"]
         x, y, width, height = annotation["bbox"]
-        side = max(width, height) * rng.uniform(1.0, 1.8)
+        # up to four times its size, for a detector sees objects at many scales
+        side = max(width, height) * rng.uniform(1.0, 4.0)
         centre = np.array([x + width / 2, y + height / 2]) + rng.uniform(-0.15, 0.15, 2) * (width, height)
         if rng.random() < 0.3:
             centre = rng.uniform(0, 1, 2) * (image["width"], image["height"])
