@@ -3,8 +3,8 @@
 A node is `backbone`, `afigan/KEY`, `extractors/KEY`, `detectors/KEY` (a folder of models/) or `evaluations/KEY`.
 """
 
-from afigan.config import Params
 from afigan.files import digest
+from afigan.schema import Params
 
 _HARMLESS = {"workers", "checkpoint_every"}
 _STAGE = {"afigan": "train_afigan", "extractors": "train_extractor", "detectors": "train_detector"}

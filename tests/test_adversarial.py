@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from afigan.config import Schedule
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.losses import adversarial_loss
+from afigan.schema import Schedule
 from afigan.training.adversarial import Adversary, crop_to, halve, pyramid_maps
 from afigan.training.engine import Learner
 

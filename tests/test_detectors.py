@@ -11,10 +11,10 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 import afigan
-from afigan.config import Model
 from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import set_test_limits
 from afigan.pyramids import InterpolatedFPN
+from afigan.schema import Model
 
 PAPER = Model(
     backbone={"name": "resnet50"}, anchor_sizes=[32.0, 64.0, 128.0, 256.0, 512.0], levels=["p2", "p3", "p4", "p5"]

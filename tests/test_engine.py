@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from afigan.config import Schedule
+from afigan.schema import Schedule
 from afigan.training import engine
 
 CPU = torch.device("cpu")

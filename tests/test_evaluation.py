@@ -14,9 +14,10 @@ from toy import World
 
 from afigan.data.loader import read_split
 from afigan.evaluation import coco
-from afigan.evaluation.coco import NAMES, coco_metrics, evaluate, load_detector, predict
+from afigan.evaluation.coco import NAMES, coco_metrics, evaluate, predict
 from afigan.evaluation.speed import benchmark
 from afigan.lineage import fingerprint
+from afigan.training.models import load_config, load_detector
 
 pytest_plugins = ["toy"]
 
@@ -161,7 +162,7 @@ def a5(world: World):
     """A detector that is sure of something: its scores are lifted, for training has hardly begun."""
     world.model("detectors/a5")
     with world:
-        detector, config = load_detector("detectors/a5", torch.device("cpu"))
+        detector, config = load_detector("detectors/a5", torch.device("cpu")), load_config("detectors/a5")
         split = read_split("data/prepared/val.json")
         for image in split["images"]:
             image["path"] = str(world.root / image["path"])
@@ -258,7 +259,7 @@ def test_a_metrics_file_is_complete(own_world):
 def test_an_extractor_is_evaluated_on_full_size_images(own_world):
     """A3: M, without its discriminator, with the anchors of full-size images."""
     own_world.model("extractors/main")
-    detector, _ = load_detector("extractors/main", torch.device("cpu"))
+    detector = load_detector("extractors/main", torch.device("cpu"))
     sizes = [a[1, 2] - a[1, 0] for a in detector.proposal_generator.anchor_generator.cell_anchors]
     assert [size.item() for size in sizes] == pytest.approx(own_world.params.model.anchor_sizes)
     assert detector.roi_heads.box_pooler.canonical_box_size == own_world.params.model.canonical_box_size

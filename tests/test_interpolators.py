@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from afigan import config
+from afigan import schema
 from afigan.interpolators import INTERPOLATORS, AFInterpolator, build_interpolator
 from afigan.interpolators.released import convert_released
 
@@ -33,7 +33,7 @@ def parameters(module):
 def test_names_are_those_of_table_6():
     learned = ("nearest-5conv", "bilinear-5conv", "bicubic-5conv", "deconv", "afi")
     assert list(INTERPOLATORS) == ["nearest", "bilinear", "bicubic", *learned]
-    assert get_args(config.Interpolator) == INTERPOLATORS
+    assert get_args(schema.Interpolator) == INTERPOLATORS
 
 
 @every

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from afigan.config import Input, Schedule
 from afigan.data.degradation import DEGRADATIONS, downscaled_size
 from afigan.data.loader import TrainingSet, batches, half, read_split, resized_shape, to_tensor
 from afigan.data.pairs import PairReader, write_pairs
+from afigan.schema import Input, Schedule
 
 INPUT = Input(short_sides=[48], max_side=100, test_short_side=48)
 SIZES = {11: (64, 48), 20: (61, 45), 33: (50, 70), 5: (48, 64)}  # id: width, height; the last one holds no object

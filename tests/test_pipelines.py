@@ -19,8 +19,10 @@ from afigan.files import sha256_file
 from afigan.lineage import fingerprint
 
 PROFILES = ("mini", "smoke")
-# imported everywhere and without a part in a result; the params hash is what config and lineage have to do with one
-PLUMBING = {f"afigan/{name}.py" for name in ("__init__", "compat", "files", "config", "lineage")}
+# imported everywhere and without a part in a result; the params hash is what schema and lineage have to do with one
+PLUMBING = {
+    f"afigan/{name}.py" for name in ("__init__", "compat", "config", "files", "lineage", "references", "schema")
+}
 
 
 def command(stage: str) -> str:
@@ -123,7 +125,7 @@ def test_stages_depend_on_the_modules_they_import(dags):
         script = name.split()[1]
         code = {dep for dep in job.deps if dep.endswith(".py")}
         assert script in code and all((ROOT / dep).is_file() for dep in code)
-        hashes = PLUMBING & {"afigan/config.py", "afigan/lineage.py"} if script.endswith("tables.py") else set()
+        hashes = PLUMBING & {"afigan/schema.py", "afigan/lineage.py"} if script.endswith("tables.py") else set()
         assert code - {script} == imported(ROOT / script) - PLUMBING | hashes, name
 
 
@@ -299,7 +301,7 @@ def test_a_change_redoes_what_descends_from_it(runs, engine, path, value, due):
 @pytest.mark.parametrize(
     ("file", "due"),
     [
-        ("afigan/config.py", ("tables",)),
+        ("afigan/schema.py", ("tables",)),
         ("afigan/training/extractor.py", EXTRACTOR_ON),
     ],
 )

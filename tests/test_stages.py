@@ -437,7 +437,7 @@ def test_a_stage_that_was_killed_ends_the_same(own_world, monkeypatch, watched, 
         calls.append(losses)
         if len(calls) == learners * iteration:
             raise Killed
-        update(self, losses)
+        return update(self, losses)
 
     with monkeypatch.context() as patch:
         patch.setattr(engine.Learner, "update", dying)

@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from afigan.config import Params, check_params, compose
+from afigan.config import check_params, compose
 from afigan.data.pairs import write_pairs
 from afigan.data.prepare import prepare
 from afigan.lineage import parents
+from afigan.schema import Params
 from afigan.training.afigan import train_afigan
 from afigan.training.backbone import write_backbone
 from afigan.training.detector import train_detector

@@ -19,8 +19,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from torch.utils.data import DataLoader, Dataset
 
-from afigan.config import Input, Schedule
+from afigan.data.images import read_rgb
 from afigan.data.pairs import PairReader
+from afigan.schema import Input, Schedule
 
 
 def read_split(path: str | Path) -> dict[str, Any]:
@@ -121,7 +122,7 @@ class TrainingSet(Dataset):
         short_side = int(rng.choice(self.inputs.short_sides))
         flip = bool(self.inputs.flip and rng.random() < 0.5)
         shape = resized_shape(record["height"], record["width"], short_side, self.inputs.max_side)
-        item = self._view(record, utils.read_image(record["path"], format="RGB"), shape, flip)
+        item = self._view(record, np.asarray(read_rgb(record["path"])), shape, flip)
         if self.pairs is not None:
             low = np.asarray(self.pairs.read(record["id"]))
             item["low"] = self._view(record, low, half(shape), flip)

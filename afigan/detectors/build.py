@@ -8,8 +8,8 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from afigan.backbones import FEATURES
-from afigan.config import Model
 from afigan.pyramids.registry import add_afigan_config
+from afigan.schema import Model
 
 
 @dataclass(frozen=True)

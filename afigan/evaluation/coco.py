@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from PIL import Image
 from pycocotools.coco import COCO
@@ -16,43 +15,23 @@ from pycocotools.cocoeval import COCOeval
 from torch import nn
 from tqdm import tqdm
 
-from afigan.config import Evaluate, Input, Params
+from afigan.data.images import read_rgb
 from afigan.data.loader import read_split, resized_shape, to_tensor
-from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import set_test_limits
 from afigan.files import write_json
 from afigan.lineage import fingerprint
-from afigan.training.stage import (
-    PREPARED,
-    check_trained,
-    choose_device,
-    load_config,
-    load_part,
-    load_weights,
-    seed_everything,
-)
+from afigan.schema import Evaluate, Input, Params
+from afigan.training.models import check_trained, load_config, load_detector
+from afigan.training.stage import PREPARED, choose_device, seed_everything
 
 METRICS = Path("results/metrics")
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
-def load_detector(node: str, device: torch.device) -> tuple[nn.Module, dict[str, Any]]:
-    """A trained detector of `models/NODE` in evaluation mode, for full-size images, and its config.
-
-    An extractor's M gets the anchors of full-size images: they follow the images that it sees (SPEC 5.2).
-    """
-    config = load_config(node)
-    detector = build_detector(Architecture.from_dict(config["architecture"]))
-    weights = {name: value for name, value in load_weights(node).items() if not name.startswith("discriminator.")}
-    load_part(detector, weights, node)
-    return detector.eval().requires_grad_(False).to(device), config
-
-
 def test_input(image: dict[str, Any], inputs: Input, pixel_format: str) -> dict[str, Any]:
     """detectron2's input for one validation image: resized to the test size."""
-    pixels = detection_utils.read_image(image["path"], format="RGB")
     shape = resized_shape(image["height"], image["width"], inputs.test_short_side, inputs.max_side)
-    pixels = np.asarray(Image.fromarray(pixels).resize(shape[::-1], Image.Resampling.BILINEAR))
+    pixels = np.asarray(read_rgb(image["path"]).resize(shape[::-1], Image.Resampling.BILINEAR))
     size = {"height": image["height"], "width": image["width"]}
     return {"image": to_tensor(pixels, pixel_format), "image_id": image["id"], **size}
 
@@ -108,13 +87,13 @@ def evaluate(params: Params, key: str) -> None:
     device = choose_device(params)
     node = params.experiments.evaluations[key].model
     check_trained(params, node)
-    detector, config = load_detector(node, device)
+    detector, config = load_detector(node, device), load_config(node)
     split = read_split(PREPARED / "val.json")
     if split["classes"] != config["classes"]:
         raise ValueError(f"models/{node} knows the classes {config['classes']}, the data set has {split['classes']}")
     results = predict(detector, split, params.input, params.model.pixel_format, params.evaluate)
     masks = params.model.head == "mask_rcnn"
-    training = json.loads((PREPARED / "train.json").read_text("utf-8"))
+    summary = json.loads((PREPARED / "summary.json").read_text("utf-8"))
     write_json(
         METRICS / f"{key}.json",
         {
@@ -122,9 +101,9 @@ def evaluate(params: Params, key: str) -> None:
             "model": node,
             "params_hash": fingerprint(params, f"evaluations/{key}"),
             "data": {
-                "source": training["info"]["source"],
-                "train_images": len(training["images"]),
-                "val_images": len(split["images"]),
+                "source": params.data.source,
+                "train_images": summary["train"]["images"],
+                "val_images": summary["val"]["images"],
             },
             "schedule": config["schedule"],
             "params_M": sum(p.numel() for p in detector.parameters()) / 1e6,

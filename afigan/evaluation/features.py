@@ -7,23 +7,14 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from afigan.config import Params
 from afigan.data.degradation import downscale
 from afigan.data.images import read_rgb
 from afigan.data.loader import half, read_split, resized_shape, to_tensor
 from afigan.interpolators import build_interpolator
 from afigan.reporting.figures import draw_feature_maps, draw_losses
-from afigan.training.stage import (
-    MODELS,
-    PREPARED,
-    choose_device,
-    load_config,
-    load_part,
-    load_teacher,
-    load_weights,
-    part,
-    seed_everything,
-)
+from afigan.schema import Params
+from afigan.training.models import MODELS, load_config, load_detector, load_part, load_weights, part
+from afigan.training.stage import PREPARED, choose_device, seed_everything
 
 FIGURES = Path("results/figures")
 TITLES = {
@@ -70,7 +61,7 @@ def feature_maps(params: Params) -> tuple[dict[str, np.ndarray], np.ndarray]:
         for p, s in ((picture, shape), (low_picture, half(shape)))
     )
 
-    teacher = load_teacher(experiment.teacher, device)
+    teacher = load_detector(f"detectors/{experiment.teacher}", device)
     node = f"afigan/{settings.afigan}"
     config = load_config(node)
     interpolator = build_interpolator("afi", config["channels"], blocks=config["blocks"]).eval().to(device)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-from afigan.config import Params
 from afigan.data.loader import read_split
-from afigan.evaluation.coco import load_detector, test_input
+from afigan.evaluation.coco import test_input
 from afigan.files import write_json
 from afigan.lineage import fingerprint
+from afigan.schema import Params
+from afigan.training.models import load_detector
 from afigan.training.stage import PREPARED, choose_device, seed_everything
 
 BENCHMARK = Path("results/benchmark")
@@ -30,7 +31,7 @@ def benchmark(params: Params, key: str) -> None:
     seed_everything(params)
     device = choose_device(params)
     node = params.experiments.evaluations[key].model
-    detector, _ = load_detector(node, device)
+    detector = load_detector(node, device)
     images = read_split(PREPARED / "val.json")["images"]
     times = []
     with torch.no_grad():

@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
-from afigan.config import Params, Schedule, check_params, compose
+from afigan.config import check_params, compose
 from afigan.lineage import fingerprint
 from afigan.reporting.summary import write_readme
 from afigan.reporting.tables import write_tables
+from afigan.schema import Params, Schedule
 
 RESULTS = Path("results")
 PREPARED = Path("data/prepared")

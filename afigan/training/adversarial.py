@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -57,8 +56,7 @@ class Adversary:
             return {}
         judge = self.discriminator.module
         loss = discriminator_loss([judge(real.detach()) for real in reals], [judge(fake.detach()) for fake in fakes])
-        self.discriminator.update({"loss_discriminator": loss})
-        return {"loss_discriminator": loss.detach()}
+        return self.discriminator.update({"loss_discriminator": loss})
 
     def generator_losses(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> dict[str, Tensor]:
         """The terms of L_AF (Eq. 2 and 3), the adversarial one already weighted; D itself gets no gradient."""
@@ -72,18 +70,3 @@ class Adversary:
             losses["loss_adversarial"] = self.weight * adversarial_loss([judge(fake) for fake in seen])
             judge.requires_grad_(True)
         return losses
-
-
-def detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The terms for the log."""
-    return {name: loss.detach() for name, loss in losses.items()}
-
-
-def prefixed(module: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """A module's state dict under a prefix."""
-    return {prefix + name: value for name, value in module.state_dict().items()}
-
-
-def total(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The terms and, last, their sum."""
-    return losses | {"loss_total": torch.stack(list(losses.values())).sum()}

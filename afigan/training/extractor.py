@@ -5,25 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from afigan.config import ExtractorExperiment, Params
 from afigan.data.loader import TrainingSet, read_split
 from afigan.data.pairs import PairReader
 from afigan.detectors import Architecture, build_detector
 from afigan.discriminator import FeaturePatchDiscriminator
+from afigan.schema import ExtractorExperiment, Params
 from afigan.training import engine
-from afigan.training.adversarial import Adversary, crop_to, detached, halve, prefixed, pyramid_maps, total
-from afigan.training.stage import (
-    PAIRS,
-    PREPARED,
-    choose_device,
-    load_part,
-    load_teacher,
-    load_weights,
-    open_run,
-    part,
-    save_model,
-    seed_everything,
-)
+from afigan.training.adversarial import Adversary, crop_to, halve, pyramid_maps
+from afigan.training.models import load_detector, load_part, load_weights, part, prefixed, save_model
+from afigan.training.stage import PAIRS, PREPARED, choose_device, open_run, seed_everything
 
 
 class ExtractorStep:
@@ -75,9 +65,8 @@ class ExtractorStep:
                 fakes = crop_to(maps, reals)
             logged = self.adversary.update_discriminator(fakes, reals)
             losses |= self.adversary.generator_losses(fakes, reals)
-        self.extractor.update(losses)
         self._seen = {}
-        return total(detached(losses)) | logged
+        return engine.with_total(self.extractor.update(losses)) | logged
 
 
 def train_extractor(params: Params, key: str) -> None:
@@ -94,15 +83,11 @@ def train_extractor(params: Params, key: str) -> None:
     pairs = PAIRS / experiment.degradation
     split = read_split(PREPARED / "train.json")
     architecture = Architecture(
-        params.model,
-        len(split["classes"]),
-        experiment.interpolator,
-        experiment.blocks,
-        experiment.upsampling,
+        params.model, len(split["classes"]), experiment.interpolator, experiment.blocks, experiment.upsampling
     )
     image_scale = 1.0 if experiment.match == "different" else 0.5
     with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as run:
-        teacher = load_teacher(experiment.teacher, device)
+        teacher = load_detector(f"detectors/{experiment.teacher}", device)
         extractor = build_detector(architecture, image_scale)
         load_part(extractor.backbone.bottom_up, load_weights("backbone"), "backbone")
         learners = {}

@@ -33,7 +33,6 @@ rule tables:
     input:
         "workflow/scripts/tables.py",
         modules(
-            "config",
             "lineage",
             "reporting/markdown",
             "reporting/metrics",
@@ -41,6 +40,7 @@ rule tables:
             "reporting/report",
             "reporting/summary",
             "reporting/tables",
+            "schema",
         ),
         expand("afigan/reporting/paper/table{number}.csv", number=(4, 6, 7, 8, 9)),
         "data/prepared",

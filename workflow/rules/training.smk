@@ -1,6 +1,6 @@
 # The backbone's weights and the three stages of Algorithm 1.
 LOADER = [*IMAGES, *modules("data/degradation", "data/loader", "data/pairs")]
-ENGINE = modules("training/engine", "training/stage")
+ENGINE = modules("training/engine", "training/models", "training/stage")
 DETECTOR = modules(
     "backbones",
     "detectors/__init__",
@@ -89,7 +89,7 @@ rule train_extractor:
 rule train_detector:
     input:
         "workflow/scripts/train_detector.py",
-        modules("training/detector", "training/adversarial", "losses"),
+        modules("training/detector"),
         LOADER,
         ENGINE,
         DETECTOR,

@@ -5,7 +5,7 @@ from pathlib import Path
 from _stage import clean_exit, stage_parser
 
 HEADER = """\
-# Composed from conf/ by `make params PROFILE={profile}`, which overwrites it. What the keys mean: afigan/config.py.
+# Composed from conf/ by `make params PROFILE={profile}`, which overwrites it. What the keys mean: afigan/schema.py.
 """
 
 

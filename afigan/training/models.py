@@ -1,0 +1,104 @@
+"""The folders of models/: what a stage leaves behind and a later one starts from, checked when it is read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from afigan.detectors import Architecture, build_detector
+from afigan.files import atomic_path, write_json
+from afigan.lineage import fingerprint
+from afigan.schema import Params
+
+MODELS = Path("models")
+
+
+def load_weights(node: str) -> dict[str, Tensor]:
+    """The weights of `models/NODE`.
+
+    Raises:
+        ValueError: they are not there, or no safetensors file.
+    """
+    path = MODELS / node / "model.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: train it first (`dvc repro` or `snakemake` does)")
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors' own error type is private
+        raise ValueError(f"{path} is not a whole safetensors file ({error}): remove it and run again") from None
+
+
+def load_config(node: str) -> dict[str, Any]:
+    """What `models/NODE` was trained with, as `save_model` wrote it.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    path = MODELS / node / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: train it first (`dvc repro` or `snakemake` does)")
+    return json.loads(path.read_text("utf-8"))
+
+
+def check_trained(params: Params, node: str) -> None:
+    """Weights that were trained with other parameters must not pass for those of today's.
+
+    Raises:
+        ValueError: `models/NODE` was.
+    """
+    if load_config(node)["params_hash"] != fingerprint(params, node):
+        raise ValueError(
+            f"models/{node} was trained with other parameters than these: train it again (`dvc repro` or `snakemake` "
+            "does)"
+        )
+
+
+def part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries under `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def load_part(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load all of a module's weights.
+
+    Raises:
+        ValueError: the weights are of another architecture; what differs is named.
+    """
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the weights of {source} do not fit: {error}\nThey were trained with other parameters; train them again"
+        ) from None
+
+
+def load_detector(node: str, device: torch.device) -> nn.Module:
+    """The detector of `models/NODE`, frozen and in evaluation mode, with the anchors of full-size images.
+
+    So is an extractor's M (A3): anchors follow the images that a detector sees (SPEC 5.2). Its D is left.
+    """
+    detector = build_detector(Architecture.from_dict(load_config(node)["architecture"]))
+    weights = {name: value for name, value in load_weights(node).items() if not name.startswith("discriminator.")}
+    load_part(detector, weights, node)
+    return detector.eval().requires_grad_(False).to(device)
+
+
+def prefixed(module: nn.Module, prefix: str) -> dict[str, Tensor]:
+    """A module's state dict under a prefix, for `part` to find."""
+    return {prefix + name: value for name, value in module.state_dict().items()}
+
+
+def save_model(
+    params: Params, node: str, state: dict[str, Tensor], log: list[dict[str, float]], config: dict[str, Any]
+) -> None:
+    """Write `models/NODE`: log and config first, the weights last, each whole or not at all."""
+    out = MODELS / node
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out / "log.jsonl") as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in log), "utf-8")
+    write_json(out / "config.json", {"node": node, "params_hash": fingerprint(params, node), **config})
+    with atomic_path(out / "model.safetensors") as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
