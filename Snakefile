@@ -24,14 +24,14 @@ EXPERIMENTS = PARAMS.experiments
 # GPUs that a job takes. `auto` asks this machine; where others run the jobs, params.yaml has to say `device: cuda`
 GPU = int(PARAMS.device == "cuda" or (PARAMS.device == "auto" and shutil.which("nvidia-smi") is not None))
 
-KINDS = ("afigan", "extractors", "detectors")
+KINDS = ("backbones", "afigan", "extractors", "detectors", "students")
 WEIGHTS = ("model.safetensors", "config.json")  # what a model's descendants depend on
 MODEL = (*WEIGHTS, "log.jsonl")
 MODELS = [f"models/{kind}/{key}/{name}" for kind in KINDS for key in getattr(EXPERIMENTS, kind) for name in MODEL]
 METRICS = [f"results/metrics/{key}.json" for key in EXPERIMENTS.evaluations]
-FIGURES = [
-    f"results/figures/{name}.png" for name in ("losses_afigan", "losses_extractors", "losses_detectors", "features")
-]
+SUBMISSIONS = [f"results/submissions/{key}" for key in EXPERIMENTS.submissions]
+DRAWN = ("losses_afigan", "losses_extractors", "losses_detectors", "features", "detections", "gradcam")
+FIGURES = [f"results/figures/{name}.png" for name in DRAWN]
 
 # Snakemake redoes what its records say is of other parameters. Of what DVC has made it has none, and would keep it
 if not any(Path(".snakemake/metadata").glob("*")):
@@ -60,10 +60,21 @@ def watch(*names):
 
 
 def weights(kind):
-    """The files of the models that the experiment {key} starts from or looks at."""
-    return lambda wildcards: [
-        f"models/{parent}/{name}" for parent in parents(PARAMS, f"{kind}/{wildcards.key}") for name in WEIGHTS
-    ]
+    """The files of the models, or of the pseudo-labels, that the experiment {key} starts from or looks at."""
+
+    def files(wildcards):
+        nodes = [node.split("/") for node in parents(PARAMS, f"{kind}/{wildcards.key}")]
+        return [
+            file
+            for of, key in nodes
+            for file in (
+                [f"data/pseudo/{key}.json"]
+                if of == "pseudo_labels"
+                else [f"models/{of}/{key}/{name}" for name in WEIGHTS]
+            )
+        ]
+
+    return files
 
 
 def pairs(kind):
@@ -72,8 +83,12 @@ def pairs(kind):
 
 
 def modules(*names):
-    """Modules of afigan as files."""
-    return [f"afigan/{name}.py" for name in names]
+    """Modules of afigan as files; `name/` stands for all of a package."""
+    found = []
+    for name in names:
+        folder = Path("afigan", name)
+        found += sorted(map(str, folder.rglob("*.py"))) if name.endswith("/") else [f"afigan/{name}.py"]
+    return found
 
 
 wildcard_constraints:
@@ -90,6 +105,7 @@ rule all:
     input:
         MODELS,
         METRICS,
+        SUBMISSIONS,
         FIGURES,
         "results/tables",
         "results/README.md",

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from afigan.references import broken_references
+from afigan.replicas import replicate
 from afigan.schema import Params
 
 
@@ -58,7 +59,9 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 
 
 def compose(profile: str, conf: str | Path = "conf") -> dict[str, Any]:
-    """The values of params.yaml for a profile of `conf/profile`, as Hydra and `dvc exp run -S profile=…` compose them.
+    """The values of params.yaml for a profile of `conf/profile`: composed by Hydra, its `seeds` written out.
+
+    `dvc exp run -S profile=…` composes them too, but for a profile with `seeds`.
 
     Raises:
         ValueError: no such profile, or what it composes to is wrong.
@@ -72,5 +75,6 @@ def compose(profile: str, conf: str | Path = "conf") -> dict[str, Any]:
         raise ValueError(f"there is no profile {profile!r}: choose one of {', '.join(profiles)}")
     with initialize_config_dir(str(Path(conf).resolve()), version_base=None):
         values = OmegaConf.to_container(hydra_compose("config", overrides=[f"profile={profile}"]), resolve=True)
+    values = replicate(values)
     check_params(values, f"profile {profile}")
     return values

@@ -1,44 +1,48 @@
 """What a result depends on: the experiments it descends from, and a hash of all their parameters.
 
-A node is `backbone`, `afigan/KEY`, `extractors/KEY`, `detectors/KEY` (a folder of models/) or `evaluations/KEY`.
+Nodes are those of `afigan.experiments`.
 """
 
+from afigan.experiments import STAGES, experiment, schedule, seed
 from afigan.files import digest
 from afigan.schema import Params
 
 _HARMLESS = {"workers", "checkpoint_every"}
-_STAGE = {"afigan": "train_afigan", "extractors": "train_extractor", "detectors": "train_detector"}
 
 
 def parents(params: Params, node: str) -> list[str]:
-    """The nodes whose weights `node` reads, itself not among them."""
-    if node == "backbone":
+    """The nodes that `node` reads what was trained of, itself not among them."""
+    kind = node.split("/")[0]
+    item = experiment(params, node)
+    if kind == "backbones":
         return []
-    kind, key = node.split("/")
-    item = getattr(params.experiments, kind)[key]
-    if kind == "evaluations":
+    if kind in ("evaluations", "submissions", "pseudo_labels"):
         return [item.model]
     if kind == "afigan":
         return [f"detectors/{item.teacher}"]
-    teacher = [f"detectors/{item.teacher}"] if kind == "extractors" else []
-    return list(dict.fromkeys(["backbone", *teacher, item.init]))
+    found = [f"backbones/{item.backbone}"]
+    if kind == "extractors":
+        found.append(f"detectors/{item.teacher}")
+    if kind == "students":
+        found.append(f"pseudo_labels/{item.labels}")
+    return list(dict.fromkeys([*found, item.init]))
 
 
 def fingerprint(params: Params, node: str) -> str:
     """Hex SHA-256 of every parameter that can change the result at `node`, those of its ancestors included."""
-    kind, _, key = node.partition("/")
-    own: dict[str, object] = {"seed": params.seed, "threads": params.threads, "data": params.data.model_dump()}
-    own["model"] = params.model.model_dump()
-    if node == "backbone":
-        if params.model.backbone.weights == "crops":
-            own["schedule"] = params.train_backbone.model_dump(exclude=_HARMLESS)
+    kind = node.split("/")[0]
+    item = experiment(params, node)
+    # the embedded set is drawn from the seed
+    data = {"data": params.data.model_dump(), "seed": params.seed if params.data.source == "shapes" else None}
+    own: dict[str, object] = {"node": node, "experiment": item.model_dump(), "threads": params.threads, **data}
+    if kind in STAGES:
+        own |= {"seed": seed(params, node), "model": params.model.model_dump(), "processes": params.processes}
+        if kind != "backbones" or item.weights == "crops":
+            own["schedule"] = schedule(params, node).model_dump(exclude=_HARMLESS)
     else:
-        item = getattr(params.experiments, kind)[key]
-        own |= {"node": node, "experiment": item.model_dump(), "input": params.input.model_dump()}
-        if kind == "evaluations":
-            own["evaluate"] = params.evaluate.model_dump()
-        else:
-            own["schedule"] = getattr(params, _STAGE[kind]).model_dump(exclude=_HARMLESS)
-        if hasattr(item, "degradation"):
-            own["pairs"] = params.pairs.format
+        own["evaluate"] = params.evaluate.model_dump()
+    if kind != "backbones":
+        own["input"] = params.input.model_dump()
+    if hasattr(item, "degradation"):
+        own["pairs"] = params.pairs.format
     return digest(own | {"parents": [fingerprint(params, parent) for parent in parents(params, node)]})

@@ -2,61 +2,191 @@
 
 from typing import Any
 
-from afigan.schema import Params
+from pydantic import ValidationError
+
+from afigan import experiments as resolved
+from afigan.schema import MASK_HEADS, ExtractorExperiment, Network, Params
+
+R_CNN = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn")
 
 
 def broken_references(params: Params) -> list[str]:
     """What one experiment says of another that does not hold, each naming its key."""
-    experiments = params.experiments
-    problems = []
+    return _References(params).problems
 
-    def lookup(where: str, node: str) -> Any:
-        kind, _, key = node.partition("/")
-        if node == "backbone":
-            return None
-        found = getattr(experiments, kind).get(key)
-        if found is None:
-            known = ", ".join(getattr(experiments, kind)) or "none"
-            problems.append(f"{where}: there is no experiments.{kind}.{key}; those that exist: {known}")
-        return found
 
-    def agree(where: str, ours: Any, theirs: Any, *names: str) -> None:
-        for name in names:
-            if theirs is not None and getattr(ours, name) != getattr(theirs, name, getattr(ours, name)):
-                value, other = getattr(ours, name), getattr(theirs, name)
-                problems.append(f"{where}.{name}: {value!r}, but the weights it starts from have {other!r}")
+class _References:
+    def __init__(self, params: Params) -> None:
+        self.params, self.problems = params, list[str]()
+        experiments = params.experiments
+        for kind in resolved.STAGES:
+            for key in getattr(experiments, kind):
+                self._schedule(f"{kind}/{key}")
+        for key in experiments.afigan:
+            self._afigan(f"afigan/{key}")
+        for key in experiments.extractors:
+            self._extractor(f"extractors/{key}")
+        for kind in ("detectors", "students"):
+            for key in getattr(experiments, kind):
+                self._detector(f"{kind}/{key}")
+        for key in experiments.students:
+            self._labels(f"students/{key}")
+        for key in experiments.pseudo_labels.keys() - {item.labels for item in experiments.students.values()}:
+            self._lookup(f"pseudo_labels/{key}", "model", experiments.pseudo_labels[key].model)
+        for kind in ("evaluations", "submissions"):
+            for key in getattr(experiments, kind):
+                self._evaluation(f"{kind}/{key}")
+        if experiments.submissions and not self._has_test_images():
+            self._say("experiments.submissions", "needs data.test.images (for shapes: data.shapes.test)")
+        if experiments.pseudo_labels and not self._has_unlabeled_images():
+            self._say("experiments.pseudo_labels", "needs data.unlabeled.images (for shapes: data.shapes.unlabeled)")
+        self._tables()
+        self._figures()
 
-    for kind in ("afigan", "extractors"):
-        for key, item in getattr(experiments, kind).items():
-            where = f"experiments.{kind}.{key}"
-            teacher = lookup(f"{where}.teacher", f"detectors/{item.teacher}")
-            if teacher is not None and teacher.init != "backbone":
-                problems.append(f"{where}.teacher: F must be trained without AFI-GAN, {item.teacher} starts from one")
-            if item.degradation not in params.pairs.degradations:
-                problems.append(
-                    f"{where}.degradation: {item.degradation} is not among pairs.degradations; add it there"
+    def _say(self, where: str, what: str) -> None:
+        self.problems.append(f"{where}: {what}")
+
+    def _lookup(self, node: str, name: str, target: str) -> Any:
+        """The experiment that `name` of `node` refers to; None, and a problem, if it is not there."""
+        kind, key = target.split("/")
+        known = getattr(self.params.experiments, kind)
+        if key not in known:
+            names = ", ".join(known) or "none"
+            self._say(f"{_place(node)}.{name}", f"there is no experiments.{kind}.{key}; those that exist: {names}")
+        return known.get(key)
+
+    def _agree(self, node: str, name: str, ours: Any, theirs: Any) -> None:
+        if ours != theirs:
+            self._say(f"{_place(node)}.{name}", f"{ours!r}, but the weights it starts from have {theirs!r}")
+
+    def _schedule(self, node: str) -> None:
+        processes = self.params.processes
+        try:
+            size = resolved.schedule(self.params, node).batch_size
+            if size % processes:
+                self._say(
+                    f"{_place(node)}", f"its batch_size of {size} cannot be split evenly over {processes} processes"
                 )
-            if kind == "extractors":
-                if item.init != "backbone" and item.interpolator != "afi":
-                    problems.append(f"{where}.init: {item.interpolator} takes nothing from stage 1; set it to backbone")
-                agree(where, item, lookup(f"{where}.init", item.init), "blocks", "degradation", "match")
-            if item.match == "different" and len(params.model.levels) < 2:
-                problems.append(f"{where}.match: different levels need at least two in model.levels")
-    for key, item in experiments.detectors.items():
-        where = f"experiments.detectors.{key}"
-        start = lookup(f"{where}.init", item.init)
-        if item.reuse == "M" and not item.init.startswith("extractors/"):
-            problems.append(f"{where}.reuse: M can be reused from an extractor only, init is {item.init}")
-        if item.init.startswith("afigan/") and item.interpolator != "afi":
-            problems.append(f"{where}.init: {item.interpolator} takes nothing from stage 1; set it to backbone")
-        agree(where, item, start, "blocks", *(("interpolator", "upsampling") if item.init.startswith("extr") else ()))
-    for key, item in experiments.evaluations.items():
-        lookup(f"experiments.evaluations.{key}.model", item.model)
-    for table, rows in params.tables.items():
-        problems += [
-            f"tables.{table}.{row}: there is no experiments.evaluations.{key}"
-            for row, key in rows.items()
-            if key not in experiments.evaluations
-        ]
-    lookup("figures.afigan", f"afigan/{params.figures.afigan}")
-    return problems
+        except ValidationError as error:
+            for item in error.errors():
+                self._say(".".join([_place(node), "schedule", *map(str, item["loc"])]), item["msg"])
+
+    def _afigan(self, node: str) -> None:
+        item = resolved.experiment(self.params, node)
+        self._degradation(node, item.degradation)
+        teacher = self._teacher(node, item.teacher)
+        theirs = resolved.pyramid(self.params, f"detectors/{item.teacher}") if teacher is not None else None
+        if item.features == "merged" and theirs == "bifpn":
+            self._say(f"{_place(node)}.features", "a BiFPN has no merged maps; set it to output")
+
+    def _extractor(self, node: str) -> None:
+        item = resolved.experiment(self.params, node)
+        self._degradation(node, item.degradation)
+        self._network(node)
+        teacher = self._teacher(node, item.teacher)
+        if teacher is not None:
+            theirs = f"detectors/{item.teacher}"
+            pyramids = {resolved.pyramid(self.params, n) for n in (node, theirs)}
+            if item.backbone != teacher.backbone or len(pyramids) > 1:
+                self._say(
+                    f"{_place(node)}.teacher", f"M needs the backbone and pyramid of F, {item.teacher} has others"
+                )
+        start = self._lookup(node, "init", item.init)
+        if item.init.startswith("afigan/"):
+            if item.interpolator != "afi":
+                key = item.backbone
+                self._say(
+                    f"{_place(node)}.init", f"{item.interpolator} takes nothing from stage 1; set it to backbones/{key}"
+                )
+            for name in ("blocks", "degradation", "match") if start is not None else ():
+                self._agree(node, name, getattr(item, name), getattr(start, name))
+
+    def _detector(self, node: str) -> None:
+        item = resolved.experiment(self.params, node)
+        self._network(node)
+        start = self._lookup(node, "init", item.init)
+        kind = item.init.split("/")[0]
+        if item.reuse == "M" and kind != "extractors":
+            self._say(f"{_place(node)}.reuse", f"M can be reused from an extractor only, init is {item.init}")
+        if kind == "afigan" and item.interpolator != "afi":
+            self._say(
+                f"{_place(node)}.init",
+                f"{item.interpolator} takes nothing from stage 1; set it to backbones/{item.backbone}",
+            )
+        if start is None or kind == "backbones":
+            return
+        self._agree(node, "blocks", item.blocks, start.blocks)
+        if isinstance(start, ExtractorExperiment):
+            for name in ("interpolator", "upsampling", *(("backbone",) if item.reuse == "M" else ())):
+                self._agree(node, name, getattr(item, name), getattr(start, name))
+            if item.reuse == "M":
+                self._agree(node, "repeats", item.repeats, start.repeats)
+                ours, theirs = (resolved.pyramid(self.params, n) for n in (node, item.init))
+                self._agree(node, "pyramid", ours, theirs)
+
+    def _labels(self, node: str) -> None:
+        item = resolved.experiment(self.params, node)
+        labels = self._lookup(node, "labels", f"pseudo_labels/{item.labels}")
+        if labels is None or self._lookup(f"pseudo_labels/{item.labels}", "model", labels.model) is None:
+            return
+        ours, theirs = (resolved.head(self.params, n) for n in (node, labels.model))
+        if ours in MASK_HEADS and theirs not in MASK_HEADS:
+            self._say(f"{_place(node)}.labels", f"{ours} needs masks, and {labels.model} finds boxes only")
+
+    def _network(self, node: str) -> None:
+        item: Network = resolved.experiment(self.params, node)
+        self._lookup(node, "backbone", f"backbones/{item.backbone}")
+        if item.init.startswith("backbones/") and item.init != f"backbones/{item.backbone}":
+            self._say(f"{_place(node)}.init", f"is not its backbone; set it to backbones/{item.backbone}")
+        if item.upsampling == "iterated" and resolved.pyramid(self.params, node) != "fpn":
+            self._say(f"{_place(node)}.upsampling", "iterated is for the pyramid fpn alone")
+
+    def _teacher(self, node: str, key: str) -> Any:
+        teacher = self._lookup(node, "teacher", f"detectors/{key}")
+        if teacher is not None and not teacher.init.startswith("backbones/"):
+            self._say(f"{_place(node)}.teacher", f"F must be trained without AFI-GAN, {key} starts from one")
+        return teacher
+
+    def _degradation(self, node: str, degradation: str) -> None:
+        if degradation not in self.params.pairs.degradations:
+            self._say(f"{_place(node)}.degradation", f"{degradation} is not among pairs.degradations; add it there")
+
+    def _evaluation(self, node: str) -> None:
+        item = resolved.experiment(self.params, node)
+        if self._lookup(node, "model", item.model) is None or not item.multi_scale:
+            return
+        if self.params.evaluate.multi_scale is None:
+            self._say(f"{_place(node)}.multi_scale", "needs evaluate.multi_scale with the sizes")
+        if resolved.head(self.params, item.model) not in R_CNN:
+            self._say(f"{_place(node)}.multi_scale", f"is for {', '.join(R_CNN)} alone")
+
+    def _has_test_images(self) -> bool:
+        data = self.params.data
+        return data.shapes.test > 0 if data.source == "shapes" else data.test.images is not None
+
+    def _has_unlabeled_images(self) -> bool:
+        data = self.params.data
+        return data.shapes.unlabeled > 0 if data.source == "shapes" else data.unlabeled.images is not None
+
+    def _tables(self) -> None:
+        for table, rows in self.params.tables.items():
+            for row, keys in rows.items():
+                for key in [keys] if isinstance(keys, str) else keys:
+                    if key not in self.params.experiments.evaluations:
+                        self._say(f"tables.{table}.{row}", f"there is no experiments.evaluations.{key}")
+
+    def _figures(self) -> None:
+        figures, experiments = self.params.figures, self.params.experiments
+        if figures.afigan not in experiments.afigan:
+            self._say("figures.afigan", f"there is no experiments.afigan.{figures.afigan}")
+        named = {"nearest": figures.nearest, "afi": figures.afi}
+        named |= {f"gradcam.{title}": key for title, key in figures.gradcam.items()}
+        for name, key in named.items():
+            if key not in experiments.evaluations:
+                self._say(f"figures.{name}", f"there is no experiments.evaluations.{key}")
+            elif not experiments.evaluations[key].model.startswith("detectors/"):
+                self._say(f"figures.{name}", f"experiments.evaluations.{key} is of no detector")
+
+
+def _place(node: str) -> str:
+    return f"experiments.{node.replace('/', '.')}"

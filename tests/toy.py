@@ -1,4 +1,4 @@
-"""A tiny world for tests: embedded shapes of 128 px and every experiment of the mini profile at two iterations.
+"""A tiny world for tests: embedded shapes and every experiment of the zoo profile, at two iterations.
 
 Name it in a test module, `pytest_plugins = ["toy"]`, to have its fixtures. `world` is shared by all tests of a session:
 what it has trained it keeps. Tests that train again, or change files, ask for `own_world`, a copy.
@@ -6,18 +6,20 @@ what it has trained it keeps. Tests that train again, or change files, ask for `
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
 from afigan.config import check_params, compose
 from afigan.data.pairs import write_pairs
 from afigan.data.prepare import prepare
+from afigan.evaluation.pseudo_labels import write_pseudo_labels
 from afigan.lineage import parents
 from afigan.schema import Params
 from afigan.training.afigan import train_afigan
@@ -26,71 +28,26 @@ from afigan.training.detector import train_detector
 from afigan.training.extractor import train_extractor
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-TRAIN = {"afigan": train_afigan, "extractors": train_extractor, "detectors": train_detector}
-# what no row of the tables uses: the method's other switches
-SWITCHES: dict[str, dict[str, Any]] = {
-    "afigan": {
-        "detached": {"teacher": "a1", "degradation": "bilinear", "adversarial": "detached"},
-        "content_alone": {"teacher": "a1", "degradation": "bilinear", "adversarial": "off"},
-        "merged": {"teacher": "a1", "degradation": "bilinear", "features": "merged"},
-        "rb": {"teacher": "a1", "degradation": "bilinear", "blocks": "rb"},
-    },
-    "extractors": {
-        "detached": {"teacher": "a1", "init": "afigan/detached", "degradation": "bilinear", "adversarial": "detached"},
-        "content_alone": {"teacher": "a1", "init": "backbone", "degradation": "bilinear", "adversarial": "off"},
-        "control": {
-            "teacher": "a1",
-            "init": "backbone",
-            "degradation": "bilinear",
-            "adversarial": "off",
-            "content": False,
-        },
-        "without_stage_1": {"teacher": "a1", "init": "backbone", "degradation": "bilinear"},
-        "rb": {"teacher": "a1", "init": "afigan/rb", "degradation": "bilinear", "blocks": "rb"},
-        "nearest_upsampling": {
-            "teacher": "a1",
-            "init": "backbone",
-            "degradation": "bilinear",
-            "interpolator": "nearest",
-        },
-        "different_deconv": {
-            "teacher": "a1",
-            "init": "backbone",
-            "degradation": "bilinear",
-            "interpolator": "deconv",
-            "match": "different",
-        },
-    },
-    "detectors": {
-        "a4_rb": {
-            "interpolator": "afi",
-            "init": "extractors/rb",
-            "reuse": "M",
-            "freeze_interpolator": True,
-            "blocks": "rb",
-        },
-        "g_of_extractor": {"interpolator": "afi", "init": "extractors/main", "reuse": "G"},
-        "a2_rb": {"interpolator": "afi", "init": "afigan/rb", "reuse": "G", "blocks": "rb"},
-        "reuse_nearest": {"interpolator": "nearest", "init": "extractors/nearest_upsampling", "reuse": "M"},
-    },
-    "evaluations": {
-        "a4_rb": {"model": "detectors/a4_rb"},
-        "reuse_nearest": {"model": "detectors/reuse_nearest"},
-        "nearest_upsampling": {"model": "extractors/nearest_upsampling"},
-    },
+TRAIN: dict[str, Callable[[Params, str], None]] = {
+    "backbones": write_backbone,
+    "afigan": train_afigan,
+    "extractors": train_extractor,
+    "detectors": train_detector,
+    "pseudo_labels": write_pseudo_labels,
+    "students": train_detector,
 }
+SWITCHES: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "switches.yaml").read_text("utf-8"))
 
 
 def toy_values() -> dict[str, Any]:
-    """params.yaml's values: the sizes of the smoke profile, the experiments and tables of mini, and the switches."""
-    values = compose("smoke", CONF)
-    mini = compose("mini", CONF)
-    values["experiments"] = {kind: mini["experiments"][kind] | SWITCHES[kind] for kind in SWITCHES}
-    values["tables"] = mini["tables"]
-    values["pairs"]["degradations"] = mini["pairs"]["degradations"]
-    values["data"]["shapes"] |= {"train": 6, "val": 3, "size": 128}
+    """params.yaml's values: those of the zoo profile, with fewer images, and the switches."""
+    values = compose("zoo", CONF)
+    for kind, items in SWITCHES.items():
+        values["experiments"][kind] |= items
+    values["data"]["shapes"] |= {"train": 6, "val": 3, "unlabeled": 2, "test": 2}
+    values["train_backbone"]["iterations"] = 2
     for stage in ("train_backbone", "train_afigan", "train_extractor", "train_detector"):
-        values[stage]["workers"] = 0  # a process a run costs more than it saves here
+        values[stage]["checkpoint_every"] = 1
     return values
 
 
@@ -139,7 +96,7 @@ class World:
         """Train a node whose parents are there, once more if it is there itself."""
         kind, _, key = node.partition("/")
         with self:
-            write_backbone(self.params) if node == "backbone" else TRAIN[kind](self.params, key)
+            TRAIN[kind](self.params, node if kind in ("detectors", "students") else key)
 
     def model(self, node: str) -> dict[str, Tensor]:
         """The weights of a node; it and what it descends from are trained first where they are not there."""

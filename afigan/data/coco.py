@@ -33,11 +33,13 @@ def load_annotations(path: str | Path) -> Any:
     return Problem(str(path), "file", None, reason, remedy)
 
 
-def check_annotations(annotations: Any, *, file: str, masks: bool | None = None) -> list[Problem]:
+def check_annotations(
+    annotations: Any, *, file: str, masks: bool | None = None, labelled: bool = True
+) -> list[Problem]:
     """All problems of what `load_annotations` gave, without a look at the images.
 
     `file` is what the problems name. `masks`: True = every annotation needs a segmentation, False = segmentations are
-    not used, None = either all annotations have one or none has.
+    not used, None = either all annotations have one or none has. `labelled`: whether there must be any annotation.
     """
     if isinstance(annotations, Problem):
         return [annotations]
@@ -61,7 +63,7 @@ def check_annotations(annotations: Any, *, file: str, masks: bool | None = None)
         why_not = _annotation_reasons(annotation, images, categories, masks)
         problems += [Problem(file, "annotation", key, *why) for why in why_not]
     for name in lists:
-        if not annotations[name]:
+        if not annotations[name] and (labelled or name != "annotations"):
             problems.append(Problem(file, "file", None, f"has no {name}", "use a file that has some"))
     return problems
 

@@ -27,7 +27,7 @@ _SMALL, _LARGE = 32**2, 96**2
 
 @dataclass(frozen=True)
 class _Split:
-    name: str  # "train", "val" or "unlabeled"
+    name: str  # "train", "val", "unlabeled" or "test"
     file: str  # what problems name
     folder: Path  # where its images are now
     root: str  # where later stages find them
@@ -35,7 +35,7 @@ class _Split:
 
 
 def prepare(data: Any, seed: int, out: Path, *, workers: int | None = None) -> None:
-    """Write `out`/{train,val,unlabeled}.json and summary.json, whole or not at all.
+    """Write `out`/{train,val,unlabeled,test}.json and summary.json, whole or not at all.
 
     `data` is the section `data` of params.yaml. For `shapes` the images are drawn to `out`/images/SPLIT; for `coco`
     images stay where they are. All are decoded once, in `workers` processes (default: all cores).
@@ -49,30 +49,34 @@ def prepare(data: Any, seed: int, out: Path, *, workers: int | None = None) -> N
     with atomic_dir(out) as folder:
         problems: list[Problem] = []
         if data.source == "shapes":
-            train, val, unlabeled = _draw_shapes(data.shapes, seed, folder, out)
+            train, val, unlabeled, test = _draw_shapes(data.shapes, seed, folder, out)
         else:
             train, val = (_read_coco(name, getattr(data, name)) for name in ("train", "val"))
             unlabeled = _read_unlabeled(data.unlabeled.images, workers, problems)
-        problems += _check(train, val, workers)
+            test = _read_test(data.test)
+        problems += _check(train, val, test, workers)
         if problems:
             raise DataError(problems, listing)
 
         masks = has_masks(train.annotations)
         categories = train.annotations["categories"]
         summary = {}
-        for split in (train, val, unlabeled):
+        for split in (train, val, unlabeled, test):
             annotations, flat = clean({**split.annotations, "categories": categories}, masks=masks)
             info = {"source": data.source, "root": split.root, "masks": masks, "split": split.name}
             write_json(folder / f"{split.name}.json", {"info": info, **annotations}, indent=None)
-            summary[split.name] = {**_summarise(annotations, split.folder), "flat_objects_left_out": flat}
+            counts = _summarise(annotations, split.folder)
+            summary[split.name] = {**counts, "flat_objects_left_out": flat, "masks": masks}
         write_json(folder / "summary.json", summary)
 
 
 def _draw_shapes(shapes: Any, seed: int, folder: Path, out: Path) -> Iterator[_Split]:
-    counts = {"train": shapes.train, "val": shapes.val, "unlabeled": shapes.unlabeled}
+    counts = {name: getattr(shapes, name) for name in ("train", "val", "unlabeled", "test")}
     for name, annotations in write_shapes(folder, **counts, size=shapes.size, seed=seed).items():
         place = Path("images", name)
-        yield _Split(name, f"shapes {name}", folder / place, (out / place).as_posix(), annotations)
+        yield _Split(
+            name, f"shapes {name}" if counts[name] else "", folder / place, (out / place).as_posix(), annotations
+        )
 
 
 def _read_coco(name: str, source: Any) -> _Split:
@@ -99,15 +103,31 @@ def _read_unlabeled(images: Any, workers: int, problems: list[Problem]) -> _Spli
     return _Split("unlabeled", root, folder, root, {"images": found, "annotations": []})
 
 
-def _check(train: _Split, val: _Split, workers: int) -> list[Problem]:
-    """Problems of both labelled splits, and of val where it does not go with train."""
+def _read_test(source: Any) -> _Split:
+    """The challenge's images: COCO's image_info file has no annotations, and those of another file are not used."""
+    if source.images is None:
+        return _Split("test", "", Path(), "", {"images": [], "annotations": []})
+    split = _read_coco("test", source)
+    if isinstance(split.annotations, dict):
+        split.annotations["annotations"] = []
+    return split
+
+
+def _check(train: _Split, val: _Split, test: _Split, workers: int) -> list[Problem]:
+    """Problems of all splits, and of val and test where they do not go with train."""
     problems = check_annotations(train.annotations, file=train.file)
     legible = not any(problem.kind == "file" for problem in problems)
     masks = has_masks(train.annotations) if legible else None  # train decides, val has to agree
     problems += check_annotations(val.annotations, file=val.file, masks=masks)
     if not any(problem.kind in ("file", "category") for problem in problems):
         problems += check_same_categories(train.annotations, val.annotations, file=val.file)
-    for split in (train, val):
+    checked = [train, val]
+    if test.file:
+        checked.append(test)
+        problems += check_annotations(test.annotations, file=test.file, masks=False, labelled=False)
+        if not any(problem.kind in ("file", "category") for problem in problems):
+            problems += check_same_categories(train.annotations, test.annotations, file=test.file)
+    for split in checked:
         problems += check_images(
             split.annotations,
             split.folder,

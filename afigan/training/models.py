@@ -75,15 +75,39 @@ def load_part(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
         ) from None
 
 
+def load_architecture(node: str) -> Architecture:
+    """What the detector of `models/NODE` is built of."""
+    return Architecture.from_dict(load_config(node)["architecture"])
+
+
 def load_detector(node: str, device: torch.device) -> nn.Module:
     """The detector of `models/NODE`, frozen and in evaluation mode, with the anchors of full-size images.
 
     So is an extractor's M (A3): anchors follow the images that a detector sees (SPEC 5.2). Its D is left.
     """
-    detector = build_detector(Architecture.from_dict(load_config(node)["architecture"]))
+    detector = build_detector(load_architecture(node))
     weights = {name: value for name, value in load_weights(node).items() if not name.startswith("discriminator.")}
     load_part(detector, weights, node)
     return detector.eval().requires_grad_(False).to(device)
+
+
+def load_pyramid(pyramid: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Load all that two pyramids have in common: of P2-P6 and P3-P7 not the ends, if all of the backbone and of G.
+
+    Args:
+        pyramid: that of T, with its backbone.
+        weights: of M's pyramid.
+        source: for the error.
+
+    Raises:
+        ValueError: the backbone or the interpolators are of another architecture.
+    """
+    own = pyramid.state_dict()
+    common = {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
+    core = ("bottom_up.", "upsample.")
+    if wrong := [name for name in own.keys() | weights.keys() if name.startswith(core) and name not in common]:
+        raise ValueError(f"the weights of {source} do not fit: {sorted(wrong)[:3]} differ ({len(wrong)} in all)")
+    pyramid.load_state_dict(common, strict=False)
 
 
 def prefixed(module: nn.Module, prefix: str) -> dict[str, Tensor]:

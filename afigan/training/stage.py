@@ -1,24 +1,28 @@
 """What the stages share: where their data lies, the device, the seed and the run's folder."""
 
 import hashlib
+import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 import afigan
+from afigan import experiments
 from afigan.files import digest, sha256_file
 from afigan.lineage import fingerprint, parents
-from afigan.schema import Params
+from afigan.schema import MASK_HEADS, Params
 from afigan.training import engine
 from afigan.training.models import MODELS, check_trained
 
 RUNS = Path("runs")
 PREPARED = Path("data/prepared")
 PAIRS = Path("data/pairs")
+PSEUDO = Path("data/pseudo")
 
 
 def choose_device(params: Params) -> torch.device:
@@ -32,12 +36,12 @@ def choose_device(params: Params) -> torch.device:
     return torch.device("cuda" if params.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def seed_everything(params: Params) -> None:
+def seed_everything(seed: int, threads: int) -> None:
     """Seed Python, NumPy and torch and make torch's sums repeatable."""
-    random.seed(params.seed)
-    np.random.seed(params.seed)
-    torch.manual_seed(params.seed)
-    torch.set_num_threads(params.threads)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
 
@@ -53,6 +57,41 @@ def code_version() -> str:
     return sums.hexdigest()
 
 
+def check_masks(params: Params) -> None:
+    """Mask heads need masks: whichever experiment is run first says so.
+
+    Raises:
+        ValueError: the data set has boxes only, and an experiment has a mask head.
+    """
+    if read_summary()["train"]["masks"]:
+        return
+    for kind in ("extractors", "detectors", "students"):
+        for key in getattr(params.experiments, kind):
+            if (head := experiments.head(params, f"{kind}/{key}")) in MASK_HEADS:
+                raise ValueError(
+                    f"experiments.{kind}.{key}: {head} needs masks, and the data set has boxes only; set its head, or "
+                    "model.head, to faster_rcnn, cascade_rcnn, retinanet or fcos"
+                )
+
+
+def read_summary() -> dict[str, Any]:
+    """What `prepare` says of the data set."""
+    return json.loads((PREPARED / "summary.json").read_text("utf-8"))
+
+
+def check_labels(params: Params, key: str) -> None:
+    """Pseudo-labels that were made with other parameters must not pass for those of today's.
+
+    Raises:
+        ValueError: `data/pseudo/KEY.json` was, or it is not there.
+    """
+    path = PSEUDO / f"{key}.json"
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: make it first (`dvc repro` or `snakemake` does)")
+    if json.loads(path.read_text("utf-8"))["info"]["params_hash"] != fingerprint(params, f"pseudo_labels/{key}"):
+        raise ValueError(f"{path} was made with other parameters than these: make it again")
+
+
 @contextmanager
 def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[Path]:
     """The run's folder for a node; its checkpoints are removed once the body has ended well.
@@ -61,11 +100,13 @@ def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[Path]:
         inputs: the data files that the run reads besides its parents' weights.
 
     Raises:
-        ValueError: a parent was trained with other parameters.
+        ValueError: a parent was trained with other parameters, or a mask head has no masks to learn from.
     """
-    for parent in parents(params, node):
+    check_masks(params)
+    trained = [parent for parent in parents(params, node) if parent.split("/")[0] in experiments.STAGES]
+    for parent in trained:
         check_trained(params, parent)
-    weights = [MODELS / parent / "model.safetensors" for parent in parents(params, node)]
+    weights = [MODELS / parent / "model.safetensors" for parent in trained]
     sums = {str(path): sha256_file(path) for path in [*inputs, *weights]}
     software = [code_version(), torch.__version__, choose_device(params).type]
     kind, _, key = node.rpartition("/")

@@ -1,11 +1,12 @@
-# One file of metrics an evaluation.
+# What trained detectors find: metrics, pseudo-labels, submissions; and how long it takes them.
+PREDICT = [*LOADER, *ENGINE, *DETECTOR, *modules("evaluation/predict")]
+
+
 rule evaluate:
     input:
         "workflow/scripts/evaluate.py",
         modules("evaluation/coco"),
-        LOADER,
-        ENGINE,
-        DETECTOR,
+        PREDICT,
         "data/prepared",
         weights("evaluations"),
     output:
@@ -17,3 +18,58 @@ rule evaluate:
         watch("seed", "threads", "data", "model", "input", "evaluate", "experiments.evaluations.{key}"),
     shell:
         "python workflow/scripts/evaluate.py --key {wildcards.key}"
+
+
+rule pseudo_labels:
+    input:
+        "workflow/scripts/pseudo_labels.py",
+        modules("evaluation/pseudo_labels"),
+        PREDICT,
+        "data/prepared",
+        weights("pseudo_labels"),
+    output:
+        "data/pseudo/{key}.json",
+    threads: PARAMS.threads
+    resources:
+        gpu=GPU,
+    params:
+        watch("seed", "threads", "data", "model", "input", "evaluate", "experiments.pseudo_labels.{key}"),
+    shell:
+        "python workflow/scripts/pseudo_labels.py --key {wildcards.key}"
+
+
+rule submit:
+    input:
+        "workflow/scripts/submit.py",
+        modules("evaluation/submission"),
+        PREDICT,
+        "data/prepared",
+        weights("submissions"),
+    output:
+        directory("results/submissions/{key}"),
+    threads: PARAMS.threads
+    resources:
+        gpu=GPU,
+    params:
+        watch("seed", "threads", "data", "model", "input", "evaluate", "experiments.submissions.{key}"),
+    shell:
+        "python workflow/scripts/submit.py --key {wildcards.key}"
+
+
+rule benchmark:
+    input:
+        "workflow/scripts/benchmark.py",
+        modules("evaluation/speed"),
+        PREDICT,
+        "data/prepared",
+        METRICS,
+    output:
+        "results/benchmark.json",
+    # all cores: it measures time, and must run alone
+    threads: workflow.cores
+    resources:
+        gpu=GPU,
+    params:
+        watch("seed", "threads", "data", "model", "input", "evaluate", "benchmark", "experiments.evaluations"),
+    shell:
+        "python workflow/scripts/benchmark.py"

@@ -3,11 +3,9 @@ rule figures:
     input:
         "workflow/scripts/figures.py",
         modules("evaluation/features", "reporting/figures"),
-        LOADER,
-        ENGINE,
-        DETECTOR,
+        PREDICT,
         "data/prepared",
-        MODELS,
+        [path for path in MODELS if path.split("/")[1] in ("afigan", "extractors", "detectors")],
     output:
         FIGURES,
     threads: PARAMS.threads
@@ -20,10 +18,12 @@ rule figures:
             "data",
             "model",
             "input",
+            "evaluate",
             "figures",
             "experiments.afigan",
             "experiments.extractors",
             "experiments.detectors",
+            "experiments.evaluations",
         ),
     shell:
         "python workflow/scripts/figures.py"
@@ -33,6 +33,7 @@ rule tables:
     input:
         "workflow/scripts/tables.py",
         modules(
+            "experiments",
             "lineage",
             "reporting/markdown",
             "reporting/metrics",
@@ -42,9 +43,10 @@ rule tables:
             "reporting/tables",
             "schema",
         ),
-        expand("afigan/reporting/paper/table{number}.csv", number=(4, 6, 7, 8, 9)),
+        sorted(map(str, Path("afigan/reporting/paper").glob("*.csv"))),
         "data/prepared",
         METRICS,
+        "results/benchmark.json",
         FIGURES,
     output:
         directory("results/tables"),

@@ -1,38 +1,26 @@
-# The backbone's weights and the three stages of Algorithm 1.
+# The backbones' weights, the three stages of Algorithm 1, and self-training.
 LOADER = [*IMAGES, *modules("data/degradation", "data/loader", "data/pairs")]
 ENGINE = modules("training/engine", "training/models", "training/stage")
-DETECTOR = modules(
-    "backbones",
-    "detectors/__init__",
-    "detectors/build",
-    "interpolators/__init__",
-    "interpolators/afi",
-    "interpolators/deconv",
-    "interpolators/resize",
-    "pyramids/__init__",
-    "pyramids/fpn",
-    "pyramids/registry",
-    "pyramids/upsampling",
-)
+DETECTOR = modules("backbones", "detectors/", "interpolators/", "pyramids/")
 
 
 rule backbone:
     input:
         "workflow/scripts/backbone.py",
-        modules("training/backbone"),
+        modules("training/backbone", "weights"),
         LOADER,
         ENGINE,
         DETECTOR,
         "data/prepared",
     output:
-        expand("models/backbone/{name}", name=MODEL),
-    threads: PARAMS.threads
+        expand("models/backbones/{{key}}/{name}", name=MODEL),
+    threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU,
+        gpu=GPU * PARAMS.processes,
     params:
-        watch("seed", "threads", "data", "model", "train_backbone"),
+        watch("seed", "threads", "processes", "data", "model", "train_backbone", "experiments.backbones.{key}"),
     shell:
-        "python workflow/scripts/backbone.py"
+        "python workflow/scripts/backbone.py --key {wildcards.key}"
 
 
 rule train_afigan:
@@ -47,11 +35,21 @@ rule train_afigan:
         weights("afigan"),
     output:
         expand("models/afigan/{{key}}/{name}", name=MODEL),
-    threads: PARAMS.threads
+    threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU,
+        gpu=GPU * PARAMS.processes,
     params:
-        watch("seed", "threads", "data", "model", "input", "pairs.format", "train_afigan", "experiments.afigan.{key}"),
+        watch(
+            "seed",
+            "threads",
+            "processes",
+            "data",
+            "model",
+            "input",
+            "pairs.format",
+            "train_afigan",
+            "experiments.afigan.{key}",
+        ),
     shell:
         "python workflow/scripts/train_afigan.py --key {wildcards.key}"
 
@@ -68,13 +66,14 @@ rule train_extractor:
         weights("extractors"),
     output:
         expand("models/extractors/{{key}}/{name}", name=MODEL),
-    threads: PARAMS.threads
+    threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU,
+        gpu=GPU * PARAMS.processes,
     params:
         watch(
             "seed",
             "threads",
+            "processes",
             "data",
             "model",
             "input",
@@ -97,10 +96,30 @@ rule train_detector:
         weights("detectors"),
     output:
         expand("models/detectors/{{key}}/{name}", name=MODEL),
-    threads: PARAMS.threads
+    threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU,
+        gpu=GPU * PARAMS.processes,
     params:
-        watch("seed", "threads", "data", "model", "input", "train_detector", "experiments.detectors.{key}"),
+        watch("seed", "threads", "processes", "data", "model", "input", "train_detector", "experiments.detectors.{key}"),
     shell:
         "python workflow/scripts/train_detector.py --key {wildcards.key}"
+
+
+rule train_student:
+    input:
+        "workflow/scripts/train_student.py",
+        modules("training/detector"),
+        LOADER,
+        ENGINE,
+        DETECTOR,
+        "data/prepared",
+        weights("students"),
+    output:
+        expand("models/students/{{key}}/{name}", name=MODEL),
+    threads: PARAMS.threads * PARAMS.processes
+    resources:
+        gpu=GPU * PARAMS.processes,
+    params:
+        watch("seed", "threads", "processes", "data", "model", "input", "train_detector", "experiments.students.{key}"),
+    shell:
+        "python workflow/scripts/train_student.py --key {wildcards.key}"

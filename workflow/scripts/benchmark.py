@@ -1,15 +1,15 @@
-"""Parameters and time per image of an evaluation's model: results/benchmark/KEY.json. Not part of the pipeline."""
+"""Parameters and time per image of all evaluated models: results/benchmark.json. Nothing else should run meanwhile."""
 
 from typing import Any
 
 from _stage import main
 
 
-def run(params: Any, key: str) -> None:
+def run(params: Any) -> None:
     from afigan.evaluation.speed import benchmark
 
-    benchmark(params, key)
+    benchmark(params)
 
 
 if __name__ == "__main__":
-    main(__doc__, run, "key", "experiments.evaluations")
+    main(__doc__, run)

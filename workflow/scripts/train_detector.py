@@ -8,7 +8,7 @@ from _stage import main
 def run(params: Any, key: str) -> None:
     from afigan.training.detector import train_detector
 
-    train_detector(params, key)
+    train_detector(params, f"detectors/{key}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,135 @@
+"""A trained detector on images: COCO results, at one scale or at several (section 5)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.modeling import GeneralizedRCNNWithTTA
+from PIL import Image
+from torch import nn
+from tqdm import tqdm
+
+from afigan.data.images import read_rgb
+from afigan.data.loader import read_split, resized_shape, to_tensor
+from afigan.detectors.build import Architecture, detectron2_config, set_test_limits
+from afigan.schema import Evaluate, Input, Params
+from afigan.training.models import check_trained, load_architecture, load_config, load_detector
+from afigan.training.stage import choose_device, seed_everything
+
+
+class Predictor:
+    """What evaluations, submissions, pseudo-labels and times are made with: the detector of `models/NODE`.
+
+    Args:
+        params: today's.
+        node: of the model.
+        multi_scale: see every image at the sizes of `evaluate.multi_scale`.
+
+    Raises:
+        ValueError: the model is missing or of other parameters.
+    """
+
+    def __init__(self, params: Params, node: str, multi_scale: bool = False) -> None:
+        seed_everything(params.seed, params.threads)
+        check_trained(params, node)
+        self.params, self.node, self.multi_scale = params, node, multi_scale
+        self.architecture, self.classes = load_architecture(node), load_config(node)["classes"]
+        detector = load_detector(node, choose_device(params))
+        set_test_limits(detector, params.evaluate.score_threshold, params.evaluate.detections)
+        self.parameters = sum(p.numel() for p in detector.parameters())
+        self.detector = multi_scale_detector(detector, self.architecture, params.evaluate) if multi_scale else detector
+
+    def read(self, image: dict[str, Any]) -> dict[str, Any]:
+        """The detector's input for one image of a split."""
+        pixel_format = self.architecture.backbone.pixel_format
+        if self.multi_scale:
+            return whole_input(image, pixel_format)
+        return test_input(image, self.params.input, pixel_format)
+
+    def results(self, path: Path) -> list[dict]:
+        """COCO results on the images of a prepared split; see `predict`.
+
+        Raises:
+            ValueError: the data set has other classes than the detector.
+        """
+        split = read_split(path)
+        if split["classes"] != self.classes:
+            raise ValueError(
+                f"models/{self.node} knows the classes {self.classes}, the data set has {split['classes']}"
+            )
+        return predict(self.detector, split, self.read, self.params.evaluate.batch_size)
+
+
+def test_input(image: dict[str, Any], inputs: Input, pixel_format: str) -> dict[str, Any]:
+    """detectron2's input for one image: resized to the test size."""
+    shape = resized_shape(image["height"], image["width"], inputs.test_short_side, inputs.max_side)
+    pixels = np.asarray(read_rgb(image["path"]).resize(shape[::-1], Image.Resampling.BILINEAR))
+    size = {"height": image["height"], "width": image["width"]}
+    return {"image": to_tensor(pixels, pixel_format), "image_id": image["id"], **size}
+
+
+def whole_input(image: dict[str, Any], pixel_format: str) -> dict[str, Any]:
+    """detectron2's input for one image at its own size."""
+    size = {"height": image["height"], "width": image["width"]}
+    return {"image": to_tensor(np.asarray(read_rgb(image["path"])), pixel_format), "image_id": image["id"], **size}
+
+
+def multi_scale_detector(detector: nn.Module, architecture: Architecture, settings: Evaluate) -> nn.Module:
+    """detectron2's test-time augmentation of a detector of the R-CNN family, at the sizes of `evaluate.multi_scale`.
+
+    Boxes of all views go through one NMS; masks are the mean over the views.
+    """
+    assert settings.multi_scale is not None
+    cfg = detectron2_config(architecture)
+    cfg.TEST.DETECTIONS_PER_IMAGE = settings.detections
+    cfg.TEST.AUG.ENABLED = True
+    cfg.TEST.AUG.MIN_SIZES = list(settings.multi_scale.short_sides)
+    cfg.TEST.AUG.MAX_SIZE = settings.multi_scale.max_side
+    cfg.TEST.AUG.FLIP = settings.multi_scale.flip
+    return GeneralizedRCNNWithTTA(cfg, detector, batch_size=settings.batch_size)
+
+
+def predict(
+    detector: nn.Module, split: dict[str, Any], read: Callable[[dict[str, Any]], dict[str, Any]], batch_size: int
+) -> list[dict]:
+    """COCO results on a split's images.
+
+    Args:
+        detector: detectron2's, in evaluation mode.
+        split: what `read_split` gives.
+        read: of one of its images, the detector's input.
+        batch_size: images at once.
+
+    Returns:
+        `image_id`, `category_id`, `bbox`, `score`; with masks `segmentation`, and `mask_score` where masks have a
+        score of their own.
+    """
+    results = []
+    images = split["images"]
+    with torch.no_grad():
+        for first in tqdm(range(0, len(images), batch_size), desc="evaluate", disable=None, leave=False):
+            batch = [read(image) for image in images[first : first + batch_size]]
+            for item, output in zip(batch, detector(batch), strict=True):
+                instances = output["instances"].to("cpu")
+                found = instances_to_coco_json(instances, item["image_id"])
+                if instances.has("mask_scores"):
+                    for result, score in zip(found, instances.mask_scores.tolist(), strict=True):
+                        result["mask_score"] = score
+                results += [r | {"category_id": split["category_ids"][r["category_id"]]} for r in found]
+    return results
+
+
+def results_of(results: list[dict], kind: str) -> list[dict]:
+    """The results for one kind of metric, `bbox` or `segm`, as COCO's evaluation and its server take them.
+
+    Mask results have no boxes, or they would be measured by the areas of these; and the score of the mask.
+    """
+    if kind == "bbox":
+        return [{k: r[k] for k in ("image_id", "category_id", "bbox", "score")} for r in results]
+    return [
+        {k: r[k] for k in ("image_id", "category_id", "segmentation")} | {"score": r.get("mask_score", r["score"])}
+        for r in results
+    ]

@@ -1,0 +1,35 @@
+"""Pseudo-labels for self-training: what a trained detector finds in the unlabeled images (Table 1)."""
+
+import json
+
+from afigan.evaluation.predict import Predictor
+from afigan.files import write_json
+from afigan.lineage import fingerprint
+from afigan.schema import Params
+from afigan.training.stage import PREPARED, PSEUDO
+
+
+def write_pseudo_labels(params: Params, key: str) -> None:
+    """Write `data/pseudo/KEY.json`, a prepared split whose annotations are detections of at least the threshold's score.
+
+    Images in which nothing was found have no annotation, and detectors do not learn from them.
+
+    Raises:
+        ValueError: the model or the images are missing or do not fit; or nothing was found in any image.
+    """
+    item = params.experiments.pseudo_labels[key]
+    predictor = Predictor(params, item.model)
+    path = PREPARED / "unlabeled.json"
+    split = json.loads(path.read_text("utf-8"))
+    results = [r for r in predictor.results(path) if r["score"] >= item.score_threshold and min(r["bbox"][2:]) > 0]
+    if not results:
+        raise ValueError(
+            f"experiments.pseudo_labels.{key}: {item.model} finds nothing with a score of {item.score_threshold} in "
+            f"{len(split['images'])} images; lower score_threshold"
+        )
+    for number, result in enumerate(results, start=1):
+        area = result["bbox"][2] * result["bbox"][3]
+        kept = {k: result[k] for k in ("image_id", "category_id", "bbox", "score", "segmentation") if k in result}
+        split["annotations"].append({"id": number, **kept, "area": area, "iscrowd": 0})
+    info = {"masks": predictor.architecture.has_masks, "params_hash": fingerprint(params, f"pseudo_labels/{key}")}
+    write_json(PSEUDO / f"{key}.json", split | {"info": split["info"] | info}, indent=None)

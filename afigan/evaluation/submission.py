@@ -1,0 +1,43 @@
+"""Results on the test images as COCO's challenge server takes them (Table 1 is of test-dev)."""
+
+import json
+import zipfile
+from pathlib import Path
+
+from afigan.evaluation.predict import Predictor, results_of
+from afigan.files import atomic_dir, write_json
+from afigan.lineage import fingerprint
+from afigan.schema import Params
+from afigan.training.stage import PREPARED
+
+SUBMISSIONS = Path("results/submissions")
+NO_DATE = (1980, 1, 1, 0, 0, 0)  # the same results are the same bytes
+
+
+def submit(params: Params, key: str) -> None:
+    """Write `results/submissions/KEY/{bbox,segm}/`, an archive for each of the two challenges, and what they are of.
+
+    An archive is called, and holds, `detections_SPLIT_ALGORITHM_results`, the name that the server asks for; SPLIT is
+    that of `data.test.annotations` (`image_info_test-dev2017.json`).
+
+    Raises:
+        ValueError: the model or the test images are missing or do not fit.
+    """
+    item = params.experiments.submissions[key]
+    predictor = Predictor(params, item.model, item.multi_scale)
+    results = predictor.results(PREPARED / "test.json")
+    name = f"detections_{split_name(params)}_afigan-{key}_results"
+    with atomic_dir(SUBMISSIONS / key) as folder:
+        for kind in ("bbox", "segm") if predictor.architecture.has_masks else ("bbox",):
+            (folder / kind).mkdir()
+            with zipfile.ZipFile(folder / kind / f"{name}.zip", "w") as archive:
+                entry = zipfile.ZipInfo(f"{name}.json", NO_DATE)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, json.dumps(results_of(results, kind)))
+        about = {"key": key, "model": item.model, "multi_scale": item.multi_scale, "results": len(results)}
+        write_json(folder / "about.json", about | {"params_hash": fingerprint(params, f"submissions/{key}")})
+
+
+def split_name(params: Params) -> str:
+    """`test-dev2017` of COCO's `image_info_test-dev2017.json`."""
+    return "test" if params.data.source == "shapes" else Path(params.data.test.annotations).stem.split("info_")[-1]
