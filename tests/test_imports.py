@@ -16,7 +16,7 @@ RANKS = {
     **dict.fromkeys(["compat", "files", "config", "schema", "references", "lineage"], 0),
     **dict.fromkeys(["losses", "discriminator", "interpolators"], 0),
     "backbones": 0,
-    "pyramids": 1,
+    **dict.fromkeys(["pyramids", "weights"], 1),
     **dict.fromkeys(["data", "detectors"], 2),
     **dict.fromkeys(["training", "evaluation", "reporting"], 3),
 }
