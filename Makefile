@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 # another environment may be active: uv must not install into that
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: help repro test setup snakemake params lint format lock clean
+.PHONY: help repro test setup snakemake zoo params lint format lock clean
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
@@ -29,6 +29,12 @@ setup: .venv/ready  ## the environment of requirements.lock in .venv; uv itself,
 	uv pip sync --require-hashes requirements.lock
 	@touch $@
 
+zoo: setup  ## every row of Tables 1-9 at toy size, in zoo/, under Snakemake: zoo/results/README.md
+	@mkdir -p zoo
+	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile zoo/
+	python workflow/scripts/compose.py --profile zoo --output zoo/params.yaml
+	cd zoo && snakemake --cores $(CORES)
+
 params: setup  ## compose params.yaml from conf/: PROFILE=mini
 	python workflow/scripts/compose.py --profile $(PROFILE)
 
@@ -46,4 +52,4 @@ lock: setup  ## resolve pyproject.toml anew into requirements.lock
 	uv pip compile pyproject.toml --quiet --all-extras --universal --generate-hashes --no-annotate --no-header -o requirements.lock
 
 clean:  ## remove what the stages have written; DVC's cache still has it
-	rm -rf data/prepared data/pairs models results runs
+	rm -rf data/prepared data/pairs data/pseudo models results runs zoo

@@ -67,7 +67,9 @@ def dvc_dag(root: Path) -> Dag:
 
         def within(path: str) -> Iterator[str]:
             if (root / path).is_dir() and path.startswith("afigan/"):
-                inside = [file.relative_to(root).as_posix() for file in (root / path).rglob("*") if file.suffix != ".pyc"]
+                inside = [
+                    file.relative_to(root).as_posix() for file in (root / path).rglob("*") if file.suffix != ".pyc"
+                ]
                 yield from (file for file in inside if (root / file).is_file())
             else:
                 yield from [out for out in made if out.startswith(f"{path}/")] or [path]

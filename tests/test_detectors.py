@@ -1,6 +1,7 @@
 """Detectors at paper scale, at half scale, and by the ordinary detectron2 way in."""
 
 import json
+from typing import get_args
 
 import pytest
 import torch
@@ -12,27 +13,25 @@ from torch import nn
 
 import afigan
 from afigan.detectors import Architecture, build_detector
-from afigan.detectors.build import set_test_limits
+from afigan.detectors.build import detectron2_config, set_test_limits
 from afigan.pyramids import InterpolatedFPN
-from afigan.schema import Model
+from afigan.schema import MASK_HEADS, BackboneExperiment, Head, Model, Pyramid
 
-PAPER = Model(
-    backbone={"name": "resnet50"}, anchor_sizes=[32.0, 64.0, 128.0, 256.0, 512.0], levels=["p2", "p3", "p4", "p5"]
-)
+PAPER = Model(anchor_sizes=[32.0, 64.0, 128.0, 256.0, 512.0])
+R50 = BackboneExperiment(name="resnet50")
 MINI = Model(
-    backbone={"name": "resnet_mini", "norm": "BN"},
     channels=16,
     anchor_sizes=[16.0, 32.0, 64.0, 128.0, 256.0],
     canonical_box_size=112.0,
-    levels=["p2", "p3", "p4", "p5"],
     roi_heads={"batch_size": 16, "fc_dim": 32, "mask_dim": 16},
     rpn={"batch_size": 16, "proposals_train": 32, "proposals_test": 32},
 )
+SMALL = BackboneExperiment(name="resnet_mini", norm="BN")
 
 
 def mini(**changes):
     torch.manual_seed(0)
-    architecture = {"model": MINI, "num_classes": 3, "interpolator": "afi"} | changes
+    architecture = {"model": MINI, "backbone": SMALL, "num_classes": 3, "interpolator": "afi"} | changes
     scale = architecture.pop("image_scale", 1.0)
     return build_detector(Architecture(**architecture), scale)
 
@@ -57,48 +56,121 @@ def sample(height=96, width=128, classes=3, masks=True):
 )
 def test_parameters_at_paper_scale(interpolator, millions):
     """Tables 1 and 6: Mask R-CNN with ResNet-50 and FPN, 80 classes."""
-    detector = build_detector(Architecture(PAPER, 80, interpolator))
-    assert sum(p.numel() for p in detector.parameters()) / 1e6 == pytest.approx(millions, abs=1.0)
+    assert parameters(interpolator=interpolator) / 1e6 == pytest.approx(millions, abs=1.0)
 
 
-def test_afi_adds_one_g_and_nothing_else():
-    counts = {
-        name: sum(p.numel() for p in build_detector(Architecture(PAPER, 80, name)).parameters())
-        for name in ("nearest", "afi")
-    }
-    assert counts["afi"] - counts["nearest"] == 7_834_624
+@pytest.mark.parametrize(
+    ("head", "millions"), [("mask_rcnn", (44, 52)), ("retinanet", (37, 45)), ("centermask", (51, 59))]
+)
+def test_parameters_of_table_3(head, millions):
+    """With 80 classes, nearest and AFI; one G comes in, nothing else."""
+    nearest, afi = (parameters(head=head, interpolator=name) for name in ("nearest", "afi"))
+    assert (nearest / 1e6, afi / 1e6) == pytest.approx(millions, abs=1.5)
+    assert afi - nearest == 7_834_624
+
+
+def parameters(**changes):
+    """Of a detector at paper scale, built without memory."""
+    with torch.device("meta"):
+        detector = build_detector(Architecture(**{"model": PAPER, "backbone": R50, "num_classes": 80} | changes))
+    return sum(p.numel() for p in detector.parameters())
+
+
+def timm_backbone(name):
+    return BackboneExperiment(name=f"timm/{name}", norm="FrozenBN", pixel_format="RGB")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pyramid", "repeats", "head"),
+    [
+        (timm_backbone("swin_large_patch4_window12_384"), "bifpn", 7, "cascade_rcnn"),
+        (timm_backbone("resnest101e"), "pafpn", 3, "cascade_mask_rcnn"),
+        (R50, "bifpn", 3, "centermask"),
+    ],
+    ids=["Swin-L-BiFPN", "ResNeSt-101-PAFPN", "R50-BiFPN-CenterMask"],
+)
+def test_the_largest_models_of_the_paper_learn_from_an_image(backbone, pyramid, repeats, head):
+    """One forward and backward pass at 256 px, C = 256, 80 classes; G gets a gradient."""
+    torch.manual_seed(0)
+    detector = build_detector(
+        Architecture(PAPER, backbone, 80, head=head, pyramid=pyramid, repeats=repeats, interpolator="afi")
+    )
+    with EventStorage():
+        losses = detector([sample(256, 256, classes=80, masks=head != "cascade_rcnn")])
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in detector.backbone.upsample.parameters())
 
 
 # --- one detector or another -----------------------------------------------------------------------------------------
 
 
-def test_weights_outside_the_interpolators_do_not_depend_on_them():
-    plain = mini(interpolator="nearest").state_dict()
+@pytest.mark.parametrize(
+    ("pyramid", "head"),
+    [("fpn", "mask_rcnn"), ("pafpn", "retinanet"), ("bifpn", "centermask"), ("bifpn", "cascade_rcnn")],
+)
+def test_weights_outside_the_interpolators_do_not_depend_on_them(pyramid, head):
+    plain = mini(interpolator="nearest", pyramid=pyramid, head=head).state_dict()
     for interpolator in ("afi", "deconv", "nearest-5conv"):
-        changed = mini(interpolator=interpolator).state_dict()
+        changed = mini(interpolator=interpolator, pyramid=pyramid, head=head).state_dict()
         assert all(torch.equal(changed[name], value) for name, value in plain.items())
         assert all("upsample" in name for name in changed.keys() - plain.keys())
 
 
-@pytest.mark.parametrize("head", ["mask_rcnn", "faster_rcnn"])
-def test_heads(head):
-    model = MINI.model_copy(update={"head": head})
-    detector = mini(model=model)
-    masks = head == "mask_rcnn"
-    assert any("mask" in name for name in detector.state_dict()) == masks
+LOSSES = {
+    "faster_rcnn": {"loss_cls", "loss_box_reg", "loss_rpn_cls", "loss_rpn_loc"},
+    "cascade_rcnn": {"loss_rpn_cls", "loss_rpn_loc"}
+    | {f"loss_{n}_stage{i}" for n in ("cls", "box_reg") for i in range(3)},
+    "retinanet": {"loss_cls", "loss_box_reg"},
+    "fcos": {"loss_fcos_cls", "loss_fcos_box", "loss_fcos_centerness"},
+}
+LOSSES |= {
+    "mask_rcnn": LOSSES["faster_rcnn"] | {"loss_mask"},
+    "cascade_mask_rcnn": LOSSES["cascade_rcnn"] | {"loss_mask"},
+    "centermask": LOSSES["fcos"] | {"loss_mask", "loss_maskiou"},
+}
+
+
+@pytest.mark.parametrize("pyramid", get_args(Pyramid))
+@pytest.mark.parametrize("head", get_args(Head))
+def test_every_head_on_every_pyramid(head, pyramid):
+    """It learns from an image whose sides are no multiples of a stride, G with it, and detects in it."""
+    detector = mini(head=head, pyramid=pyramid, repeats=2)
+    image = sample(101, 135, masks=head in MASK_HEADS)
     with EventStorage():
-        losses = detector([sample(masks=masks)])
-    assert ("loss_mask" in losses) == masks
-    assert losses.keys() >= {"loss_cls", "loss_box_reg", "loss_rpn_cls", "loss_rpn_loc"}
-    assert all(torch.isfinite(loss) for loss in losses.values())
+        losses = detector([image])
+    assert losses.keys() == LOSSES[head] and all(torch.isfinite(loss) for loss in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in detector.backbone.upsample.parameters())
     set_test_limits(detector, 0.0, 5)
     with torch.no_grad():
-        found = detector.eval()([{key: value for key, value in sample().items() if key != "instances"}])[0]["instances"]
-    assert 0 < len(found) <= 5 and found.has("pred_masks") == masks
+        found = detector.eval()([{key: value for key, value in image.items() if key != "instances"}])[0]["instances"]
+    assert 0 < len(found) <= 5 and found.has("pred_masks") == (head in MASK_HEADS)
+
+
+@pytest.mark.parametrize("head", get_args(Head))
+def test_a_detector_at_half_scale_sees_half_the_sizes(head):
+    full, low = (mini(head=head, image_scale=scale) for scale in (1.0, 0.5))
+    sizes = [getattr(detector, "anchor_generator", None) for detector in (full, low)]
+    if head in ("fcos", "centermask"):
+        configs = [detectron2_config(Architecture(MINI, SMALL, 3, head=head), scale) for scale in (1.0, 0.5)]
+        bounds = [cfg.MODEL.FCOS.SIZES_OF_INTEREST for cfg in configs]
+        assert bounds[0] == [32, 64, 128, 256] and bounds[1] == [16, 32, 64, 128]
+        return
+    if head != "retinanet":
+        sizes = [detector.proposal_generator.anchor_generator for detector in (full, low)]
+    for at_full, at_half in zip(*(generator.cell_anchors for generator in sizes), strict=True):
+        torch.testing.assert_close(at_half, at_full / 2)
+
+
+def test_sizes_of_interest_are_those_of_fcos_at_the_paper_s_scale():
+    cfg = detectron2_config(Architecture(PAPER, R50, 80, head="fcos"))
+    assert cfg.MODEL.FCOS.SIZES_OF_INTEREST == [64, 128, 256, 512]
 
 
 def test_an_architecture_survives_its_file():
-    architecture = Architecture(MINI, 3, "afi", "rb", "iterated")
+    backbone = BackboneExperiment(name="timm/resnest14d", options={"layers": [1, 1, 1, 1]}, pixel_format="RGB")
+    architecture = Architecture(MINI, backbone, 3, "mask_rcnn", "fpn", 2, "afi", "rb", "iterated")
     values = json.loads(json.dumps(architecture.as_dict()))
     again = Architecture.from_dict(values)
     assert again == architecture and again.as_dict() == values
@@ -110,8 +182,8 @@ def test_what_an_architecture_says_is_what_is_built():
     pyramid = mini(blocks="rb", upsampling="iterated").backbone
     assert isinstance(pyramid, InterpolatedFPN) and pyramid.upsampling == "iterated"
     assert len(pyramid.upsample[0].blocks) == 5 and not hasattr(pyramid, "fpn_lateral2")
-    model = MINI.model_copy(update={"pixel_mean": [1.0, 2.0, 3.0], "pixel_std": [4.0, 5.0, 6.0]})
-    detector = mini(model=model, num_classes=7)
+    backbone = SMALL.model_copy(update={"pixel_mean": [1.0, 2.0, 3.0], "pixel_std": [4.0, 5.0, 6.0]})
+    detector = mini(backbone=backbone, num_classes=7)
     assert detector.pixel_mean.flatten().tolist() == [1, 2, 3] and detector.pixel_std.flatten().tolist() == [4, 5, 6]
     assert detector.roi_heads.num_classes == 7 and detector.roi_heads.box_predictor.cls_score.out_features == 8
 
@@ -121,6 +193,9 @@ def test_test_limits():
     set_test_limits(detector, 0.3, 17)
     predictor = detector.roi_heads.box_predictor
     assert (predictor.test_score_thresh, predictor.test_topk_per_image) == (0.3, 17)
+    cascade = mini(head="cascade_rcnn")
+    set_test_limits(cascade, 0.3, 17)
+    assert all(predictor.test_topk_per_image == 17 for predictor in cascade.roi_heads.box_predictor)
 
 
 # --- M sees images of half the size ----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """COCO metrics: perfect, random and no detections, size classes, category ids, batches, what a metrics file says."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,23 @@ import torch
 from faster_coco_eval import COCO as FastCOCO
 from faster_coco_eval import COCOeval_faster
 from pycocotools import mask as coco_mask
-from toy import World
+from toy import World, toy_params
 
 from afigan.data.loader import read_split
-from afigan.evaluation import coco
-from afigan.evaluation.coco import NAMES, coco_metrics, evaluate, predict
+from afigan.detectors.build import set_test_limits
+from afigan.evaluation.coco import NAMES, coco_metrics, evaluate
+from afigan.evaluation.predict import Predictor, predict, results_of, test_input
+from afigan.evaluation.pseudo_labels import write_pseudo_labels
 from afigan.evaluation.speed import benchmark
+from afigan.evaluation.submission import split_name, submit
 from afigan.lineage import fingerprint
 from afigan.training.models import load_config, load_detector
 
 pytest_plugins = ["toy"]
 
 SIDE = 320
+# what refers to evaluations, where a test has few
+NO_TABLES = {"tables": {}, "figures.gradcam": {}}
 CATEGORIES = [{"id": 2, "name": "first"}, {"id": 17, "name": "second"}, {"id": 90, "name": "third"}]  # with gaps
 
 
@@ -173,8 +179,9 @@ def a5(world: World):
 
 def run(world: World, a5, **change) -> list[dict]:
     detector, split, _ = a5
-    settings = world.params.evaluate.model_copy(update={"score_threshold": 0.01} | change)
-    return predict(detector, split, world.params.input, world.params.model.pixel_format, settings)
+    settings = world.params.evaluate.model_copy(update={"score_threshold": 0.01, "detections": 100} | change)
+    set_test_limits(detector, settings.score_threshold, settings.detections)
+    return predict(detector, split, lambda image: test_input(image, world.params.input, "RGB"), settings.batch_size)
 
 
 def test_batched_evaluation_equals_single_images(world, a5):
@@ -227,8 +234,8 @@ def test_read_split_numbers_classes_in_the_order_of_their_ids(tmp_path):
 @pytest.mark.parametrize("pixel_format", ["RGB", "BGR"])
 def test_test_images_are_resized_and_ordered(world, a5, pixel_format):
     image = a5[1]["images"][0]
-    rgb = coco.test_input(image, world.params.input, "RGB")["image"]
-    item = coco.test_input(image, world.params.input, pixel_format)
+    rgb = test_input(image, world.params.input, "RGB")["image"]
+    item = test_input(image, world.params.input, pixel_format)
     assert item["image"].shape == (3, 64, 64) and (item["height"], item["width"]) == (128, 128)
     assert torch.equal(item["image"], rgb if pixel_format == "RGB" else rgb.flip(0))
 
@@ -241,7 +248,7 @@ def test_a_metrics_file_is_complete(own_world):
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     count = sum(v.numel() for n, v in weights.items() if not n.endswith(buffers) and not n.startswith("pixel_"))
     assert metrics.keys() == {
-        "key", "model", "params_hash", "data", "schedule", "params_M", "box", "mask"
+        "key", "model", "params_hash", "data", "schedule", "seed", "multi_scale", "params_M", "box", "mask"
     }  # fmt: skip
     assert (metrics["key"], metrics["model"]) == ("a5", "detectors/a5")
     assert metrics["params_hash"] == fingerprint(own_world.params, "evaluations/a5")
@@ -279,13 +286,108 @@ def test_a_model_of_other_classes_is_refused(own_world):
         evaluate(own_world.params, "a1")
 
 
-def test_the_benchmark_counts_and_times(own_world, monkeypatch):
-    monkeypatch.setattr("afigan.evaluation.speed.RUNS", 2)
-    monkeypatch.setattr("afigan.evaluation.speed.WARM_UP", 1)
-    own_world.model("detectors/a1")
-    benchmark(own_world.params, "a1")
-    evaluate(own_world.params, "a1")
-    found = json.loads(Path("results/benchmark/a1.json").read_text())
-    assert found["time_ms"] > 0 and found["device"]
-    metrics = json.loads(Path("results/metrics/a1.json").read_text())
-    assert all(found[name] == metrics[name] for name in ("key", "model", "params_hash", "params_M"))
+def test_the_benchmark_counts_and_times(own_world):
+    params = toy_params({"experiments.evaluations": {k: {"model": f"detectors/{k}"} for k in ("a1", "a5")}} | NO_TABLES)
+    for key in ("a1", "a5"):
+        own_world.model(f"detectors/{key}")
+        evaluate(params, key)
+    benchmark(params)
+    found = json.loads(Path("results/benchmark.json").read_text())
+    assert found["device"] and found["runs"] == params.benchmark.runs and list(found["rows"]) == ["a1", "a5"]
+    for key, row in found["rows"].items():
+        metrics = json.loads(Path(f"results/metrics/{key}.json").read_text())
+        assert row["time_ms"] > 0 and all(row[name] == metrics[name] for name in ("model", "params_hash", "params_M"))
+
+
+# --- several scales, other images ------------------------------------------------------------------------------------
+
+
+def test_one_view_of_the_test_size_is_the_plain_detector(own_world, a5):
+    """Multi-scale testing at one scale, without mirroring: detectron2's views add nothing but their own NMS."""
+    own_world.model("detectors/a5")
+    views = {"short_sides": [64], "max_side": 128, "flip": False}
+    params = toy_params({"evaluate.multi_scale": views, "evaluate.score_threshold": 0.01})
+    results = {}
+    for multi_scale in (False, True):
+        predictor = Predictor(params, "detectors/a5", multi_scale)
+        with torch.no_grad():
+            model = predictor.detector.model if multi_scale else predictor.detector
+            model.roi_heads.box_predictor.cls_score.weight.mul_(20)
+        results[multi_scale] = predictor.results(Path("data/prepared/val.json"))
+    assert len(results[True]) == len(results[False]) > 0
+    for plain, view in zip(results[False], results[True], strict=True):
+        assert view["bbox"] == pytest.approx(plain["bbox"], abs=1.0) and view["score"] == pytest.approx(plain["score"])
+
+
+def test_more_views_see_more_sizes(own_world):
+    own_world.model("detectors/a5")
+    predictor = Predictor(own_world.params, "detectors/a5", multi_scale=True)
+    seen = []
+    predictor.detector.model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    with torch.no_grad():
+        predictor.detector([predictor.read(own_image(own_world))])
+    sides = own_world.params.evaluate.multi_scale.short_sides
+    assert sum(shape[0] for shape in seen) >= 2 * len(sides)  # each mirrored too; masks take another look
+    assert {shape[-1] for shape in seen} == {-(-side // 32) * 32 for side in sides}
+
+
+def own_image(world: World) -> dict[str, Any]:
+    return read_split(world.root / "data/prepared/val.json")["images"][0]
+
+
+def test_pseudo_labels_are_the_sure_detections_as_annotations(own_world):
+    own_world.model("pseudo_labels/swin_t_nn")
+    found = json.loads(Path("data/pseudo/swin_t_nn.json").read_text())
+    images = json.loads(Path("data/prepared/unlabeled.json").read_text())["images"]
+    assert found["images"] == images and found["annotations"]
+    item = own_world.params.experiments.pseudo_labels["swin_t_nn"]
+    predictor = Predictor(own_world.params, item.model)
+    results = predictor.results(Path("data/prepared/unlabeled.json"))
+    kept = [r for r in results if r["score"] >= item.score_threshold]
+    assert [a["bbox"] for a in found["annotations"]] == [r["bbox"] for r in kept]
+    assert [a["id"] for a in found["annotations"]] == list(range(1, len(kept) + 1))
+    assert all(a["area"] == a["bbox"][2] * a["bbox"][3] and a["iscrowd"] == 0 for a in found["annotations"])
+    split = read_split("data/prepared/train.json")
+    assert read_split("data/pseudo/swin_t_nn.json")["classes"] == split["classes"]
+
+
+def test_pseudo_labels_of_nothing_are_refused(own_world):
+    own_world.model("detectors/swin_t_nn")
+    params = toy_params({"experiments.pseudo_labels.swin_t_nn.score_threshold": 0.999})
+    with pytest.raises(ValueError, match=r"detectors/swin_t_nn finds nothing with a score of 0.999 .*lower"):
+        write_pseudo_labels(params, "swin_t_nn")
+    assert not Path("data/pseudo/swin_t_nn.json").exists()
+
+
+@pytest.mark.parametrize(("key", "kinds"), [("a5", ["bbox", "segm"]), ("swin_t_nn", ["bbox"])])
+def test_a_submission_is_what_the_server_takes(own_world, key, kinds):
+    own_world.model(f"detectors/{key}")
+    submit(own_world.params, key)
+    folder = Path(f"results/submissions/{key}")
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == kinds
+    ids = {image["id"] for image in json.loads(Path("data/prepared/test.json").read_text())["images"]}
+    for kind in kinds:
+        name = f"detections_test_afigan-{key}_results"
+        with zipfile.ZipFile(folder / kind / f"{name}.zip") as archive:
+            assert archive.namelist() == [f"{name}.json"]
+            results = json.loads(archive.read(f"{name}.json"))
+        what = {"bbox": "bbox", "segm": "segmentation"}[kind]
+        assert results and all(r.keys() == {"image_id", "category_id", "score", what} for r in results)
+        assert {r["image_id"] for r in results} <= ids
+    first = next((folder / "bbox").iterdir()).read_bytes()
+    submit(own_world.params, key)
+    assert next((folder / "bbox").iterdir()).read_bytes() == first
+
+
+def test_a_submission_is_named_after_the_challenge():
+    data = {"images": "x", "annotations": "annotations/image_info_test-dev2017.json"}
+    change = {"data.source": "coco", "data.test": data, "data.unlabeled.images": "u"}
+    change |= {f"data.{name}": {"images": "x", "annotations": "x.json"} for name in ("train", "val")}
+    assert split_name(toy_params(change)) == "test-dev2017" and split_name(toy_params()) == "test"
+
+
+def test_masks_may_have_scores_of_their_own():
+    result = {"image_id": 1, "category_id": 2, "bbox": [0, 0, 1, 1], "score": 0.9, "segmentation": {}}
+    assert results_of([result | {"mask_score": 0.4}], "segm")[0]["score"] == 0.4
+    assert results_of([result], "segm")[0]["score"] == 0.9
+    assert results_of([result | {"mask_score": 0.4}], "bbox")[0]["score"] == 0.9

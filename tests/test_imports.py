@@ -13,14 +13,23 @@ import afigan
 ROOT = Path(__file__).parents[1]
 # A part imports from parts of lower rank and from itself; those of the highest rank from one another too.
 RANKS = {
-    **dict.fromkeys(["compat", "files", "config", "schema", "references", "lineage"], 0),
+    **dict.fromkeys(["compat", "files", "config", "schema", "references", "replicas", "experiments", "lineage"], 0),
     **dict.fromkeys(["losses", "discriminator", "interpolators"], 0),
     "backbones": 0,
     **dict.fromkeys(["pyramids", "weights"], 1),
     **dict.fromkeys(["data", "detectors"], 2),
     **dict.fromkeys(["training", "evaluation", "reporting"], 3),
 }
-FREE = {"files", "config", "schema", "references", "compat", "losses"}  # any module of rank 0 may use these
+FREE = {
+    "files",
+    "config",
+    "schema",
+    "references",
+    "replicas",
+    "experiments",
+    "compat",
+    "losses",
+}  # any module of rank 0 may use these
 
 
 def modules():

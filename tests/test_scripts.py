@@ -14,11 +14,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "workflow/scripts"
 STAGES = [path.stem for path in sorted(SCRIPTS.glob("[a-z]*.py"))]
 KEYED = {
+    "backbone": "experiments.backbones",
     "train_afigan": "experiments.afigan",
     "train_extractor": "experiments.extractors",
     "train_detector": "experiments.detectors",
+    "pseudo_labels": "experiments.pseudo_labels",
+    "train_student": "experiments.students",
     "evaluate": "experiments.evaluations",
-    "benchmark": "experiments.evaluations",
+    "submit": "experiments.submissions",
 }
 
 
@@ -42,7 +45,8 @@ def root(tmp_path):
 
 def test_there_is_a_script_for_every_stage():
     names = (
-        "prepare pairs backbone train_afigan train_extractor train_detector evaluate benchmark figures tables compose"
+        "prepare pairs backbone train_afigan train_extractor train_detector pseudo_labels train_student evaluate submit "
+        "benchmark figures tables compose"
     )
     assert sorted(names.split()) == STAGES
 

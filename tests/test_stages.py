@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,7 +101,8 @@ def test_stage_1_matches_g_of_the_low_resolution_maps_with_the_high_ones(own_wor
     teacher = step.teacher
     low = teacher.backbone(teacher.preprocess_image([item["low"] for item in batch]).tensor)
     high = teacher.backbone(teacher.preprocess_image(batch).tensor)
-    levels = own_world.params.model.levels
+    levels = teacher.backbone.interpolated_levels
+    assert levels == ("p2", "p3", "p4", "p5")
     for level, source, real in zip(levels, sources, reals, strict=True):
         assert torch.equal(source, low[level]) and torch.equal(real, high[level])
         assert step.generator.module(source).shape == real.shape
@@ -148,7 +150,7 @@ def test_stage_2_starts_g_and_d_from_stage_1_and_the_rest_of_m_anew(own_world, w
     first, m = own_world.model("afigan/main"), run.start["extractor"]
     assert same(under(m, "backbone.upsample.0."), under(first, "interpolator."))
     assert same(run.start["discriminator"], under(first, "discriminator."))
-    assert same(under(m, "backbone.bottom_up."), own_world.model("backbone"))
+    assert same(under(m, "backbone.bottom_up."), own_world.model("backbones/main"))
     teacher = own_world.model("detectors/a1")
     fresh = [name for name in m if re.match(r"backbone\.fpn_.*weight|roi_heads.*weight", name)]
     assert fresh and not any(torch.equal(m[name], teacher[name]) for name in fresh)
@@ -204,7 +206,7 @@ def test_stage_2_sees_the_low_resolution_image_alone_and_matches_halved_maps(own
     assert seen.images == [item["low"] for item in batch]
     teacher = run.step.teacher
     high = teacher.backbone(teacher.preprocess_image(batch).tensor)
-    targets = halve([high[level] for level in own_world.params.model.levels])
+    targets = halve([high[level] for level in ("p2", "p3", "p4", "p5")])
     fakes, reals = seen.pairs[0]
     assert all(torch.equal(real, target) for real, target in zip(reals, targets, strict=True))
     assert all(torch.equal(fake, seen.maps[level]) for fake, level in zip(fakes, ("p2", "p3", "p4", "p5"), strict=True))
@@ -266,7 +268,7 @@ def start_of(world: World, key: str, watched: list[SimpleNamespace]) -> dict[str
 
 def test_a6_starts_from_the_classification_backbone_alone(own_world, watched):
     start = start_of(own_world, "a6", watched)
-    assert same(under(start, "backbone.bottom_up."), own_world.model("backbone"))
+    assert same(under(start, "backbone.bottom_up."), own_world.model("backbones/main"))
     g = under(start, "backbone.upsample.0.")
     for node, prefix in (("afigan/main", "interpolator."), ("extractors/main", "backbone.upsample.0.")):
         assert "tail.weight" in changed(g, under(own_world.model(node), prefix))
@@ -387,7 +389,7 @@ def test_stage_1_uses_images_without_objects_and_detectors_do_not(own_world):
     for annotated, expected in ((False, count), (True, count - 1)):
         dataset = TrainingSet(split, own_world.params.input, "RGB", 0, None, annotated)
         assert len({dataset[n]["image_id"] for n in range(count)}) == expected
-    for node in ("backbone", "detectors/a1", "afigan/main"):
+    for node in ("backbones/main", "detectors/a1", "afigan/main"):
         own_world.train(node)
 
 
@@ -412,7 +414,7 @@ def test_two_runs_with_one_seed_are_bit_identical(own_world, node):
 def test_another_seed_gives_other_weights(own_world):
     first = own_world.model("detectors/a1")
     other = World(own_world.root, toy_params({"seed": 1}))
-    other.train("backbone")
+    other.train("backbones/main")
     other.train("detectors/a1")
     second = other.model("detectors/a1")
     assert all(not torch.equal(first[n], second[n]) for n in first if n.endswith("conv1.weight"))
@@ -505,12 +507,12 @@ def test_the_run_folder_follows_parameters_data_parents_and_code(own_world, monk
 # --- what is left ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("node", ["backbone", "afigan/rb", "extractors/iterated", "detectors/a5"])
+@pytest.mark.parametrize("node", ["backbones/main", "afigan/rb", "extractors/iterated", "detectors/a5"])
 def test_a_model_says_what_it_is(world, node):
     weights, config = world.model(node), world.config(node)
     assert set(world.output(node)) == {"model.safetensors", "config.json", "log.jsonl"}
     assert config["node"] == node and config["params_hash"] == fingerprint(world.params, node)
-    if node == "backbone":
+    if node == "backbones/main":
         return
     assert [line["iteration"] for line in world.log(node)] == [1, 2]
     if node == "afigan/rb":
@@ -529,7 +531,7 @@ def test_a_model_says_what_it_is(world, node):
 def test_weights_of_another_architecture_are_refused(own_world):
     own_world.model("extractors/main")
     experiments = own_world.params.experiments.detectors
-    architecture = Architecture(own_world.params.model, 3, "afi", "rb")
+    architecture = replace(Architecture.of(own_world.params, "detectors/a5", 3), blocks="rb")
     for key in ("a2", "a5", "g_of_extractor"):
         with pytest.raises(ValueError, match=r"weights of (afigan|extractors)/main do not fit"):
             initialise(build_detector(architecture), experiments[key])
@@ -546,16 +548,16 @@ def test_parents_of_other_parameters_are_refused(own_world):
 
 def test_missing_parents_are_named(own_world):
     shutil.rmtree("models", ignore_errors=True)
-    for node, parent in (("detectors/a1", "backbone"), ("afigan/main", "detectors/a1")):
+    for node, parent in (("detectors/a1", "backbones/main"), ("afigan/main", "detectors/a1")):
         with pytest.raises(ValueError, match=f"models/{parent}/.* does not exist: train it first"):
             own_world.train(node)
 
 
 def test_damaged_weights_are_named(own_world):
-    own_world.model("backbone")
-    path = Path("models/backbone/model.safetensors")
+    own_world.model("backbones/main")
+    path = Path("models/backbones/main/model.safetensors")
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ValueError, match=r"models/backbone/model.safetensors is not a whole safetensors file"):
+    with pytest.raises(ValueError, match=r"models/backbones/main/model.safetensors is not a whole safetensors file"):
         own_world.train("detectors/a1")
 
 
@@ -594,11 +596,9 @@ def test_mask_rcnn_refuses_boxes_alone(boxes):
     values = boxes.params.model_dump(by_alias=True)
     values["model"]["head"] = "mask_rcnn"
     params = type(boxes.params).model_validate(values)
-    World(boxes.root, params).train("backbone")
-    with pytest.raises(ValueError, match=r"model.head: mask_rcnn needs masks.*boxes only.*faster_rcnn"):
-        World(boxes.root, params).train("detectors/a1")
-    assert not (boxes.root / "models/detectors/a1").exists()
-    shutil.rmtree(boxes.root / "models")
+    with pytest.raises(ValueError, match=r"\.main: mask_rcnn needs masks, .*boxes only; set .*faster_rcnn"):
+        World(boxes.root, params).train("backbones/main")  # the first of all
+    assert not (boxes.root / "models").exists()
 
 
 def test_faster_rcnn_goes_through_all_stages_with_boxes_alone(boxes):

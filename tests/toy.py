@@ -99,17 +99,20 @@ class World:
             TRAIN[kind](self.params, node if kind in ("detectors", "students") else key)
 
     def model(self, node: str) -> dict[str, Tensor]:
-        """The weights of a node; it and what it descends from are trained first where they are not there."""
-        folder = self.root / "models" / node
-        if not folder.exists():
+        """The weights of a node, if it has any; it and what it descends from are made first where they are not there."""
+        kind, _, key = node.partition("/")
+        place = Path("data/pseudo", f"{key}.json") if kind == "pseudo_labels" else Path("models", node)
+        if not (self.root / place).exists():
             for parent in parents(self.params, node):
                 self.model(parent)
             if self.original is not None:
                 self.original.model(node)
-                shutil.copytree(self.original.root / "models" / node, folder)
+                copy = shutil.copy if kind == "pseudo_labels" else shutil.copytree
+                (self.root / place).parent.mkdir(parents=True, exist_ok=True)
+                copy(self.original.root / place, self.root / place)
             else:
                 self.train(node)
-        return load_file(folder / "model.safetensors")
+        return {} if kind == "pseudo_labels" else load_file(self.root / place / "model.safetensors")
 
     def config(self, node: str) -> dict[str, Any]:
         return json.loads((self.root / "models" / node / "config.json").read_text("utf-8"))
