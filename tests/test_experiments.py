@@ -1,4 +1,4 @@
-"""Every experiment of the mini profile, and every switch besides, through training and evaluation to filled tables."""
+"""Every experiment of Tables 1-9, and every switch besides, through training and evaluation to filled tables."""
 
 import csv
 import json
@@ -11,13 +11,14 @@ from toy import CONF, SWITCHES, World, toy_params
 from afigan.config import compose
 from afigan.evaluation.coco import evaluate
 from afigan.evaluation.features import draw_figures
+from afigan.experiments import STAGES, experiment
 from afigan.lineage import fingerprint
 from afigan.reporting.tables import write_tables
 
 pytest_plugins = ["toy"]
 
 PARAMS = toy_params()
-NODES = [f"{kind}/{key}" for kind in ("afigan", "extractors", "detectors") for key in getattr(PARAMS.experiments, kind)]
+NODES = [f"{kind}/{key}" for kind in STAGES for key in getattr(PARAMS.experiments, kind)]
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +32,10 @@ def everything(world: World) -> World:
     return world
 
 
-def test_the_experiments_are_those_of_the_mini_profile():
-    mini = compose("mini", CONF)["experiments"]
-    for kind, experiments in mini.items():
-        assert set(getattr(PARAMS.experiments, kind)) == set(experiments) | set(SWITCHES[kind])
+def test_the_experiments_are_those_of_the_paper():
+    for profile in ("zoo", "paper"):
+        for kind, experiments in compose(profile, CONF)["experiments"].items():
+            assert set(getattr(PARAMS.experiments, kind)) == set(experiments) | set(SWITCHES.get(kind, ()))
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -43,9 +44,11 @@ def test_every_experiment_learns(everything, node):
     assert all(torch.isfinite(value).all() for value in weights.values())
     assert [line["iteration"] for line in log] == [1, 2]
     assert everything.config(node)["params_hash"] == fingerprint(everything.params, node)
-    item = getattr(everything.params.experiments, node.split("/")[0])[node.split("/")[1]]
+    item = experiment(everything.params, node)
     names = set(log[0])
-    if node.startswith("detectors/"):
+    if node.startswith("backbones/"):
+        assert names == {"iteration", "lr", "loss_cls"}
+    elif node.startswith(("detectors/", "students/")):
         assert not names & {"loss_content", "loss_adversarial", "loss_discriminator"}
     else:
         assert ("loss_discriminator" in names) == ("loss_adversarial" in names) == (item.adversarial != "off")

@@ -9,6 +9,8 @@ from torch import nn
 
 from afigan import experiments
 from afigan.backbones import FEATURES
+from afigan.detectors import spatial_attention  # noqa: F401 - registers the mask head
+from afigan.detectors.centermask import add_centermask_config
 from afigan.pyramids.registry import add_afigan_config
 from afigan.schema import MASK_HEADS, BackboneExperiment, Model, Params
 
@@ -79,7 +81,6 @@ def detectron2_config(architecture: Architecture, image_scale: float = 1.0) -> C
     model, backbone = architecture.model, architecture.backbone
     cfg = get_cfg()
     add_afigan_config(cfg)
-    add_fcos_config(cfg)
     add_centermask_config(cfg)
     node = cfg.MODEL
     node.DEVICE = "cpu"  # built there, moved by who uses it
@@ -153,15 +154,17 @@ def _configure_fcos(node: CfgNode, architecture: Architecture, levels: list[str]
     node.FCOS.IN_FEATURES = levels
     node.FCOS.NUM_CLASSES = architecture.num_classes
     node.FCOS.SIZES_OF_INTEREST = [2 * size for size in sizes[:-1]]
-    if architecture.head == "fcos":
-        node.META_ARCHITECTURE = "FCOSDetector"
-        return
     node.META_ARCHITECTURE = "GeneralizedRCNN"
     node.PROPOSAL_GENERATOR.NAME = "FCOSProposals"
-    node.ROI_HEADS.NAME = "CenterMaskROIHeads"
-    node.ROI_HEADS.IN_FEATURES = levels[:3]
+    node.MASK_ON = architecture.has_masks
+    if architecture.head == "fcos":
+        node.ROI_HEADS.NAME = "NoROIHeads"
+        return
+    node.ROI_HEADS.NAME = "CenterMaskHeads"
     node.ROI_HEADS.NUM_CLASSES = architecture.num_classes
-    node.MASK_ON = True
+    node.ROI_HEADS.BATCH_SIZE_PER_IMAGE = architecture.model.roi_heads.batch_size
+    node.CENTERMASK.IN_FEATURES = levels[:3]
+    node.ROI_MASK_HEAD.NAME = "SpatialAttentionMaskHead"
     node.ROI_MASK_HEAD.NUM_CONV = 4
     node.ROI_MASK_HEAD.CONV_DIM = architecture.model.roi_heads.mask_dim
     node.ROI_MASK_HEAD.POOLER_RESOLUTION = 14

@@ -14,8 +14,7 @@ def pyramid_maps(pyramid: nn.Module, images: Tensor, levels: Sequence[str], feat
     if features == "output":
         maps = pyramid(images)
     else:
-        merged = pyramid.top_down(pyramid.bottom_up(images))
-        maps = {f"p{5 - place}": value for place, value in enumerate(merged)}
+        maps = pyramid.merged(images)
     return [maps[level] for level in levels]
 
 

@@ -1,13 +1,13 @@
 # The backbones' weights, the three stages of Algorithm 1, and self-training.
 LOADER = [*IMAGES, *modules("data/degradation", "data/loader", "data/pairs")]
 ENGINE = modules("training/engine", "training/models", "training/stage")
-DETECTOR = modules("backbones", "detectors/", "interpolators/", "pyramids/")
+DETECTOR = modules("backbones/", "detectors/", "interpolators/", "pyramids/")
 
 
 rule backbone:
     input:
         "workflow/scripts/backbone.py",
-        modules("training/backbone", "weights"),
+        modules("training/backbone", "weights/"),
         LOADER,
         ENGINE,
         DETECTOR,
