@@ -1,16 +1,18 @@
 """FPN with any interpolator (Fig. 3a)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from detectron2.modeling.backbone import FPN, Backbone
 from torch import Tensor, nn
 
+from afigan.pyramids.base import Pyramid
 from afigan.pyramids.upsampling import Upsampling
 
 UPSAMPLING = ("per_level", "iterated")
 
 
-class InterpolatedFPN(FPN):
+class InterpolatedFPN(Pyramid, FPN):
     """detectron2's FPN, its nearest-neighbour upsampling replaced; the other parameters keep their names.
 
     Args:
@@ -45,6 +47,7 @@ class InterpolatedFPN(FPN):
         super().__init__(bottom_up, in_features, out_channels, norm=norm, top_block=top_block)
         self.upsample = Upsampling(interpolator, out_channels, len(in_features) - 1, **(options or {}))
         self.upsampling = upsampling
+        self.interpolated_levels = tuple(self._out_features[: len(in_features)])
         if upsampling == "iterated":
             for name in [n for n, m in self.named_children() if m in self.lateral_convs[1:]]:
                 delattr(self, name)
@@ -61,12 +64,21 @@ class InterpolatedFPN(FPN):
             merged.append(upsampled)
         return merged
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Images (N, 3, H, W) -> {"p2": (N, C, H/4, W/4), …}, from high to low resolution."""
-        features = self.bottom_up(x)
-        outputs = [conv(merged) for conv, merged in zip(self.output_convs, self.top_down(features), strict=True)]
-        results = outputs[::-1]
+    def outputs(self, merged: list[Tensor]) -> list[Tensor]:
+        """The maps of the interpolated levels from what `top_down` gives, from high to low resolution."""
+        return [conv(value) for conv, value in zip(self.output_convs, merged, strict=True)][::-1]
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.bottom_up(images)
+        results = self.outputs(self.top_down(features))
         if self.top_block is not None:
             name = self.top_block.in_feature
             results += self.top_block(features[name] if name in features else results[self._out_features.index(name)])
         return dict(zip(self._out_features, results, strict=True))
+
+    def merged(self, images: Tensor) -> dict[str, Tensor]:
+        merged = self.top_down(self.bottom_up(images))
+        return dict(zip(self.interpolated_levels, reversed(merged), strict=True))
+
+    def _output_modules(self) -> Sequence[nn.Module]:
+        return self.output_convs[::-1]

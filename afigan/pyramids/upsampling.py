@@ -16,6 +16,9 @@ class Upsampling(nn.ModuleList):
         channels: C.
         places: how many times the pyramid upsamples.
         options: of the interpolator.
+
+    Attributes:
+        places: as given.
     """
 
     def __init__(self, name: str, channels: int, places: int, **options: Any) -> None:
@@ -23,6 +26,7 @@ class Upsampling(nn.ModuleList):
         # a pyramid's other weights must not depend on how many random numbers its interpolators draw
         with torch.random.fork_rng(devices=[]):
             super().__init__(build_interpolator(name, channels, **options) for _ in range(instances))
+        self.places = places
 
     def forward(self, x: Tensor, place: int, size: tuple[int, int]) -> Tensor:
         """(N, C, H, W) -> (N, C, *size): x2 by the interpolator of `place`, cropped to `size` <= (2H, 2W)."""

@@ -1,0 +1,64 @@
+"""What every pyramid offers to detectors, to the losses of stages 1 and 2, and to the figures."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from detectron2.modeling.backbone import Backbone
+from torch import Tensor, nn
+
+from afigan.pyramids.upsampling import Upsampling
+
+
+class Pyramid(Backbone):
+    """A detectron2 backbone: images (N, 3, H, W) -> {"p2": (N, C, ceil(H / 4), ceil(W / 4)), …}, fine to coarse.
+
+    Attributes:
+        bottom_up: the classification backbone.
+        upsample: the interpolators; places are counted from the coarsest map, one repeat after the other.
+        interpolated_levels: N_s..N_e, fine to coarse: those of the top-down path, whose maps the losses compare.
+    """
+
+    bottom_up: Backbone
+    upsample: Upsampling
+    interpolated_levels: tuple[str, ...]
+
+    @property
+    def padding_constraints(self) -> dict[str, int]:
+        """As those of detectron2's FPN after v0.6: images need not be square."""
+        return {"square_size": 0}
+
+    def interpolate(self, coarse: Tensor, level: str, size: tuple[int, int]) -> Tensor:
+        """Upsample a map of the level above `level` with the interpolator that does so last in this pyramid.
+
+        Shape: (N, C, H, W) -> (N, C, *size), size <= (2H, 2W).
+
+        Raises:
+            ValueError: no map is upsampled towards `level`.
+        """
+        finer = self.interpolated_levels[:-1]
+        if level not in finer:
+            raise ValueError(f"nothing is upsampled towards {level!r} here: choose one of {', '.join(finer)}")
+        return self.upsample(coarse, self.upsample.places - 1 - finer.index(level), size)
+
+    def output_module(self, level: str) -> nn.Module:
+        """The module whose output tensor is the map of an interpolated level, to hang a hook on.
+
+        Raises:
+            ValueError: not an interpolated level.
+        """
+        modules = dict(zip(self.interpolated_levels, self._output_modules(), strict=True))
+        if level not in modules:
+            raise ValueError(f"level {level!r} is not on the top-down path: choose one of {', '.join(modules)}")
+        return modules[level]
+
+    @abstractmethod
+    def merged(self, images: Tensor) -> dict[str, Tensor]:
+        """The merged maps of the top-down path before the output convolutions, of the interpolated levels.
+
+        Raises:
+            ValueError: the pyramid has no such maps.
+        """
+
+    @abstractmethod
+    def _output_modules(self) -> Sequence[nn.Module]:
+        """The modules that make the maps of the interpolated levels."""
