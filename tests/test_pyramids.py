@@ -1,10 +1,12 @@
-"""FPN, PAFPN and BiFPN: what they have in common, and the numbers of the latter two."""
+"""FPN, PAFPN and BiFPN: what they have in common, the numbers of the latter two, and the registered backbones."""
 
 import math
 
 import pytest
 import torch
+from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_backbone as build_registered
 from detectron2.modeling.backbone import FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from hypothesis import example, given, settings
@@ -12,8 +14,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+import afigan
 from afigan.backbones import build_backbone
-from afigan.interpolators import INTERPOLATORS
+from afigan.interpolators import INTERPOLATORS, AFInterpolator
 from afigan.pyramids import InterpolatedBiFPN, InterpolatedFPN, InterpolatedPAFPN, Pyramid
 from afigan.pyramids.bifpn import Fusion, halve
 
@@ -432,3 +435,98 @@ def test_bifpn_errors():
         build("BiFPN", norm="")
     with pytest.raises(ValueError, match="unknown interpolator 'cubic'"):
         build("BiFPN", "cubic")
+
+
+# ---- the registered backbones
+
+P2 = "build_afigan_fpn_backbone"
+P3 = "build_afigan_retinanet_fpn_backbone"
+
+
+def registered(name, **changes):
+    """A pyramid by detectron2's way, on our smallest backbone; `FPN__NORM` stands for MODEL.FPN.NORM."""
+    torch.manual_seed(0)
+    cfg = get_cfg()
+    afigan.add_afigan_config(cfg)
+    cfg.MODEL.BACKBONE.NAME = name
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
+    cfg.MODEL.AFIGAN.BACKBONE = "resnet_mini"
+    cfg.MODEL.FPN.OUT_CHANNELS = C
+    cfg.merge_from_list([part for key, value in changes.items() for part in (f"MODEL.{key.replace('__', '.')}", value)])
+    return build_registered(cfg)
+
+
+@pytest.mark.parametrize(
+    ("name", "pyramid", "cls", "levels", "places"),
+    [
+        (P2, "fpn", InterpolatedFPN, "P2-P6", 3),
+        (P3, "fpn", InterpolatedFPN, "P3-P7", 2),
+        (P2, "pafpn", InterpolatedPAFPN, "P2-P6", 3),
+        (P3, "pafpn", InterpolatedPAFPN, "P3-P7", 2),
+        (P3, "bifpn", InterpolatedBiFPN, "P3-P7", 12),
+    ],
+)
+def test_pyramids_by_config(name, pyramid, cls, levels, places):
+    built = registered(name, AFIGAN__PYRAMID=pyramid, AFIGAN__INTERPOLATOR="deconv")
+    assert type(built) is cls and len(built.upsample) == built.upsample.places == places
+    assert list(built(torch.randn(2, 3, 64, 96))) == LEVELS[f"FPN {levels}"]
+    same = registered(
+        name,
+        AFIGAN__PYRAMID=pyramid,
+        AFIGAN__INTERPOLATOR="deconv",
+        FPN__IN_FEATURES=["res2", "res3", "res4", "res5"] if name == P2 else ["res3", "res4", "res5"],
+    )
+    assert all(torch.equal(a, b) for a, b in zip(built.parameters(), same.parameters(), strict=True))
+
+
+def test_defaults_are_an_fpn():
+    pyramid = registered(P2)
+    assert type(pyramid) is InterpolatedFPN and type(pyramid.upsample[0]) is AFInterpolator
+
+
+@pytest.mark.parametrize("pyramid", ["fpn", "pafpn"])
+def test_what_p6_is_made_of(pyramid):
+    images = torch.randn(1, 3, 64, 96)
+    for source in ("res5", "p5"):
+        built = registered(P3, AFIGAN__PYRAMID=pyramid, AFIGAN__P6_FROM=source).eval()
+        maps = built(images) | built.bottom_up(images)
+        assert torch.equal(maps["p6"], built.top_block.p6(maps[source]))
+    retinanets = registered(P3, AFIGAN__PYRAMID=pyramid)
+    assert retinanets.top_block.in_feature == "res5"
+
+
+def test_bifpn_by_config():
+    assert len(registered(P3, AFIGAN__PYRAMID="bifpn", AFIGAN__REPEATS=7).repeats) == 7
+    assert len(registered(P3, AFIGAN__PYRAMID="bifpn").repeats) == 3
+    for changes, kind in (({}, nn.BatchNorm2d), ({"FPN__NORM": "SyncBN"}, nn.SyncBatchNorm)):
+        built = registered(P3, AFIGAN__PYRAMID="bifpn", **changes)
+        assert isinstance(built.repeats[0].top_down["p6"].conv.pointwise.norm, kind)
+        assert isinstance(built.laterals["p3"].norm, kind)
+
+
+def test_norm_reaches_every_convolution_of_a_pafpn():
+    built = registered(P2, AFIGAN__PYRAMID="pafpn", FPN__NORM="SyncBN")
+    assert sum(isinstance(module, nn.SyncBatchNorm) for module in built.modules()) == 4 * 2 + 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        (P2, {"AFIGAN__PYRAMID": "nasfpn"}, "PYRAMID 'nasfpn': choose one of fpn, pafpn, bifpn"),
+        (P2, {"AFIGAN__PYRAMID": "bifpn"}, f"bifpn has P3-P7: set MODEL.BACKBONE.NAME to {P3}"),
+        (P2, {"AFIGAN__PYRAMID": "pafpn", "AFIGAN__UPSAMPLING": "iterated"}, "'iterated' is of fpn: pafpn needs"),
+        (P3, {"AFIGAN__PYRAMID": "bifpn", "AFIGAN__UPSAMPLING": "iterated"}, "'iterated' is of fpn: bifpn needs"),
+        (P3, {"AFIGAN__P6_FROM": "p6"}, "P6_FROM 'p6': choose res5 or p5"),
+        (P3, {"FPN__IN_FEATURES": list(NAMES)}, r"IN_FEATURES is .*'res2'.* from p3 on need \['res3'"),
+        (P3, {"AFIGAN__PYRAMID": "bifpn", "FPN__IN_FEATURES": list(NAMES)}, "IN_FEATURES is .*'res2'"),
+        (P2, {"FPN__IN_FEATURES": list(NAMES[1:])}, r"from p2 on need \['res2'"),
+        (P3, {"AFIGAN__BACKBONE": ""}, "no res3, res5: add it to MODEL.RESNETS.OUT_FEATURES"),
+    ],
+)
+def test_what_a_config_cannot_have(name, changes, message):
+    with pytest.raises(ValueError, match=message):
+        registered(name, **changes)
+
+
+def test_iterated_by_config():
+    assert registered(P3, AFIGAN__UPSAMPLING="iterated").upsampling == "iterated"
