@@ -67,7 +67,9 @@ def train_detector(params: Params, node: str) -> None:
     if isinstance(experiment, StudentExperiment):
         files.append(PSEUDO / f"{experiment.labels}.json")
         check_labels(params, experiment.labels)
-        split = split | {"images": split["images"] + read_split(files[1])["images"]}
+        labels = read_split(files[1])
+        union = {"images": split["images"] + labels["images"], "masks": split["masks"] and labels["masks"]}
+        split = split | union
     architecture = Architecture.of(params, node, len(split["classes"]))
     with open_run(params, node, files) as run:
         detector = build_detector(architecture)
