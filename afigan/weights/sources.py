@@ -1,0 +1,146 @@
+"""Where weights come from: files, addresses, timm's hub; each is read into names and tensors."""
+
+import pickle
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.modeling.backbone import Backbone
+from detectron2.utils.file_io import PathManager
+from safetensors.torch import load_file
+from torch import Tensor
+
+from afigan.backbones import TimmBackbone
+
+PATIENCE = 10.0  # seconds without an answer after which a server is given up
+_INSTEAD = "get the file where there is a network and give its path"
+_SAFE = {
+    "numpy": ("ndarray", "dtype"),
+    "numpy._core.multiarray": ("_reconstruct", "scalar"),
+    "collections": ("OrderedDict",),
+    "_codecs": ("encode",),
+}
+_WRAPPERS = ("state_dict_ema", "state_dict", "model", "blobs")  # timm's averaged weights are those it evaluates
+
+
+def read_source(source: str) -> dict[str, Tensor]:
+    """Read a file, or what an address leads to, without running code out of it.
+
+    Raises:
+        ValueError: it is not to be had, or not made of tensors alone.
+    """
+    path = Path(source)
+    if "://" in source:
+        try:
+            with _patience():
+                path = Path(PathManager.get_local_path(source))
+        except Exception as error:  # a catalogue's KeyError, a server's OSError
+            raise ValueError(f"{source} cannot be downloaded ({_brief(error)}): {_INSTEAD}") from None
+    if not path.is_file():
+        raise ValueError(
+            f"{source} is not there: give a file, `timm`, `efficientnet-lite0`, `crops` or an address that detectron2 "
+            "knows, as detectron2://ImageNetPretrained/MSRA/R-50.pkl"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        elif path.suffix == ".pkl":
+            with path.open("rb") as file:
+                content = _Arrays(file, encoding="latin1").load()
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader has its own kinds
+        raise ValueError(
+            f"{source} is not a file of tensors alone ({_brief(error)}): give a plain state dict"
+        ) from None
+    return _tensors(content, source)
+
+
+class _Arrays(pickle.Unpickler):
+    """Reads numpy arrays and plain values: a pickle of weights has nothing else, and may otherwise run any code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        module = module.replace("numpy.core.", "numpy._core.")  # numpy 1
+        if name not in _SAFE.get(module, ()):
+            raise pickle.UnpicklingError(f"it wants {module}.{name}")
+        return super().find_class(module, name)
+
+
+def _tensors(content: Any, source: str) -> dict[str, Tensor]:
+    """The named tensors of a checkpoint: of its backbone, if it is a detector's."""
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
+    if not isinstance(content, dict):
+        raise ValueError(f"{source} is not a state dict but a {type(content).__name__}: give a plain state dict")
+    state = {}
+    for name, value in content.items():
+        if isinstance(value, Tensor | np.ndarray):
+            state[str(name).removeprefix("module.")] = torch.as_tensor(value)
+    prefix = "backbone.bottom_up."
+    return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)} or state
+
+
+def read_timm(backbone: Backbone) -> dict[str, Tensor]:
+    """The weights that timm has for a backbone, checked by timm to be all of its whole model's.
+
+    Raises:
+        ValueError: timm has none, or they cannot be downloaded, or the backbone's options made it another net.
+    """
+    if not isinstance(backbone, TimmBackbone):
+        raise ValueError("timm is a source for backbones timm/NAME: give a file, or an address that detectron2 knows")
+    try:
+        with _patience(), _hub_at_once():
+            return backbone.whole_model(pretrained=True).state_dict()
+    except Exception as error:  # OSError, RuntimeError, the hub's own kinds
+        raise ValueError(
+            f"timm's weights of {backbone.name} are not to be had ({_brief(error)}): {_INSTEAD}, or choose another "
+            "backbone or its own options"
+        ) from None
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Downloads that set no limit of their own end after `PATIENCE` seconds of silence."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@contextmanager
+def _hub_at_once() -> Iterator[None]:
+    """Without a network look only into the cache of timm's hub: else it asks again and again, most of a minute."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=PATIENCE).close()
+    except urllib.error.HTTPError:  # an answer too
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _brief(error: Exception) -> str:
+    """An error in one line, without torch's advice to trust the file."""
+    text = " ".join(str(error).split("WeightsUnpickler error:")[-1].split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}…"
