@@ -168,6 +168,13 @@ class _References:
         data = self.params.data
         return data.shapes.unlabeled > 0 if data.source == "shapes" else data.unlabeled.images is not None
 
+    def _pixels(self, key: str) -> str | None:
+        """The channel order of an evaluation's detector, if all that it refers to is there."""
+        evaluation = self.params.experiments.evaluations.get(key)
+        detector = self.params.experiments.detectors.get(evaluation.model.split("/")[1]) if evaluation else None
+        backbone = self.params.experiments.backbones.get(detector.backbone) if detector else None
+        return backbone.pixel_format if backbone else None
+
     def _tables(self) -> None:
         for table, rows in self.params.tables.items():
             for row, keys in rows.items():
@@ -186,6 +193,8 @@ class _References:
                 self._say(f"figures.{name}", f"there is no experiments.evaluations.{key}")
             elif not experiments.evaluations[key].model.startswith("detectors/"):
                 self._say(f"figures.{name}", f"experiments.evaluations.{key} is of no detector")
+            elif self._pixels(key) != self._pixels(figures.nearest):
+                self._say(f"figures.{name}", f"{key} has a backbone of another pixel_format than {figures.nearest}")
 
 
 def _place(node: str) -> str:

@@ -201,6 +201,7 @@ class Figures(Section):
     nearest: Key = "a1"  # two evaluations whose detections are drawn side by side (Fig. 5 and 8)
     afi: Key = "a5"
     candidates: Positive = 50  # the first validation images, of which a rule draws some
+    score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5  # of what is drawn
     gradcam: dict[str, Key] = {}  # title -> evaluation (Fig. 7); empty: `nearest` and `afi`
 
 

@@ -10,7 +10,7 @@ from toy import CONF, SWITCHES, World, toy_params
 
 from afigan.config import compose
 from afigan.evaluation.coco import evaluate
-from afigan.evaluation.features import draw_figures
+from afigan.evaluation.figures import draw_figures
 from afigan.experiments import STAGES, experiment
 from afigan.lineage import fingerprint
 from afigan.reporting.tables import write_tables

@@ -319,13 +319,13 @@ def test_a4_freezes_g_bit_for_bit_and_trains_the_rest(own_world, watched, key):
         assert any(name.startswith(place) for name in moved), place
 
 
-@pytest.mark.parametrize("key", ["a5", "a2", "a2_rb", "deconv"])
+@pytest.mark.parametrize("key", ["a5", "a2", "mask_g_rb", "deconv"])
 def test_what_is_not_frozen_learns(own_world, watched, key):
     run = trained(own_world, f"detectors/{key}", watched)
     before, after = run.start["detector"], own_world.model(f"detectors/{key}")
     moved = changed(before, after)
     assert all(n in moved for n in before if n.startswith("backbone.upsample.") and n.endswith(".weight"))
-    if key == "a2_rb":
+    if key == "mask_g_rb":
         assert any("running_mean" in name for name in moved)
 
 

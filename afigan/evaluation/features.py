@@ -1,6 +1,4 @@
-"""The figures of results/figures: what every stage's losses did, and one feature map under each interpolation."""
-
-from pathlib import Path
+"""One feature map of F under each interpolation, beside the one that G learns to make."""
 
 import numpy as np
 import torch
@@ -11,31 +9,9 @@ from afigan.data.degradation import downscale
 from afigan.data.images import read_rgb
 from afigan.data.loader import half, read_split, resized_shape, to_tensor
 from afigan.interpolators import build_interpolator
-from afigan.reporting.figures import draw_feature_maps, draw_losses
 from afigan.schema import Params
-from afigan.training.models import MODELS, load_config, load_detector, load_part, load_weights, part
+from afigan.training.models import load_architecture, load_config, load_detector, load_part, load_weights, part
 from afigan.training.stage import PREPARED, choose_device, seed_everything
-
-FIGURES = Path("results/figures")
-TITLES = {
-    "afigan": "Stage 1: AFI-GAN",
-    "extractors": "Stage 2: multi-scale AF extractor",
-    "detectors": "Stage 3: target detectors",
-}
-
-
-def draw_figures(params: Params) -> None:
-    """Write `results/figures/losses_{afigan,extractors,detectors}.png` and `features.png`.
-
-    Raises:
-        ValueError: a model is missing, or `figures.image` is beyond the validation set.
-    """
-    for kind, title in TITLES.items():
-        keys = getattr(params.experiments, kind)
-        logs = {key: MODELS / kind / key / "log.jsonl" for key in keys}
-        draw_losses(logs, FIGURES / f"losses_{kind}.png", title)
-    maps, image = feature_maps(params)
-    draw_feature_maps(maps, image, FIGURES / "features.png")
 
 
 def feature_maps(params: Params) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -44,11 +20,15 @@ def feature_maps(params: Params) -> tuple[dict[str, np.ndarray], np.ndarray]:
     Returns:
         By name, float maps: `low resolution` (C, H/2, W/2), then `nearest`, `bilinear`, `AFI` and the
         `high-resolution target` (C, H, W); and the image, (H', W', 3) uint8 RGB.
+
+    Raises:
+        ValueError: a model is missing, `figures.image` is beyond the validation set, F has no `figures.level`.
     """
-    seed_everything(params)
+    seed_everything(params.seed, params.threads)
     device = choose_device(params)
-    settings, inputs, pixel_format = params.figures, params.input, params.model.pixel_format
+    settings, inputs = params.figures, params.input
     experiment = params.experiments.afigan[settings.afigan]
+    pixel_format = load_architecture(f"detectors/{experiment.teacher}").backbone.pixel_format
     images = read_split(PREPARED / "val.json")["images"]
     if settings.image >= len(images):
         raise ValueError(f"figures.image: {settings.image}, but the validation set has {len(images)} images")
@@ -62,6 +42,9 @@ def feature_maps(params: Params) -> tuple[dict[str, np.ndarray], np.ndarray]:
     )
 
     teacher = load_detector(f"detectors/{experiment.teacher}", device)
+    if settings.level not in teacher.backbone.interpolated_levels:
+        levels = ", ".join(teacher.backbone.interpolated_levels)
+        raise ValueError(f"figures.level: {settings.level}, but G learns on {levels} of {experiment.teacher}")
     node = f"afigan/{settings.afigan}"
     config = load_config(node)
     interpolator = build_interpolator("afi", config["channels"], blocks=config["blocks"]).eval().to(device)

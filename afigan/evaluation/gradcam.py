@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afigan.data.images import read_rgb
-from afigan.evaluation.coco import test_input
+from afigan.evaluation.predict import test_input
 from afigan.evaluation.qualitative import annotated, detected, match
 from afigan.reporting.pictures import Objects, Panel, draw_heat_maps
 from afigan.schema import Input
@@ -46,7 +46,7 @@ def grad_cam(
 
     # with gradients from the image on, what does not depend on the map has gradient 0 and is no error
     image = item["image"].float().requires_grad_()
-    method = LayerGradCam(forward, _output_module(detector.backbone, level))
+    method = LayerGradCam(forward, detector.backbone.output_module(level))
     cam = method.attribute(image, relu_attributions=True, grad_kwargs={"materialize_grads": True}).detach()
     stride = detector.backbone.output_shape()[level].stride
     cam = F.interpolate(cam, scale_factor=float(stride), mode="bilinear", align_corners=False)
@@ -129,10 +129,3 @@ def draw_gradcam_figure(
         "detections; and the share of it inside their boxes."
     )
     draw_heat_maps(rows, panel, classes, out, title, "Grad-CAM, as a share of the map's maximum")
-
-
-def _output_module(backbone: nn.Module, level: str) -> nn.Module:
-    """The module whose output is a level's map."""
-    if hasattr(backbone, "output_module"):
-        return backbone.output_module(level)
-    return getattr(backbone, f"fpn_output{level.removeprefix('p')}")

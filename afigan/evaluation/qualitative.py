@@ -13,7 +13,7 @@ from torchvision.ops import box_iou
 
 from afigan.data.images import read_rgb
 from afigan.data.segmentations import mask_pixels
-from afigan.evaluation.coco import test_input
+from afigan.evaluation.predict import test_input
 from afigan.reporting.pictures import Objects, Panel, draw_detections
 from afigan.schema import Input
 

@@ -2,7 +2,15 @@
 rule figures:
     input:
         "workflow/scripts/figures.py",
-        modules("evaluation/features", "reporting/figures"),
+        modules(
+            "data/segmentations",
+            "evaluation/features",
+            "evaluation/figures",
+            "evaluation/gradcam",
+            "evaluation/qualitative",
+            "reporting/figures",
+            "reporting/pictures",
+        ),
         PREDICT,
         "data/prepared",
         [path for path in MODELS if path.split("/")[1] in ("afigan", "extractors", "detectors")],

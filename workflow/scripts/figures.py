@@ -1,4 +1,4 @@
-"""Loss curves of the three stages, and feature maps under each interpolation: results/figures/."""
+"""Loss curves, feature maps, detections and Grad-CAM under each interpolation: results/figures/."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from _stage import main
 
 
 def run(params: Any) -> None:
-    from afigan.evaluation.features import draw_figures
+    from afigan.evaluation.figures import draw_figures
 
     draw_figures(params)
 

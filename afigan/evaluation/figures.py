@@ -1,0 +1,66 @@
+"""Stage `figures`: everything that is drawn of what was trained, in results/figures."""
+
+from pathlib import Path
+
+from afigan.data.loader import read_split
+from afigan.evaluation.features import feature_maps
+from afigan.evaluation.gradcam import draw_gradcam_figure
+from afigan.evaluation.predict import Predictor
+from afigan.evaluation.qualitative import draw_detection_figure
+from afigan.reporting.figures import draw_feature_maps, draw_losses
+from afigan.schema import Params
+from afigan.training.models import MODELS
+from afigan.training.stage import PREPARED
+
+FIGURES = Path("results/figures")
+TITLES = {
+    "afigan": "Stage 1: AFI-GAN",
+    "extractors": "Stage 2: multi-scale AF extractor",
+    "detectors": "Stage 3: target detectors",
+}
+GRADCAM_LEVELS = ("p3", "p4")  # that every pyramid has
+
+
+def draw_figures(params: Params) -> None:
+    """Write `losses_{afigan,extractors,detectors}.png`, `features.png`, `detections.png` and `gradcam.png`.
+
+    Raises:
+        ValueError: a model is missing or of other parameters, `figures.image` is beyond the validation set.
+    """
+    for kind, title in TITLES.items():
+        keys = getattr(params.experiments, kind)
+        logs = {key: MODELS / kind / key / "log.jsonl" for key in keys}
+        draw_losses(logs, FIGURES / f"losses_{kind}.png", title)
+    maps, image = feature_maps(params)
+    draw_feature_maps(maps, image, FIGURES / "features.png")
+    _draw_detections(params)
+
+
+def _draw_detections(params: Params) -> None:
+    settings, evaluations = params.figures, params.experiments.evaluations
+    pair = {"nearest": settings.nearest, "AFI": settings.afi}
+    explained = settings.gradcam or pair
+    predictors = {key: Predictor(params, evaluations[key].model) for key in {*pair.values(), *explained.values()}}
+    pixel_format = predictors[settings.nearest].architecture.backbone.pixel_format
+    split = read_split(PREPARED / "val.json")
+    records, classes = split["images"], split["classes"]
+    draw_detection_figure(
+        {title: predictors[key].detector for title, key in pair.items()},
+        records,
+        classes,
+        params.input,
+        pixel_format,
+        FIGURES / "detections.png",
+        candidates=settings.candidates,
+        score_threshold=settings.score_threshold,
+    )
+    draw_gradcam_figure(
+        {title: predictors[key].detector for title, key in explained.items()},
+        records,
+        settings.image,
+        GRADCAM_LEVELS,
+        classes,
+        params.input,
+        pixel_format,
+        FIGURES / "gradcam.png",
+    )
