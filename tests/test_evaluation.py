@@ -16,7 +16,7 @@ from toy import World, toy_params
 from afigan.data.loader import read_split
 from afigan.detectors.build import set_test_limits
 from afigan.evaluation.coco import NAMES, coco_metrics, evaluate
-from afigan.evaluation.predict import Predictor, predict, results_of, test_input
+from afigan.evaluation.predict import Predictor, predict, results_of, sized_input
 from afigan.evaluation.pseudo_labels import write_pseudo_labels
 from afigan.evaluation.speed import benchmark
 from afigan.evaluation.submission import split_name, submit
@@ -181,7 +181,7 @@ def run(world: World, a5, **change) -> list[dict]:
     detector, split, _ = a5
     settings = world.params.evaluate.model_copy(update={"score_threshold": 0.01, "detections": 100} | change)
     set_test_limits(detector, settings.score_threshold, settings.detections)
-    return predict(detector, split, lambda image: test_input(image, world.params.input, "RGB"), settings.batch_size)
+    return predict(detector, split, lambda image: sized_input(image, world.params.input, "RGB"), settings.batch_size)
 
 
 def test_batched_evaluation_equals_single_images(world, a5):
@@ -234,8 +234,8 @@ def test_read_split_numbers_classes_in_the_order_of_their_ids(tmp_path):
 @pytest.mark.parametrize("pixel_format", ["RGB", "BGR"])
 def test_test_images_are_resized_and_ordered(world, a5, pixel_format):
     image = a5[1]["images"][0]
-    rgb = test_input(image, world.params.input, "RGB")["image"]
-    item = test_input(image, world.params.input, pixel_format)
+    rgb = sized_input(image, world.params.input, "RGB")["image"]
+    item = sized_input(image, world.params.input, pixel_format)
     assert item["image"].shape == (3, 64, 64) and (item["height"], item["width"]) == (128, 128)
     assert torch.equal(item["image"], rgb if pixel_format == "RGB" else rgb.flip(0))
 
@@ -353,6 +353,7 @@ def test_pseudo_labels_are_the_sure_detections_as_annotations(own_world):
 
 def test_pseudo_labels_of_nothing_are_refused(own_world):
     own_world.model("detectors/swin_t_nn")
+    Path("data/pseudo/swin_t_nn.json").unlink(missing_ok=True)
     params = toy_params({"experiments.pseudo_labels.swin_t_nn.score_threshold": 0.999})
     with pytest.raises(ValueError, match=r"detectors/swin_t_nn finds nothing with a score of 0.999 .*lower"):
         write_pseudo_labels(params, "swin_t_nn")

@@ -36,7 +36,9 @@ def prepared(tmp_path, monkeypatch):
     sections = {name: tiny_coco.write_split(tmp_path / "set", name, value) for name in ("train", "val")}
     for name in sections:
         tiny_coco.write_images(value, tmp_path / "set" / name)
-    data = SimpleNamespace(source="coco", **sections, unlabeled=SimpleNamespace(images=None))
+    data = SimpleNamespace(
+        source="coco", **sections, unlabeled=SimpleNamespace(images=None), test=SimpleNamespace(images=None)
+    )
     prepare(data, 0, Path("data/prepared"), workers=1)
     return Path("data/prepared/train.json")
 

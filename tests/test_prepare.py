@@ -28,7 +28,8 @@ def coco(folder: Path, train=None, val=None, *, unlabeled: bool = False) -> Simp
         exif = Image.Exif()
         exif[0x0112] = 6
         Image.new("RGB", (9, 5)).save(images / "a.jpg", exif=exif)
-    return SimpleNamespace(source="coco", **sections, unlabeled=SimpleNamespace(images=images))
+    nothing = SimpleNamespace(images=None, annotations="")
+    return SimpleNamespace(source="coco", **sections, unlabeled=SimpleNamespace(images=images), test=nothing)
 
 
 def load(folder: Path, name: str):
@@ -42,7 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_coco_set_is_written_reduced(tmp_path):
     out = tmp_path / "data" / "prepared"
     prepare(coco(tmp_path, unlabeled=True), 0, out, workers=1)
-    assert sorted(contents(out)) == ["summary.json", "train.json", "unlabeled.json", "val.json"]
+    assert sorted(contents(out)) == ["summary.json", "test.json", "train.json", "unlabeled.json", "val.json"]
     train = load(out, "train")
     assert train["info"] == {"source": "coco", "root": str(tmp_path / "train"), "masks": True, "split": "train"}
     assert [image["file_name"] for image in train["images"]] == [f"sub/bild-ä{k}.png" for k in range(3)]
@@ -68,6 +69,7 @@ def test_a_coco_set_is_written_reduced(tmp_path):
         "images_without_objects": 1,
         "bytes": size,
         "flat_objects_left_out": 0,
+        "masks": True,
     }
 
 
@@ -89,18 +91,18 @@ def test_boxes_only_sets_have_no_masks(tmp_path):
 
 def test_shapes_are_drawn_into_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shapes = SimpleNamespace(train=4, val=3, unlabeled=2, size=96)
+    shapes = SimpleNamespace(train=4, val=3, unlabeled=2, test=1, size=96)
     data = SimpleNamespace(source="shapes", shapes=shapes)
     out = Path("data/prepared")
     prepare(data, 5, out, workers=1)
-    for name in ("train", "val", "unlabeled"):
+    for name in ("train", "val", "unlabeled", "test"):
         split = load(out, name)
         assert split["info"]["root"] == f"data/prepared/images/{name}"
         assert split["info"]["source"] == "shapes"
         assert len(split["images"]) == getattr(shapes, name)
         assert all(Path(split["info"]["root"], image["file_name"]).is_file() for image in split["images"])
     assert load(out, "train")["info"]["masks"]
-    assert not load(out, "unlabeled")["annotations"]
+    assert not load(out, "unlabeled")["annotations"] and not load(out, "test")["annotations"]
     first = contents(out)
     prepare(data, 5, out, workers=1)
     assert contents(out) == first
@@ -169,3 +171,24 @@ def test_missing_folders_are_named(tmp_path):
     text = refused(data, tmp_path / "data/prepared")
     assert f"{tmp_path / 'nowhere'}: this folder: is not a folder" in text
     assert f"{tmp_path / 'neither'}: this folder: is not a folder with images in it" in text
+
+
+def test_the_images_of_the_challenge_come_without_annotations(tmp_path):
+    """As COCO's image_info_test-dev2017.json: the list of annotations is not there at all."""
+    data = coco(tmp_path)
+    values = tiny_coco.annotations()
+    given = {name: value for name, value in values.items() if name != "annotations"}
+    data.test = tiny_coco.write_split(tmp_path, "test", given)
+    tiny_coco.write_images(values, tmp_path / "test")
+    prepare(data, 0, tmp_path / "prepared", workers=1)
+    test = load(tmp_path / "prepared", "test")
+    assert test["annotations"] == [] and [i["id"] for i in test["images"]] == [i["id"] for i in values["images"]]
+    assert test["categories"] == load(tmp_path / "prepared", "train")["categories"]
+
+    given["categories"] = given["categories"][:-1]
+    data.test = tiny_coco.write_split(tmp_path, "test", given)
+    (tmp_path / "test" / values["images"][0]["file_name"]).unlink()
+    with pytest.raises(DataError) as raised:
+        prepare(data, 0, tmp_path / "again", workers=1)
+    assert "missing here but" in str(raised.value) and len(raised.value.problems) == 2
+    assert not (tmp_path / "again").exists()

@@ -16,11 +16,11 @@ SIZE, TRAIN, VAL = 256, 60, 10
 def drawn(tmp_path_factory):
     """A folder and its data set, large enough to meet every kind of object and of occlusion."""
     folder = tmp_path_factory.mktemp("shapes")
-    return folder, write_shapes(folder, train=TRAIN, val=VAL, unlabeled=2, size=SIZE, seed=0)
+    return folder, write_shapes(folder, train=TRAIN, val=VAL, unlabeled=2, test=1, size=SIZE, seed=0)
 
 
 def write(folder, *, train=3, val=2, unlabeled=1, size=64, seed=0):
-    sets = write_shapes(folder, train=train, val=val, unlabeled=unlabeled, size=size, seed=seed)
+    sets = write_shapes(folder, train=train, val=val, unlabeled=unlabeled, test=1, size=size, seed=seed)
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")}
     return sets, files
 
@@ -56,19 +56,24 @@ def test_more_images_do_not_change_the_first_ones(tmp_path):
 
 def test_splits_share_no_image(tmp_path):
     _, files = write(tmp_path, train=3, val=3, unlabeled=3)
-    assert len(set(files.values())) == 9
+    assert len(set(files.values())) == 3 * 3 + 1
 
 
 def test_files_are_as_declared(drawn):
     folder, sets = drawn
-    assert {split: len(part["images"]) for split, part in sets.items()} == {"train": TRAIN, "val": VAL, "unlabeled": 2}
+    assert {split: len(part["images"]) for split, part in sets.items()} == {
+        "train": TRAIN,
+        "val": VAL,
+        "unlabeled": 2,
+        "test": 1,
+    }
     for split, part in sets.items():
         assert [image["id"] for image in part["images"]] == list(range(1, len(part["images"]) + 1))
         assert len(list((folder / "images" / split).iterdir())) == len(part["images"])
         for image in part["images"]:
             with Image.open(folder / "images" / split / image["file_name"]) as pixels:
                 assert pixels.mode == "RGB" and pixels.size == (image["width"], image["height"]) == (SIZE, SIZE)
-    assert sets["unlabeled"]["annotations"] == []
+    assert sets["unlabeled"]["annotations"] == sets["test"]["annotations"] == []
     json.dumps(sets, allow_nan=False)
 
 

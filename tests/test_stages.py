@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toy import World, same, toy_params, under
+from toy import CONF, World, same, toy_params, under
 
 import afigan
+from afigan.config import compose
 from afigan.data.loader import TrainingSet, batches, read_split
 from afigan.data.pairs import PairReader
 from afigan.detectors import Architecture, build_detector
@@ -575,7 +576,9 @@ def test_a_gpu_that_is_not_there(monkeypatch):
 def boxes(world, tmp_path_factory) -> World:
     """The toy set as a COCO set without masks and with gaps in its category ids, beside the root."""
     beside = tmp_path_factory.mktemp("beside")
-    change = {"data.source": "coco", "model.head": "faster_rcnn"}
+    short = compose("photos", CONF)["experiments"]
+    change = {"data.source": "coco", "model.head": "faster_rcnn", "tables": {}, "figures.gradcam": {}}
+    change |= {f"experiments.{kind}": short[kind] for kind in short if kind != "backbones"}
     for name in ("train", "val"):
         values = json.loads((world.root / f"data/prepared/{name}.json").read_text())
         for item in values["annotations"]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afigan.data.images import read_rgb
-from afigan.evaluation.predict import test_input
+from afigan.evaluation.predict import sized_input
 from afigan.evaluation.qualitative import annotated, detected, match
 from afigan.reporting.pictures import Objects, Panel, draw_heat_maps
 from afigan.schema import Input
@@ -102,7 +102,7 @@ def draw_gradcam_figure(
     record = next(candidates, None)
     if record is None:
         raise ValueError("no image of the validation set has an object: there is nothing to explain (figures.image)")
-    item = test_input(record, inputs, pixel_format)
+    item = sized_input(record, inputs, pixel_format)
     height, width = item["image"].shape[1:]
     image = np.asarray(read_rgb(record["path"]).resize((width, height), Image.Resampling.BILINEAR))
     truth = annotated(record)

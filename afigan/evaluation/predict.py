@@ -47,7 +47,7 @@ class Predictor:
         pixel_format = self.architecture.backbone.pixel_format
         if self.multi_scale:
             return whole_input(image, pixel_format)
-        return test_input(image, self.params.input, pixel_format)
+        return sized_input(image, self.params.input, pixel_format)
 
     def results(self, path: Path) -> list[dict]:
         """COCO results on the images of a prepared split; see `predict`.
@@ -63,7 +63,7 @@ class Predictor:
         return predict(self.detector, split, self.read, self.params.evaluate.batch_size)
 
 
-def test_input(image: dict[str, Any], inputs: Input, pixel_format: str) -> dict[str, Any]:
+def sized_input(image: dict[str, Any], inputs: Input, pixel_format: str) -> dict[str, Any]:
     """detectron2's input for one image: resized to the test size."""
     shape = resized_shape(image["height"], image["width"], inputs.test_short_side, inputs.max_side)
     pixels = np.asarray(read_rgb(image["path"]).resize(shape[::-1], Image.Resampling.BILINEAR))

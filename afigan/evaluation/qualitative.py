@@ -13,7 +13,7 @@ from torchvision.ops import box_iou
 
 from afigan.data.images import read_rgb
 from afigan.data.segmentations import mask_pixels
-from afigan.evaluation.predict import test_input
+from afigan.evaluation.predict import sized_input
 from afigan.reporting.pictures import Objects, Panel, draw_detections
 from afigan.schema import Input
 
@@ -140,7 +140,7 @@ def draw_detection_figure(
 
     def detections(detector: nn.Module, record: dict[str, Any]) -> Objects:
         with torch.no_grad():
-            instances = detector([test_input(record, inputs, pixel_format)])[0]["instances"]
+            instances = detector([sized_input(record, inputs, pixel_format)])[0]["instances"]
         return detected(instances[instances.scores > score_threshold])
 
     records = records[:candidates]
