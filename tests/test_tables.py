@@ -9,12 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from afigan.config import check_params, compose
+from afigan.lineage import fingerprint
+from afigan.reporting import report
 from afigan.reporting.layout import LAYOUTS
 from afigan.reporting.paper import metric_columns, printed_records, printed_rows, printed_table
 from afigan.reporting.seeds import Sample, combine
 from afigan.reporting.summary import write_readme
 from afigan.reporting.tables import write_tables
 
+CONF = Path(__file__).parents[1] / "conf"
 NUMBERS = range(1, 10)
 SEEDS = (0, 1, 2)
 AP_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -669,15 +673,17 @@ def test_writing_again_gives_the_same_bytes_and_drops_other_tables(results: Resu
     assert sorted(path.name for path in results.tables.iterdir()) == ["table7.csv", "table7.md"]
 
 
-def test_readme_shows_every_table_and_figure(results: Results, tmp_path: Path) -> None:
+def test_readme_shows_claims_tables_and_figures(results: Results, tmp_path: Path) -> None:
     results.write()
-    picture = tmp_path / "figures" / "losses.png"
+    picture, claims = tmp_path / "figures" / "losses.png", tmp_path / "claims.md"
     picture.parent.mkdir()
     picture.touch()
+    claims.write_text("## The claims\n\ntheir text\n")
     arguments = {
         "profile": "mini",
         "dataset": "shapes, 400 images",
         "schedules": {"stage 1": "60 iterations"},
+        "claims": claims,
         "tables_dir": results.tables,
     }
     readme = tmp_path / "README.md"
@@ -686,6 +692,7 @@ def test_readme_shows_every_table_and_figure(results: Results, tmp_path: Path) -
     assert text.startswith(
         "# Results of the profile `mini`\n\n> **The numbers of ours below are this profile's, not COCO's"
     )
+    assert text.index("## The claims\n\ntheir text") < text.index("## Table 1.")
     for number in NUMBERS:
         assert results.markdown(number).strip() in text
         assert f"(tables/table{number}.csv)" in text
@@ -696,3 +703,35 @@ def test_readme_shows_every_table_and_figure(results: Results, tmp_path: Path) -
         write_readme(readme, figures={"Losses": tmp_path / "gone.png"}, **arguments)
     with pytest.raises(ValueError, match="no tables"):
         write_readme(readme, figures={}, **arguments | {"tables_dir": tmp_path / "none"})
+    with pytest.raises(ValueError, match=r"none\.md"):
+        write_readme(readme, figures={}, **arguments | {"claims": tmp_path / "none.md"})
+
+
+def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the parameters of a profile: metrics of their hashes are taken, those of other parameters are not."""
+    params = check_params(compose("mini", CONF))
+    monkeypatch.chdir(tmp_path)
+    for folder in ("data/prepared", "results/metrics", "results/figures"):
+        Path(folder).mkdir(parents=True)
+    split = {"images": 7, "categories": ["a", "b"]}
+    Path("data/prepared/summary.json").write_text(json.dumps({"train": split, "val": split}))
+    for name in ("detections", "gradcam", *report.FIGURES.values()):
+        Path(f"results/figures/{name}.png").touch()
+    timed = {}
+    for seed, key in enumerate(params.experiments.evaluations):
+        hashed = {"key": key, "params_hash": fingerprint(params, f"evaluations/{key}"), "seed": seed}
+        Path(f"results/metrics/{key}.json").write_text(json.dumps(metrics_of(key_of(4, "A1")) | hashed))
+        timed[key] = hashed | {"model": "m", "params_M": 1.0, "time_ms": 3.0}
+    benchmark = {"device": "AMD EPYC", "threads": 2, "runs": 50, "rows": timed}
+    Path("results/benchmark.json").write_text(json.dumps(benchmark))
+
+    report.write_report(params)
+    text = Path("results/README.md").read_text()
+    assert {path.stem for path in Path("results/tables").glob("*.md")} == set(params.tables)
+    assert Path("results/claims.md").read_text().strip() in text
+    assert "![Detections, nearest beside AFI](figures/detections.png)" in text and "(figures/gradcam.png)" in text
+
+    next(iter(timed.values()))["params_hash"] = "another"
+    Path("results/benchmark.json").write_text(json.dumps(benchmark))
+    with pytest.raises(ValueError, match=r"benchmark\.json .*other parameters"):
+        report.write_report(params)
