@@ -1,123 +1,192 @@
-"""One compared table as Markdown: APs with their differences, sizes, the other metrics folded below, footnotes."""
+"""One compared table as Markdown: APs with their differences, costs, the other metrics folded below, footnotes."""
 
 from typing import Any
 
 import pandas as pd
 
-from afigan.reporting.metrics import Metrics
-from afigan.reporting.paper import KEY, REFERENCE, TITLE, metric_columns, printed_table
+from afigan.reporting.layout import LAYOUTS, MULTI_SCALE, TableLayout, flags_of
+from afigan.reporting.paper import is_cited
+from afigan.reporting.results import NOT_RUN, Results, Row
+from afigan.reporting.text import Grid, folded, grid, number, with_spread, words
 
 NOT_REPORTED, UNDEFINED = "·", "n/a"
-PAPER = "Paper: Mask R-CNN R-50-FPN, COCO val2017, about 12 epochs."  # of each of Tables 4, 6, 7, 8, 9
+MEANINGS = {
+    NOT_RUN: "not run",
+    UNDEFINED: "undefined: no such objects, or no masks",
+    NOT_REPORTED: "not in the paper",
+}
 HEADLINE = ("box_AP", "mask_AP")
+COSTS = {"params_M": ("params (M)", 2), "time_ms": ("time (ms)", 1), "time_ratio": ("time ratio", 2)}  # digits shown
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
+Record = dict[str, Any]  # a row of the compared table
 
-def table_markdown(number: int, frame: pd.DataFrame, metrics: dict[str, Metrics | None]) -> str:
+
+def table_markdown(table: int, frame: pd.DataFrame, results: Results) -> str:
     """`frame` (of `tables.compare`) for a reader: values to one decimal, one line a row, what `—` etc. mean below.
 
-    metrics: row key -> its evaluation; says on what data and schedule ours was trained, and which rows differ in it.
+    Rows that are compared stand together; those that the paper cites are folded away. The text says on what data and
+    schedule ours was trained and with how many seeds; rows that differ in it have a footnote.
     """
-    key, reference = KEY[number], REFERENCE[number]
-    measured = metric_columns(printed_table(number))
-    described = list(frame.columns[: frame.columns.get_loc("printed")])
-    measured_rows = {row: metrics[row] for row in frame[key] if metrics.get(row) is not None}
-    common = measured_rows.get(reference) or next(iter(measured_rows.values()), None)
-    notes, marks = _footnotes(measured_rows, common)
+    layout = LAYOUTS[table]
+    records = _ordered(frame.to_dict("records"), layout)
+    ours = [record for record in records if not is_cited(record)]
+    cited = [record for record in records if is_cited(record)]
+    run = {record["row"]: row for record in ours if (row := results.row(table, record["row"])) is not None}
+    references = [run[record["reference"]] for record in ours if record["reference"] in run]
+    common = next(iter([*references, *run.values()]), None)
+    notes, marks = _footnotes(run, common)
+    for record in ours:
+        record["mark"] = ("" if record["printed"] else " (ours only)") + marks.get(record["row"], "")
 
-    names = [
-        str(row[key]) + ("" if row["printed"] else " (ours only)") + marks.get(row[key], "")
-        for row in frame.to_dict("records")
-    ]
-    main = {_words(key): names}
-    for column in described:
-        if column != key:
-            main[_words(column)] = _described(frame[column])
-    for column in measured:
-        if column in HEADLINE:
-            name = _words(column)
-            main[f"{name} paper"] = [_paper(value) for value in frame[f"{column}_paper"]]
-            main[f"{name} ours"] = [_ours(value) for value in frame[f"{column}_ours"]]
-            for side, show in (("paper", _paper), ("ours", _ours)):
-                main[f"Δ {name} {side}"] = [
-                    "ref." if row == reference and value == 0 else show(value, signed=True)
-                    for row, value in zip(frame[key], frame[f"{column}_{side}_delta"], strict=True)
-                ]
-        elif column == "params_M":
-            main["params (M) paper"] = [
-                NOT_REPORTED if value is None else str(value) for value in frame["params_M_paper"]
-            ]
-            main["params (M) ours"] = [_ours(value) for value in frame["params_M_ours"]]
-    rest = {_words(key): names}
-    for column in measured:
-        if column not in (*HEADLINE, "params_M"):
-            pairs = zip(frame[f"{column}_paper"], frame[f"{column}_ours"], strict=True)
-            rest[_words(column)] = [f"{_paper(printed)} / {_ours(ours)}" for printed, ours in pairs]
+    measured = [column.removesuffix("_paper") for column in frame if column.endswith("_paper")]
+    printed = {column for column in measured if frame[f"{column}_paper"].notna().any()}
+    described = _described(ours, layout)
+    main = described | _headline(ours, measured, printed) | _costs(ours, measured, printed)
+    others = [column for column in measured if column not in (*HEADLINE, *COSTS)]
+    rest = {words(column): _pairs(ours, column, printed) for column in others}
+    names = {"row": [record["row"] + record["mark"] for record in ours]}
 
-    ours = "not run yet" if common is None else f"{common.data}; {common.schedule}"
     cells = {cell for column in (*main.values(), *rest.values()) for value in column for cell in value.split(" / ")}
-    meanings = {"—": "not run", UNDEFINED: "undefined: no such objects, or no masks", NOT_REPORTED: "not in the paper"}
-    legend = "; ".join(f"`{sign}` {meaning}" for sign, meaning in meanings.items() if sign in cells)
+    legend = "; ".join(f"`{sign}` {meaning}" for sign, meaning in MEANINGS.items() if sign in cells)
     parts = [
-        f"## Table {number}. {TITLE[number]}",
-        f"{PAPER} Ours: {ours}. APs in percent; Δ is the difference to {reference}.",
-        _grid(main, left=len(described)),
+        f"## Table {table}. {layout.title}",
+        _caption(layout, common, results),
+        grid(main, left=len(described)),
         *notes,
         legend and f"{legend}.",
-        f"<details><summary>The other metrics, paper / ours</summary>\n\n{_grid(rest, left=1)}\n\n</details>",
     ]
+    if rest:
+        parts.append(folded("The other metrics" + (", paper / ours" if printed else ""), grid(names | rest, left=1)))
+    if cited:
+        shown = {words(c): [_paper(record[f"{c}_paper"]) for record in cited] for c in measured if c in printed}
+        names = {"cited row": [record["row"] for record in cited]}
+        parts.append(folded("Detectors of other authors, cited by the paper: as printed", grid(names | shown, left=1)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _footnotes(rows: dict[str, Metrics], common: Metrics | None) -> tuple[list[str], dict[str, str]]:
+def _ordered(records: list[Record], layout: TableLayout) -> list[Record]:
+    """Rows that are compared together, in the order of each group's first."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(layout.group_of(record["row"]), []).append(record)
+    return [record for group in groups.values() for record in group]
+
+
+def _caption(layout: TableLayout, common: Row | None, results: Results) -> str:
+    ours = "not run yet"
+    if common is not None:
+        seeds = len(common.evaluations)
+        count = "one seed" if seeds == 1 else f"{seeds} seeds, as mean ± sample standard deviation"
+        ours = "; ".join([*common.setting, count])
+    against = layout.reference
+    if layout.group:
+        against = f"the {against} row of the same {' and '.join(layout.shown[: layout.group])}"
+    text = f"{layout.paper} Ours: {ours}. APs in percent; Δ is the difference to {against}."
+    if layout.costs:
+        timed = results.benchmark.setting if results.benchmark else "not run yet"
+        text += f" Time of ours: {timed}; the ratio is to the same row."
+    return text
+
+
+def _footnotes(rows: dict[str, Row], common: Row | None) -> tuple[list[str], dict[str, str]]:
     """The notes, and row -> its mark, for the rows that do not share what is said above the table."""
     numbers: dict[str, str] = {}
     marks = {}
-    for row, metrics in rows.items():
+    for label, row in rows.items():
         differences = []
-        if metrics.model.startswith("extractors/"):
+        if any(model.startswith("extractors/") for model in row.distinct("model")):
             differences.append("the extractor M itself is evaluated, there is no stage 3")
-        if metrics.schedule != common.schedule:
-            differences.append(f"another schedule: {metrics.schedule}")
-        if metrics.data != common.data:
-            differences.append(f"other data: {metrics.data}")
+        (data, schedule), (common_data, common_schedule) = row.setting, common.setting
+        if schedule != common_schedule:
+            differences.append(f"another schedule: {schedule}")
+        if data != common_data:
+            differences.append(f"other data: {data}")
+        scales = row.distinct("multi_scale")
+        if scales != [MULTI_SCALE in flags_of(label)]:
+            differences.append("tested at " + " or ".join("several scales" if many else "one scale" for many in scales))
+        if len(row.runs) < len(row.evaluations):
+            differences.append(f"{len(row.runs)} of {len(row.evaluations)} seeds have been run")
+        elif len(row.evaluations) != len(common.evaluations):
+            differences.append("one seed" if len(row.evaluations) == 1 else f"{len(row.evaluations)} seeds")
         if differences:
             note = "; ".join(differences)
             mark = numbers.setdefault(note, str(len(numbers) + 1).translate(SUPERSCRIPTS))
-            marks[row] = f" {mark}"
+            marks[label] = f" {mark}"
     return [f"{mark} Not like the other rows: {note}." for note, mark in numbers.items()], marks
 
 
-def _grid(columns: dict[str, list[str]], left: int) -> str:
-    """A Markdown table; its first `left` columns are words, the others numbers."""
-    frame = pd.DataFrame(columns, dtype=object)
-    align = ["left"] * left + ["right"] * (len(columns) - left)
-    return frame.to_markdown(index=False, disable_numparse=True, colalign=align)
+def _described(records: list[Record], layout: TableLayout) -> Grid:
+    """The columns that say what the rows are; switches (0 or 1) become ticks. The first has the rows' marks."""
+    columns = {}
+    for column in layout.shown:
+        values = [record[column] for record in records]
+        switch = {value for value in values if value is not None} <= {0, 1}
+        columns[column] = [("✓" if v == 1 else "") if switch else ("" if v is None else str(v)) for v in values]
+    first, last = columns[layout.shown[0]], columns[layout.shown[-1]]
+    for i, record in enumerate(records):
+        if record["printed"]:
+            last[i] = ", ".join([last[i], *flags_of(record["row"])])
+        first[i] = (first[i] if record["printed"] else record["row"]) + record["mark"]
+    return {words(column): cells for column, cells in columns.items()}
 
 
-def _words(column: str) -> str:
-    """Column name -> heading: box_AP50 -> box AP50, stage1_afigan -> stage1 afigan."""
-    return column.replace("_", " ")
+def _headline(records: list[Record], measured: list[str], printed: set[str]) -> Grid:
+    """box AP and mask AP: the paper's and ours, then what each row differs from its reference."""
+    columns: Grid = {}
+    for column in (column for column in HEADLINE if column in measured):
+        name = words(column)
+        if column in printed:
+            columns[f"{name} paper"] = [_paper(record[f"{column}_paper"]) for record in records]
+        columns[f"{name} ours"] = [_ours(record, f"{column}_ours") for record in records]
+        if column in printed:
+            deltas = [_paper(record[f"{column}_paper_delta"], signed=True) for record in records]
+            columns[f"Δ {name} paper"] = _referred(records, deltas)
+        deltas = [_ours(record, f"{column}_ours_delta", signed=True) for record in records]
+        columns[f"Δ {name} ours"] = _referred(records, deltas)
+    return columns
 
 
-def _described(values: pd.Series) -> list[str]:
-    """A column that says what the rows are; switches (0 or 1) become ticks."""
-    known = values.dropna()
-    if len(known) and known.isin([0, 1]).all():
-        return ["✓" if value == 1 else "" for value in values]
-    return ["" if pd.isna(value) else str(value) for value in values]
+def _referred(records: list[Record], values: list[str]) -> list[str]:
+    """Values relative to the reference row; a row without one has none, the reference itself says that it is it."""
+    cells = []
+    for record, value in zip(records, values, strict=True):
+        itself = record["reference"] == record["row"] and value not in MEANINGS
+        cells.append("" if record["reference"] is None else "ref." if itself else value)
+    return cells
 
 
-def _number(value: float, signed: bool) -> str:
-    text = f"{value:+.1f}" if signed else f"{value:.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
+def _costs(records: list[Record], measured: list[str], printed: set[str]) -> Grid:
+    """Parameters, time and its ratio to the reference row's: paper / ours, or ours alone where none is printed."""
+    columns: Grid = {}
+    for column, (heading, digits) in COSTS.items():
+        if column in measured:
+            cells = _pairs(records, column, printed, digits)
+            if column == "time_ratio":
+                cells = _referred(records, cells)
+            columns[heading + (" paper / ours" if column in printed else "")] = cells
+    return columns
 
 
-def _paper(value: Any, signed: bool = False) -> str:
-    return NOT_REPORTED if value is None else _number(value, signed)
+def _pairs(records: list[Record], column: str, printed: set[str], digits: int = 1) -> list[str]:
+    ours = [_ours(record, f"{column}_ours", digits) for record in records]
+    if column not in printed:
+        return ours
+    pairs = zip(records, ours, strict=True)
+    return [f"{_paper(record[f'{column}_paper'], digits)} / {value}" for record, value in pairs]
 
 
-def _ours(value: Any, signed: bool = False) -> str:
+def _paper(value: Any, digits: int = 1, signed: bool = False) -> str:
+    """As printed: parameters and times are whole numbers."""
+    if value is None:
+        return NOT_REPORTED
+    return str(value) if isinstance(value, int) else number(value, digits, signed)
+
+
+def _ours(record: Record, column: str, digits: int = 1, signed: bool = False) -> str:
+    value, spread = record[column], record.get(f"{column}_spread")
     if value is None:
         return UNDEFINED
-    return value if isinstance(value, str) else _number(value, signed)
+    if column == "params_M_ours":
+        spread = None  # seeds do not change it
+    return value if value == NOT_RUN else with_spread(value, spread, digits, signed)

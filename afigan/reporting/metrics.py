@@ -12,7 +12,10 @@ REDO = "redo it with `dvc repro` or `snakemake`"
 
 @dataclass(frozen=True)
 class Metrics:
-    """One evaluation; `values`: box_AP .. mask_APl (percent, None = undefined) and params_M (millions)."""
+    """One evaluation; `values`: box_AP .. mask_APl (percent, None = undefined) and params_M (millions).
+
+    multi_scale: whether each image was tested at several scales.
+    """
 
     key: str
     model: str
@@ -20,6 +23,8 @@ class Metrics:
     source: str
     train_images: int
     val_images: int
+    seed: int
+    multi_scale: bool
     values: dict[str, float | None]
 
     @property
@@ -35,38 +40,46 @@ def read_metrics(path: Path, key: str, params_hash: str) -> Metrics:
     """
     try:
         content = json.loads(path.read_text("utf-8"))
-        data = _get(content, "data", dict)
+        data = get(content, "data", dict)
         metrics = Metrics(
-            key=_get(content, "key", str),
-            model=_get(content, "model", str),
-            schedule=_get(content, "schedule", str),
-            source=_get(data, "source", str),
-            train_images=_get(data, "train_images", int),
-            val_images=_get(data, "val_images", int),
+            key=get(content, "key", str),
+            model=get(content, "model", str),
+            schedule=get(content, "schedule", str),
+            source=get(data, "source", str),
+            train_images=get(data, "train_images", int),
+            val_images=get(data, "val_images", int),
+            seed=get(content, "seed", int),
+            multi_scale=get(content, "multi_scale", bool),
             values={
-                **_average_precisions("box", _get(content, "box", dict)),
-                **_average_precisions("mask", _get(content, "mask", dict | None)),
-                "params_M": float(_get(content, "params_M", int | float)),
+                **_average_precisions("box", get(content, "box", dict)),
+                **_average_precisions("mask", get(content, "mask", dict | None)),
+                "params_M": float(get(content, "params_M", int | float)),
             },
         )
-        found_hash = _get(content, "params_hash", str)
+        found_hash = get(content, "params_hash", str)
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise ValueError(f"{path} is not a metrics file: {error}; delete it and {REDO}") from error
     if metrics.key != key:
         raise ValueError(f"{path} holds the evaluation '{metrics.key}', not '{key}'; delete it and {REDO}")
-    if found_hash != params_hash:
-        raise ValueError(
-            f"{path} was made with other parameters than today's (its params_hash is {found_hash[:12]}, today's "
-            f"{params_hash[:12]}); {REDO}"
-        )
+    check_hash(path, found_hash, params_hash)
     return metrics
 
 
-def _get(content: Any, name: str, kind: type) -> Any:
+def check_hash(path: Path, found: str, today: str) -> None:
+    """Raises ValueError if what is in `path` was made with other parameters than today's."""
+    if found != today:
+        raise ValueError(
+            f"{path} was made with other parameters than today's (its params_hash is {found[:12]}, today's "
+            f"{today[:12]}); {REDO}"
+        )
+
+
+def get(content: Any, name: str, kind: Any) -> Any:
+    """`content[name]`, which must be there and of the type `kind`; else ValueError that names it."""
     if not isinstance(content, dict) or name not in content:
         raise ValueError(f"'{name}' is missing")
     value = content[name]
-    fits = isinstance(value, kind) and not isinstance(value, bool)  # True is an int to Python
+    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))  # True is an int to Python
     if not fits:
         raise ValueError(f"'{name}' is {value!r}")
     return value
@@ -76,7 +89,7 @@ def _average_precisions(kind: str, values: dict[str, Any] | None) -> dict[str, f
     """Columns {kind}_AP .. {kind}_APl; all None if the detector gives no such output (masks of a box-only detector)."""
     if values is None:
         return {f"{kind}_{name}": None for name in AP_NAMES}
-    columns = {f"{kind}_{name}": _get(values, name, int | float | None) for name in AP_NAMES}
+    columns = {f"{kind}_{name}": get(values, name, int | float | None) for name in AP_NAMES}
     for column, value in columns.items():
         if value is not None and not (math.isfinite(value) and 0 <= value <= 100):
             raise ValueError(f"'{column}' is {value!r}, neither a percentage nor null")

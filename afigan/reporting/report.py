@@ -5,14 +5,18 @@ from pathlib import Path
 
 from afigan.config import check_params, compose
 from afigan.lineage import fingerprint
+from afigan.reporting.claims_table import write_claims
 from afigan.reporting.summary import write_readme
 from afigan.reporting.tables import write_tables
 from afigan.schema import Params, Schedule
 
 RESULTS = Path("results")
+BENCHMARK, CLAIMS = RESULTS / "benchmark.json", RESULTS / "claims.md"
 PREPARED = Path("data/prepared")
 PROFILES = Path("conf/profile")
 FIGURES = {
+    "Detections, nearest beside AFI": "detections",
+    "Grad-CAM of the features under each interpolation": "gradcam",
     "Feature maps of one validation image": "features",
     "Losses of stage 1, AFI-GAN": "losses_afigan",
     "Losses of stage 2, multi-scale AF extractors": "losses_extractors",
@@ -23,14 +27,16 @@ PAPER_SCHEDULE = (90_000, 16)  # iterations and images of stage 3, the 1x recipe
 
 
 def write_report(params: Params) -> None:
-    """Write results/tables/ and results/README.md from the metrics and figures that are there.
+    """Write results/tables/, results/claims.md and results/README.md from the metrics, times and figures there are.
 
     Raises:
-        ValueError: metrics are malformed or of other parameters, a figure is missing.
+        ValueError: metrics or times are malformed or of other parameters, a figure is missing.
     """
     hashes = {key: fingerprint(params, f"evaluations/{key}") for key in params.experiments.evaluations}
     tables = {name: dict(rows) for name, rows in params.tables.items()}
-    write_tables(tables, RESULTS / "metrics", hashes, RESULTS / "tables")
+    measured = (tables, RESULTS / "metrics", hashes)
+    write_tables(*measured, RESULTS / "tables", BENCHMARK)
+    write_claims(*measured, CLAIMS, BENCHMARK)
     summary = json.loads((PREPARED / "summary.json").read_text("utf-8"))
     images = {split: values["images"] for split, values in summary.items()}
     detector = params.train_detector
@@ -43,6 +49,7 @@ def write_report(params: Params) -> None:
             "stage 2": describe_schedule(params.train_extractor),
             "stage 3": describe_schedule(detector),
         },
+        claims=CLAIMS,
         tables_dir=RESULTS / "tables",
         figures={caption: RESULTS / "figures" / f"{name}.png" for caption, name in FIGURES.items()},
         comparable=params.data.source == "coco"

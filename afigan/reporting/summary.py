@@ -1,4 +1,4 @@
-"""results/README.md: every table and figure of one run on a page, and what the numbers are worth."""
+"""results/README.md: claims, tables and figures of one run on a page, and what the numbers are worth."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,11 @@ from afigan.files import atomic_path
 
 HOW = """\
 Every number of ours was measured by this repository; none was typed. `params.yaml` says what is run; from it come the
-data (`data/prepared`), the models (`models/`), one file of metrics per evaluation (`results/metrics/KEY.json`) and,
-from those files, the tables. A metrics file is used only if the hash of the parameters it was made with is today's; all
-rows come from the one `seed` of `params.yaml`. A row that has not been run shows `—`. Run `dvc repro` or `snakemake` to
+data (`data/prepared`), the models (`models/`), one file of metrics per evaluation (`results/metrics/KEY.json`), the
+times (`results/benchmark.json`) and, from those files, the claims and the tables. A file is used only if the hash of
+the parameters it was made with is today's. A row of several seeds is their mean ± sample standard deviation. A
+difference of two rows of the same seeds is taken seed by seed, and ± is the standard deviation of these; other
+differences are those of the means, without ±. A row that has not been run shows `—`. Run `dvc repro` or `snakemake` to
 fill or redo it. The paper's values are those it prints. Beside each table lies a CSV with the unrounded values,
 differences and provenance."""
 
@@ -25,21 +27,25 @@ def write_readme(
     profile: str,
     dataset: str,
     schedules: dict[str, str],
+    claims: Path,
     tables_dir: Path,
     figures: dict[str, Path],
     comparable: bool = False,
 ) -> None:
-    """Write `out` (results/README.md): a heading that says whose numbers these are, the tables, the figures.
+    """Write `out` (results/README.md): a heading that says whose numbers these are, claims, tables and figures.
 
     profile: name of the profile; dataset: one line on data and sizes; schedules: stage -> one line on its training;
-    tables_dir: holds tableN.md and tableN.csv, all of which are shown; figures: caption -> picture, linked relatively;
+    claims: results/claims.md; tables_dir: holds tableN.md and tableN.csv, all of which are shown; figures: caption ->
+    picture, linked relatively;
     comparable: whether data and schedules are the paper's, so that a value of ours may stand beside one of the paper.
-    Raises ValueError if there is no table, or a picture is missing.
+    Raises ValueError if there are no claims or tables, or a picture is missing.
     """
     out = Path(out)
     tables = sorted(Path(tables_dir).glob("table[0-9].md"))
     if not tables:
         raise ValueError(f"{tables_dir} holds no tables; run the stage `tables` first")
+    if not Path(claims).is_file():
+        raise ValueError(f"{claims} does not exist; run the stage `tables` first")
     for path in figures.values():
         if not Path(path).is_file():
             raise ValueError(f"the figure {path} does not exist; run the stage `figures` first")
@@ -50,8 +56,9 @@ def write_readme(
     setting = (PAPER_SETTING if comparable else OTHER_SETTING).replace("\n", "\n> ")
     parts = [
         f"# Results of the profile `{profile}`",
-        f"> {setting} One seed: a small difference may be chance.",
+        f"> {setting} A small difference may be chance, the more so with one seed.",
         f"- data: {dataset}\n" + "\n".join(f"- {stage}: {schedule}" for stage, schedule in schedules.items()),
+        Path(claims).read_text("utf-8").strip(),
         "## How the numbers were produced",
         HOW,
     ]

@@ -3,19 +3,21 @@
 Every number of ours comes from a metrics file whose params hash is today's, every one of the paper from `paper/*.csv`.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from afigan.files import atomic_path
+from afigan.reporting.layout import LAYOUTS, Record
 from afigan.reporting.markdown import table_markdown
-from afigan.reporting.metrics import AP_NAMES, Metrics, read_metrics
-from afigan.reporting.paper import KEY, REFERENCE, metric_columns, printed_table
+from afigan.reporting.metrics import AP_NAMES
+from afigan.reporting.paper import is_cited, metric_columns, printed_records, printed_table
+from afigan.reporting.results import NOT_RUN, Results, Row, Tables, read_results
+from afigan.reporting.seeds import combine
 
-NOT_RUN = "—"
 AP_COLUMNS = tuple(f"{kind}_{name}" for kind in ("box", "mask") for name in AP_NAMES)
+COSTS = ("params_M", "time_ms")
 PROVENANCE = {  # column of ours -> attribute of Metrics
     "model": "model",
     "schedule": "schedule",
@@ -24,29 +26,25 @@ PROVENANCE = {  # column of ours -> attribute of Metrics
     "val_images": "val_images",
 }
 
+Cells = dict[str, Any]
 
-def write_tables(tables: dict[str, dict[str, str]], metrics_dir: Path, hashes: dict[str, str], out: Path) -> None:
+
+def write_tables(
+    tables: Tables, metrics_dir: Path, hashes: dict[str, str], out: Path, benchmark: Path | None = None
+) -> None:
     """Write `out`/tableN.csv and tableN.md for every table of `tables`; remove the tables `out` holds from before.
 
-    tables: {"table4": {"A1": "a1", ...}}, the printed row's key -> the evaluation that fills it. A printed row without
-        an entry shows `—`; an entry that the paper does not print is a row of ours, appended.
-    metrics_dir: holds KEY.json per evaluation. A missing file is a row that has not been run: its cells show `—`.
-    hashes: evaluation -> the params hash it must have today.
-    Raises ValueError naming table, row, evaluation and remedy: an unknown table or evaluation, a metrics file that is
-    malformed or stale. Nothing is written then.
+    tables: {"table4": {"A1": "a1", ...}}, the printed row's label -> the evaluation that fills it, or a list of them,
+        one a seed. A printed row without an entry shows `—`; an entry that the paper does not print is a row of ours,
+        appended.
+    The other arguments and the errors are those of `read_results`. Nothing is written if there is an error.
     """
+    results = read_results(tables, metrics_dir, hashes, benchmark)
     written = {}
-    for name, evaluations in tables.items():
-        number = _table_number(name)
-        metrics = {}
-        for row, key in evaluations.items():
-            try:
-                metrics[str(row)] = _row_metrics(key, Path(metrics_dir), hashes)
-            except ValueError as error:
-                raise ValueError(f"{name}, row {row}, evaluation '{key}': {error}") from error
-        frame = compare(number, {str(row): key for row, key in evaluations.items()}, metrics)
-        written[f"{name}.csv"] = frame.to_csv(index=False, lineterminator="\n")
-        written[f"{name}.md"] = table_markdown(number, frame, metrics)
+    for number in results.rows:
+        frame = compare(number, results)
+        written[f"table{number}.csv"] = frame.to_csv(index=False, lineterminator="\n")
+        written[f"table{number}.md"] = table_markdown(number, frame, results)
     out = Path(out)
     for stale in (*out.glob("table[0-9].csv"), *out.glob("table[0-9].md")):
         stale.unlink()  # a table of another profile would pass for one of this
@@ -55,61 +53,88 @@ def write_tables(tables: dict[str, dict[str, str]], metrics_dir: Path, hashes: d
             temporary.write_text(text, "utf-8")
 
 
-def compare(number: int, evaluations: dict[str, str], metrics: dict[str, Metrics | None]) -> pd.DataFrame:
+def compare(number: int, results: Results) -> pd.DataFrame:
     """Table `number` with the paper's values and ours: the printed rows in printed order, then rows of ours only.
 
-    Columns: what the row is, as printed; `printed` (1, or 0 for ours only); `evaluation`, `model`, `schedule`,
-    `data_source`, `train_images`, `val_images` of ours; then `X_paper`, `X_ours` for each printed metric X, and for APs
-    `X_paper_delta`, `X_ours_delta`: the difference to the table's reference row. Cells: `—` has not been run; empty is
-    not reported by the paper, or undefined for ours (no such objects, no masks).
+    Columns:
+        `row`, its label; what it is, as printed; `printed` (1, or 0 for ours only); `reference`, the label of the row
+        that it is compared to.
+        Of ours: `evaluation`, `seeds` (how many have been run), `seeds_named` (how many there should be), `model`,
+        `schedule`, `data_source`, `train_images`, `val_images`; where the seeds differ in one, all joined by `; `.
+        For each metric X: `X_paper`, `X_ours` (the mean over seeds), `X_ours_spread` (the sample standard deviation).
+        For APs: `X_paper_delta`, `X_ours_delta`, `X_ours_delta_spread`: the difference to the reference row.
+        For `time_ms` besides: `time_ratio_paper`, `time_ratio_ours`: the ratio to the reference row's.
+    Cells: `—` has not been run; empty is not reported by the paper, cited by it, undefined for ours (no such objects,
+    no masks; no spread of one seed, or of a difference of rows with different seeds), or a row without a reference.
     """
-    table = printed_table(number)
-    key, measured = KEY[number], metric_columns(table)
-    described = [column for column in table.columns if column not in measured]
-    printed = {str(row[key]): row for row in table.astype(object).where(table.notna(), None).to_dict("records")}
-    assert len(printed) == len(table), f"row keys of the paper's Table {number} are not unique"
-
-    def paper_value(row: str, column: str) -> Any:
-        return printed[row][column] if row in printed else None
-
-    def our_value(row: str, column: str) -> Any:
-        return NOT_RUN if metrics.get(row) is None else metrics[row].values[column]
+    layout, table = LAYOUTS[number], printed_table(number)
+    printed, named = printed_records(number), results.rows[number]
+    columns = metric_columns(table)
+    described = [column for column in table.columns if column not in columns]
+    columns += [column for column in COSTS if layout.costs and column not in columns]
+    labels = [*printed, *(label for label in named if label not in printed)]
+    fillable = [label for label in labels if not is_cited(printed.get(label, {}))]
 
     rows = []
-    for row in [*printed, *(row for row in evaluations if row not in printed)]:
-        ours = metrics.get(row)
-        cells = {column: paper_value(row, column) for column in described} | {key: row}
-        cells |= {"printed": int(row in printed), "evaluation": evaluations.get(row, NOT_RUN)}
-        for column, attribute in PROVENANCE.items():
-            cells[column] = NOT_RUN if ours is None else getattr(ours, attribute)
-        for column in measured:
-            cells[f"{column}_paper"] = paper_value(row, column)
-            cells[f"{column}_ours"] = our_value(row, column)
-            if column in AP_COLUMNS:
-                for side, value in (("paper", paper_value), ("ours", our_value)):
-                    cells[f"{column}_{side}_delta"] = _difference(value(row, column), value(REFERENCE[number], column))
+    for label in labels:
+        record = printed.get(label, {})
+        reference = layout.reference_of(label, fillable) if label in fillable else None
+        cells = {"row": label} | {column: record.get(column) for column in described}
+        cells |= {"printed": int(label in printed), "reference": reference}
+        cells |= _provenance(named.get(label))
+        for column in columns:
+            paper = _paper(column, record, printed.get(reference, {}))
+            cells |= paper | _ours(column, named.get(label), named.get(reference), reference is not None)
+        if label not in fillable:
+            cells = {column: None if value == NOT_RUN else value for column, value in cells.items()}
         rows.append(cells)
     return pd.DataFrame(rows, dtype=object)  # object: an integer column with one empty cell must not become 1.0
 
 
-def _difference(value: Any, reference: Any) -> Any:
-    if NOT_RUN in (value, reference):
-        return NOT_RUN
-    if value is None or reference is None:
-        return None
-    return round(value - reference, 6)  # 39.4 - 38.6 is 0.8, not 0.7999999999999972
+def _provenance(row: Row | None) -> Cells:
+    if row is None:
+        return dict.fromkeys(("evaluation", "seeds", "seeds_named", *PROVENANCE), NOT_RUN)
+    cells = {"evaluation": "; ".join(row.evaluations), "seeds": len(row.runs), "seeds_named": len(row.evaluations)}
+    for column, attribute in PROVENANCE.items():
+        cells[column] = "; ".join(str(value) for value in row.distinct(attribute)) or NOT_RUN
+    return cells
 
 
-def _table_number(name: str) -> int:
-    match = re.fullmatch(r"table(\d)", name)
-    if match is None or int(match[1]) not in KEY:
-        known = ", ".join(f"table{number}" for number in KEY)
-        raise ValueError(f"tables.{name}: there is no such table to fill; use one of {known}")
-    return int(match[1])
+def _paper(column: str, record: Record, reference: Record) -> Cells:
+    value, base = record.get(column), reference.get(column)
+    both = value is not None and base is not None
+    cells = {f"{column}_paper": value}
+    if column in AP_COLUMNS:
+        cells[f"{column}_paper_delta"] = _rounded(value - base) if both else None
+    if column == "time_ms":
+        cells["time_ratio_paper"] = _rounded(value / base) if both else None
+    return cells
 
 
-def _row_metrics(key: str, metrics_dir: Path, hashes: dict[str, str]) -> Metrics | None:
-    if key not in hashes:
-        raise ValueError(f"there is no such evaluation; add '{key}' to experiments.evaluations or correct the row")
-    path = metrics_dir / f"{key}.json"
-    return read_metrics(path, key, hashes[key]) if path.exists() else None
+def _ours(column: str, row: Row | None, reference: Row | None, compared: bool) -> Cells:
+    """Cells of one metric of ours. compared: whether there is a reference row, run or not."""
+    value, spread = _estimate(column, [(1.0, row)])
+    cells = {f"{column}_ours": value, f"{column}_ours_spread": spread}
+    if column in AP_COLUMNS:
+        value, spread = _estimate(column, [(1.0, row), (-1.0, reference)]) if compared else (None, None)
+        cells |= {f"{column}_ours_delta": _rounded(value), f"{column}_ours_delta_spread": spread}
+    if column == "time_ms":
+        base, _ = _estimate(column, [(1.0, reference)])
+        ratio = NOT_RUN if NOT_RUN in (value, base) else _rounded(value / base)
+        cells["time_ratio_ours"] = ratio if compared else None
+    return cells
+
+
+def _estimate(column: str, terms: list[tuple[float, Row | None]]) -> tuple[Any, Any]:
+    """Mean and spread of a row, or of a difference of two."""
+    if any(row is None or not row.runs for _, row in terms):
+        return NOT_RUN, NOT_RUN
+    samples = [(weight, row.sample(column)) for weight, row in terms]
+    if any(sample is None for _, sample in samples):
+        return (NOT_RUN, NOT_RUN) if column == "time_ms" else (None, None)
+    estimate = combine(samples)
+    return estimate.mean, _rounded(estimate.spread)
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value  # 39.4 - 38.6 is 0.8, not 0.7999999999999972

@@ -1,0 +1,58 @@
+"""Reading results/benchmark.json: time per image on one device, refused if it belongs to other parameters."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from afigan.reporting.metrics import REDO, check_hash, get
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Evaluation -> ms per image at batch 1, the median of `runs` images, on a `device` with `threads` CPU threads."""
+
+    device: str
+    threads: int
+    runs: int
+    time_ms: dict[str, float]
+
+    @property
+    def setting(self) -> str:
+        return f"median of {self.runs} images after a warm-up, batch 1, {self.device}, CPU threads: {self.threads}"
+
+
+def read_benchmark(path: Path, hashes: dict[str, str]) -> Benchmark | None:
+    """Read `path`; None if it does not exist: nothing has been timed.
+
+    hashes: evaluation -> the params hash it must have today.
+    Raises ValueError that names the file and what to do, if it is malformed, or a row is not one of today's.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        rows = get(content, "rows", dict)
+        times = {key: _positive(row, "time_ms") for key, row in rows.items()}
+        found = {key: get(row, "params_hash", str) for key, row in rows.items()}
+        benchmark = Benchmark(
+            device=get(content, "device", str),
+            threads=get(content, "threads", int),
+            runs=get(content, "runs", int),
+            time_ms=times,
+        )
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        raise ValueError(f"{path} is not a benchmark: {error}; delete it and {REDO}") from error
+    for key, value in found.items():
+        if key not in hashes:
+            raise ValueError(f"{path} has a row '{key}', which is not in experiments.evaluations; {REDO}")
+        check_hash(path, value, hashes[key])
+    return benchmark
+
+
+def _positive(row: Any, name: str) -> float:
+    value = get(row, name, int | float)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"'{name}' is {value!r}, not a time")
+    return float(value)

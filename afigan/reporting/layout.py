@@ -1,0 +1,150 @@
+"""How each table is laid out: what it compares, how a row is called, which row it is compared to."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MULTI_SCALE, SELF_TRAINING = "multi-scale", "self-training"
+ABLATION = "Paper: Mask R-CNN R-50-FPN, COCO val2017, about 12 epochs."
+
+Record = Mapping[str, Any]  # a printed row: column -> value, None where nothing is printed
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """One table of the paper.
+
+    title: what it compares.
+    paper: what the printed values are of.
+    shown: the columns that tell a reader which row it is; the flags of its label are added to the last.
+    label: printed row -> its label, words joined by commas; unique in the table.
+    reference: the last words of the label of a row to which others are compared. Rows are compared if their labels have
+        the first `group` words in common.
+    costs: whether parameters and time are shown though the paper prints none.
+    """
+
+    title: str
+    paper: str
+    shown: tuple[str, ...]
+    label: Callable[[Record], str]
+    reference: str
+    group: int = 0
+    costs: bool = False
+
+    def group_of(self, label: str) -> tuple[str, ...]:
+        return tuple(label.split(", ")[: self.group])
+
+    def reference_of(self, label: str, labels: Collection[str]) -> str | None:
+        """The row of `labels` to which row `label` is compared; None if there is none.
+
+        It shares the row's self-training. A row of multi-scale testing is compared to one of a single scale if there is
+        no other.
+        """
+        flags = flags_of(label)
+        for kept in (flags, [flag for flag in flags if flag != MULTI_SCALE]):
+            reference = ", ".join([*self.group_of(label), self.reference, *kept])
+            if reference in labels:
+                return reference
+        return None
+
+
+def flags_of(label: str) -> list[str]:
+    """The words of a label that say how a row was trained or tested, not what it is."""
+    return [word for word in label.split(", ") if word in (MULTI_SCALE, SELF_TRAINING)]
+
+
+def _join(*words: str | None) -> str:
+    return ", ".join(word for word in words if word)
+
+
+def _label_table1(row: Record) -> str:
+    flags = (MULTI_SCALE if row["multi_scale_test"] else None, SELF_TRAINING if row["self_training"] else None)
+    return _join(row["backbone"], row["detector"], row["interpolation"], *flags)
+
+
+def _label_table2(row: Record) -> str:
+    if row["interpolator"] == "nearest":
+        return _join(row["detector"], "nearest")
+    return _join(row["detector"], "M" if row["extractor"] else "G", row["blocks"])
+
+
+LAYOUTS = {
+    1: TableLayout(
+        title="Detectors with nearest and AF interpolation",
+        paper="Paper: COCO test-dev; ours: the validation set, so that only differences can be compared.",
+        shown=("backbone", "detector", "interpolation"),
+        label=_label_table1,
+        reference="nearest",
+        group=2,
+        costs=True,
+    ),
+    2: TableLayout(
+        title="G alone and the multi-scale AF extractor, of dense and of residual blocks",
+        paper="Paper: R-50-FPN, COCO val2017; its print is not legible in the copy this was read from: no values.",
+        shown=("detector", "interpolator", "extractor", "blocks"),
+        label=_label_table2,
+        reference="nearest",
+        group=1,
+        costs=True,
+    ),
+    3: TableLayout(
+        title="Detection head of the multi-scale AF extractor",
+        paper="Paper: R-50-FPN, COCO val2017, about 12 epochs; time on a Titan Xp.",
+        shown=("detector", "interpolation", "extractor_head"),
+        label=lambda row: _join(row["detector"], row["interpolation"], row["extractor_head"]),
+        reference="nearest",
+        group=1,
+        costs=True,
+    ),
+    4: TableLayout(
+        title="Progressive training: what each stage adds",
+        paper=ABLATION,
+        shown=(
+            "name",
+            "interpolation",
+            "stage1_afigan",
+            "stage2_extractor",
+            "stage3_detector",
+            "freeze_interpolator",
+        ),
+        label=lambda row: row["name"],
+        reference="A1",
+    ),
+    5: TableLayout(
+        title="Pyramids with nearest and AF interpolation",
+        paper="Paper: RetinaNet R-50, COCO val2017, about 12 epochs.",
+        shown=("pyramid", "interpolation"),
+        label=lambda row: _join(row["pyramid"], row["interpolation"]),
+        reference="nearest",
+        group=1,
+        costs=True,
+    ),
+    6: TableLayout(
+        title="Interpolation methods in the pyramid's top-down path",
+        paper=ABLATION,
+        shown=("interpolation",),
+        label=lambda row: row["interpolation"],
+        reference="nearest",
+    ),
+    7: TableLayout(
+        title="Semantic level of the maps compared in L_AF",
+        paper=ABLATION,
+        shown=("semantic_level",),
+        label=lambda row: row["semantic_level"],
+        reference="same",
+    ),
+    8: TableLayout(
+        title="Degradation that makes the low-resolution image",
+        paper=ABLATION,
+        shown=("degradation",),
+        label=lambda row: row["degradation"],
+        reference="bilinear",
+    ),
+    9: TableLayout(
+        title="Upsampling P5 repeatedly against upsampling level by level",
+        paper=ABLATION,
+        shown=("name", "upsampling"),
+        label=lambda row: row["name"],
+        reference="B2",
+    ),
+}

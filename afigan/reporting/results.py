@@ -1,0 +1,113 @@
+"""What a run has measured, row by row: the evaluations that `tables` of params.yaml names, read and checked."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from afigan.reporting.benchmark import Benchmark, read_benchmark
+from afigan.reporting.layout import LAYOUTS
+from afigan.reporting.metrics import Metrics, read_metrics
+from afigan.reporting.paper import is_cited, printed_records
+from afigan.reporting.seeds import Sample
+
+Tables = dict[str, dict[str, str | list[str]]]  # {"table4": {"A1": "a1" or ["a1", "a1_s1"], ...}, ...}
+
+NOT_RUN = "—"  # in place of a number of ours
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of ours.
+
+    evaluations: their keys, one a seed, as named in params.yaml.
+    runs: the metrics of those that have been run; none: the row has not been run.
+    times: evaluation -> ms per image, of those that have been timed.
+    """
+
+    evaluations: tuple[str, ...]
+    runs: tuple[Metrics, ...]
+    times: dict[str, float]
+
+    def sample(self, column: str) -> Sample | None:
+        """An AP, `params_M` or `time_ms` of a row that has been run.
+
+        None: it is undefined (no such objects, no masks), or none of the runs has been timed.
+        """
+        if column == "time_ms":
+            values = {run.seed: self.times[run.key] for run in self.runs if run.key in self.times}
+        else:
+            values = {run.seed: run.values[column] for run in self.runs}
+        undefined = not values or None in values.values()
+        return None if undefined else Sample(tuple(values.values()), tuple(values))
+
+    def distinct(self, attribute: str) -> list:
+        """The values of an attribute of `Metrics` over the runs, each once."""
+        return list(dict.fromkeys(getattr(run, attribute) for run in self.runs))
+
+    @property
+    def setting(self) -> tuple[str, str]:
+        """Data and schedule. Rows that differ in it cannot be compared."""
+        return " or ".join(self.distinct("data")), " or ".join(self.distinct("schedule"))
+
+
+@dataclass(frozen=True)
+class Results:
+    """rows: number of a table -> label -> row, for the tables and labels that params.yaml names."""
+
+    rows: dict[int, dict[str, Row]]
+    benchmark: Benchmark | None
+
+    def row(self, number: int, label: str) -> Row | None:
+        """The row; None if it has not been run."""
+        row = self.rows.get(number, {}).get(label)
+        return row if row is not None and row.runs else None
+
+
+def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benchmark: Path | None = None) -> Results:
+    """Read every row of `tables`.
+
+    metrics_dir: holds KEY.json per evaluation; one that is missing has not been run.
+    hashes: evaluation -> the params hash it must have today.
+    benchmark: results/benchmark.json; it may be missing.
+    Raises ValueError naming table, row, evaluation and remedy: an unknown table or evaluation, a row that the paper
+    cites, two evaluations of one seed in a row, a file that is malformed or stale.
+    """
+    timed = None if benchmark is None else read_benchmark(Path(benchmark), hashes)
+    rows = {}
+    for name, named in tables.items():
+        number = _table_number(name)
+        printed = printed_records(number)
+        rows[number] = {}
+        for label, keys in named.items():
+            if label in printed and is_cited(printed[label]):
+                raise ValueError(f"{name}, row {label}: the paper cites it, nothing of ours fills it; remove the row")
+            keys = (keys,) if isinstance(keys, str) else tuple(keys)
+            if not keys:
+                raise ValueError(f"{name}, row {label}: no evaluation is named; name one or remove the row")
+            runs = []
+            for key in keys:
+                try:
+                    runs += _read_run(key, Path(metrics_dir), hashes)
+                except ValueError as error:
+                    raise ValueError(f"{name}, row {label}, evaluation '{key}': {error}") from error
+            seeds = [run.seed for run in runs]
+            if len(set(keys)) < len(keys) or len(set(seeds)) < len(seeds):
+                raise ValueError(f"{name}, row {label}: {', '.join(keys)} are not each of another seed ({seeds})")
+            times = {key: timed.time_ms[key] for key in keys if key in timed.time_ms} if timed else {}
+            rows[number][label] = Row(keys, tuple(runs), times)
+    return Results(rows, timed)
+
+
+def _table_number(name: str) -> int:
+    match = re.fullmatch(r"table(\d)", name)
+    if match is None or int(match[1]) not in LAYOUTS:
+        known = ", ".join(f"table{number}" for number in LAYOUTS)
+        raise ValueError(f"tables.{name}: there is no such table to fill; use one of {known}")
+    return int(match[1])
+
+
+def _read_run(key: str, metrics_dir: Path, hashes: dict[str, str]) -> list[Metrics]:
+    if key not in hashes:
+        raise ValueError(f"there is no such evaluation; add '{key}' to experiments.evaluations or correct the row")
+    path = metrics_dir / f"{key}.json"
+    return [read_metrics(path, key, hashes[key])] if path.exists() else []
