@@ -108,6 +108,7 @@ rule all:
         SUBMISSIONS,
         FIGURES,
         "results/tables",
+        "results/claims.md",
         "results/README.md",
 
 

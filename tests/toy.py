@@ -99,7 +99,7 @@ class World:
             TRAIN[kind](self.params, node if kind in ("detectors", "students") else key)
 
     def model(self, node: str) -> dict[str, Tensor]:
-        """The weights of a node, if it has any; it and what it descends from are made first where they are not there."""
+        """The weights of a node, if it has any; what is not there is made first, it and its ancestors."""
         kind, _, key = node.partition("/")
         place = Path("data/pseudo", f"{key}.json") if kind == "pseudo_labels" else Path("models", node)
         if not (self.root / place).exists():

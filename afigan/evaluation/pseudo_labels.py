@@ -10,7 +10,7 @@ from afigan.training.stage import PREPARED, PSEUDO
 
 
 def write_pseudo_labels(params: Params, key: str) -> None:
-    """Write `data/pseudo/KEY.json`, a prepared split whose annotations are detections of at least the threshold's score.
+    """Write `data/pseudo/KEY.json`, a prepared split whose annotations are detections with at least the threshold.
 
     Images in which nothing was found have no annotation, and detectors do not learn from them.
 

@@ -11,10 +11,7 @@ from afigan.training.engine import Learner
 
 def pyramid_maps(pyramid: nn.Module, images: Tensor, levels: Sequence[str], features: str = "output") -> list[Tensor]:
     """A pyramid's maps (N, C, H_i, W_i) at `levels`: its outputs, or the merged maps before the output convolutions."""
-    if features == "output":
-        maps = pyramid(images)
-    else:
-        maps = pyramid.merged(images)
+    maps = pyramid(images) if features == "output" else pyramid.merged(images)
     return [maps[level] for level in levels]
 
 
