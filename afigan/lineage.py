@@ -27,8 +27,9 @@ def parents(params: Params, node: str) -> list[str]:
 def fingerprint(params: Params, node: str) -> str:
     """Hex SHA-256 of every parameter that can change the result at `node`, those of its ancestors included."""
     kind, _, key = node.partition("/")
-    own: dict[str, object] = {"seed": params.seed, "threads": params.threads, "data": params.data.model_dump()}
-    own["model"] = params.model.model_dump()
+    # each process draws its own RoIs and has its own statistics of batch normalisation
+    own: dict[str, object] = {"seed": params.seed, "threads": params.threads, "processes": params.processes}
+    own |= {"data": params.data.model_dump(), "model": params.model.model_dump()}
     if node == "backbone":
         if params.model.backbone.weights == "crops":
             own["schedule"] = params.train_backbone.model_dump(exclude=_HARMLESS)

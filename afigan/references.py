@@ -1,4 +1,4 @@
-"""What the experiments of params.yaml say of one another: the weights they start from, the rows they fill."""
+"""What parts of params.yaml say of one another: the weights that experiments start from, the rows they fill."""
 
 from typing import Any
 
@@ -6,9 +6,12 @@ from afigan.schema import Params
 
 
 def broken_references(params: Params) -> list[str]:
-    """What one experiment says of another that does not hold, each naming its key."""
+    """What one part says of another that does not hold, each naming its key."""
     experiments = params.experiments
     problems = []
+    for stage in ("train_backbone", "train_afigan", "train_extractor", "train_detector"):
+        if (size := getattr(params, stage).batch_size) % params.processes:
+            problems.append(f"{stage}.batch_size: {size} images are not evenly shared by {params.processes} processes")
 
     def lookup(where: str, node: str) -> Any:
         kind, _, key = node.partition("/")
