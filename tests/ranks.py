@@ -18,6 +18,7 @@ import torch
 from test_engine import CPU, Duel, Sequence, schedule
 from torch import nn
 
+from afigan.data.loader import batches
 from afigan.schema import Schedule
 from afigan.training import distributed, engine
 
@@ -57,27 +58,38 @@ class RecordingDuel(Duel):
         return terms
 
 
-def run(duel: Duel, folder: Path, plan: Schedule) -> dict[str, Any]:
-    """Train; what there is of it then."""
-    log = engine.train(run=folder, schedule=plan, learners=duel.learners, step=duel, dataset=Sequence(), device=CPU)
-    states = {name: learner.state_dict() for name, learner in duel.learners.items()}
-    return {"log": log, "states": states, "rng": torch.get_rng_state(), "seen": torch.stack(duel.seen)}
+class NotingSequence(Sequence):
+    """Whoever reads an item leaves the number of its process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __getitem__(self, position: int) -> torch.Tensor:
+        note(self.folder)
+        return super().__getitem__(position)
 
 
 def note(folder: Path) -> None:
-    """Leave the number of this process."""
     (folder / f"{os.getpid()}.pid").touch()
+
+
+def run(duel: Duel, folder: Path, plan: Schedule, dataset: Sequence | None = None) -> dict[str, Any]:
+    """Train; what there is of it then."""
+    dataset = dataset or Sequence()
+    log = engine.train(run=folder, schedule=plan, learners=duel.learners, step=duel, dataset=dataset, device=CPU)
+    states = {name: learner.state_dict() for name, learner in duel.learners.items()}
+    return {"log": log, "states": states, "rng": torch.get_rng_state(), "seen": torch.stack(duel.seen)}
 
 
 def is_interrupted(folder: Path) -> None:
     """A run that is interrupted in its sixth iteration."""
     note(folder)
-    plan = schedule(**STATEFUL)
-    run(RecordingDuel(plan, interrupts=True), folder / "interrupted", plan)
+    plan = schedule(**STATEFUL, workers=1)
+    run(RecordingDuel(plan, interrupts=True), folder / "interrupted", plan, NotingSequence(folder))
 
 
 def errs(folder: Path) -> None:
-    """Train, and leave a file of it on each rank; then rank 1 fails, and rank 0 waits for it in vain."""
+    """Train, and leave a file of it on each rank; then rank 1 fails, and rank 0 waits for it in vain, loaders too."""
     note(folder)
     rank, plan = distributed.rank(), schedule(**STATEFUL)
     if rank:  # it writes nothing
@@ -93,6 +105,8 @@ def errs(folder: Path) -> None:
     found["averaged"] = averaged(rank)
     found["diverged"] = {name: diverged(name, rank) for name in ("loss", "gradient")}
     torch.save(found, folder / f"{rank}.pt")
+    loader = batches(NotingSequence(folder), schedule(**STATEFUL, workers=1), 0)
+    next(loader)
     if rank:
         raise Mistake("data.train.images: no such folder")
     distributed.barrier()

@@ -6,12 +6,14 @@ is not averaged: that is what happened to the authors' released code (SPEC 9). H
 what it is about to use. It does not overlap with the backward pass; the price is that of sending the weights once.
 """
 
+import contextlib
 import logging
 import os
 import pickle
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -47,7 +49,6 @@ def launch(processes: int, function: Callable[..., None], *arguments: Any, devic
         ValueError: there are fewer GPUs than processes.
         Exception: what a rank has raised, the first of them; the others are ended.
         RuntimeError: a rank was killed.
-        KeyboardInterrupt: this process or a rank was interrupted.
     """
     if device.type == "cuda" and (found := torch.cuda.device_count()) < processes:
         raise ValueError(f"processes: {processes}, one GPU each, but torch sees {found}; lower it or set device: cpu")
@@ -60,34 +61,30 @@ def launch(processes: int, function: Callable[..., None], *arguments: Any, devic
             "processes": processes,
             "cuda": device.type == "cuda",
             "port": store.port,
+            "parent": os.getpid(),
             "threads": torch.get_num_threads(),
+            "start_method": multiprocessing.get_start_method(allow_none=True),
             "log_level": logging.getLogger("afigan").level,
             "errors": Path(folder),
         }
         ranks = multiprocessing.spawn(_run, (function, arguments, settings), processes, join=False).processes
         try:
-            _wait(ranks, Path(folder))
+            while running := [process.sentinel for process in ranks if process.exitcode is None]:
+                # not for ever: processes that load data share the sentinel, and may outlive a rank that was killed
+                wait(running, timeout=1)
+                if any(process.exitcode for process in ranks):
+                    raise _error(ranks, Path(folder))
         finally:
             for process in ranks:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)  # what loads its data too
                 process.kill()
                 process.join()
 
 
-def _wait(ranks: Sequence[BaseProcess], errors: Path) -> None:
-    """Until all ranks have ended well, or one has not."""
-    running = {process.sentinel: process for process in ranks}
-    while running:
-        for sentinel in wait(list(running)):
-            running.pop(sentinel).join()
-        if any(process.exitcode for process in ranks):
-            raise _error(ranks, errors)
-
-
-def _error(ranks: Sequence[BaseProcess], errors: Path) -> BaseException:
+def _error(ranks: Sequence[BaseProcess], errors: Path) -> Exception:
     """Why the ranks ended: whatever came first, for the others then lose their connection to that rank."""
     for rank, process in enumerate(ranks):
-        if process.exitcode == -signal.SIGINT:
-            return KeyboardInterrupt()
         if process.exitcode is not None and process.exitcode < 0:
             name = signal.strsignal(-process.exitcode)
             return RuntimeError(f"process {rank} of {len(ranks)} was ended: {name}. Was there too little memory?")
@@ -98,8 +95,10 @@ def _error(ranks: Sequence[BaseProcess], errors: Path) -> BaseException:
 
 def _run(rank: int, function: Callable[..., None], arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:
     """The life of a rank."""
-    # an interrupt ends it at once, as does the loss of its parent, of which torch lets it know by this signal
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.setpgrp()  # it and what loads its data are ended together
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # by the parent
+    threading.Thread(target=_follow, args=(settings["parent"],), daemon=True).start()  # or with it
+    multiprocessing.set_start_method(settings["start_method"], force=True)  # as in the parent, not as this was started
     logging.basicConfig(format=f"{Path(sys.argv[0]).stem}: %(message)s")  # as the stage scripts have it
     logging.getLogger("afigan").setLevel(settings["log_level"])
     try:
@@ -117,9 +116,18 @@ def _run(rank: int, function: Callable[..., None], arguments: tuple[Any, ...], s
         dist.destroy_process_group()
     except Exception as error:
         _tell(error, settings["errors"] / f"{time.monotonic_ns():020}-{rank}.pickle")
+        for child in multiprocessing.active_children():
+            child.kill()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)  # an orderly end may wait for ranks that wait for this one
+
+
+def _follow(parent: int) -> None:
+    """End when the parent has ended, however it did."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _tell(error: Exception, path: Path) -> None:
