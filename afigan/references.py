@@ -64,9 +64,7 @@ class _References:
         try:
             size = resolved.schedule(self.params, node).batch_size
             if size % processes:
-                self._say(
-                    f"{_place(node)}", f"its batch_size of {size} cannot be split evenly over {processes} processes"
-                )
+                self._say(f"{_place(node)}", f"its batch_size of {size} is not evenly shared by {processes} processes")
         except ValidationError as error:
             for item in error.errors():
                 self._say(".".join([_place(node), "schedule", *map(str, item["loc"])]), item["msg"])

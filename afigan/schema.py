@@ -160,7 +160,7 @@ class Schedule(Section):
     clip: Rate | None = None  # largest norm of a module's gradient
     workers: NonNegative = 0  # processes that load data
     checkpoint_every: Positive = 1000
-    log_every: Positive = 1  # iterations a line of the log
+    log_every: Positive = 1  # iterations a line of the log, which has the means over them
     amp: bool = True  # bfloat16 on a GPU
 
 
@@ -313,7 +313,7 @@ class Params(Section):
     seed: NonNegative
     threads: Positive
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    processes: Positive = 1  # a training stage is split over, one GPU each; without GPUs they share the cores
+    processes: Positive = 1  # that a training stage is split over, one GPU each; without GPUs they share the cores
     data: Data
     pairs: Pairs
     model: Model

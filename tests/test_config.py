@@ -69,6 +69,12 @@ def test_dvc_composes_the_same(tmp_path):
         ({"threads": 2.0}, "threads: "),
         ({"seed": True}, "seed: "),
         ({"train_detector__iterations": -1}, "train_detector.iterations: "),
+        ({"processes": 0}, "processes: "),
+        (
+            {"processes": 4, "train_afigan__batch_size": 6},
+            "experiments.afigan.main: its batch_size of 6 is not evenly shared by 4 processes",
+        ),
+        ({"train_detector__log_every": 0}, "train_detector.log_every: "),
         ({"train_detector__lr": float("nan")}, "train_detector.lr: "),
         ({"train_detector__lr": float("inf")}, "train_detector.lr: "),
         ({"train_detector__optimizer": "adam"}, "train_detector.optimizer: Input should be 'sgd' or 'adamw'"),
@@ -266,6 +272,8 @@ OF_MAIN = {"a2", "a3", "a4", "a5", "b1"}  # descend from afigan/main
     [
         ({"seed": 1}, EVALUATIONS),
         ({"threads": MINI["threads"] + 1}, EVALUATIONS),
+        ({"processes": 2}, EVALUATIONS),
+        ({"train_backbone__log_every": 2}, EVALUATIONS),  # the log is an output
         ({"data__shapes__train": 41}, EVALUATIONS),
         ({"model__channels": 16}, EVALUATIONS),
         ({"input__flip": not MINI["input"]["flip"]}, EVALUATIONS),

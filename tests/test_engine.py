@@ -10,6 +10,7 @@ from torch import nn
 
 from afigan.schema import Schedule
 from afigan.training import engine
+from afigan.training.journal import Window
 
 CPU = torch.device("cpu")
 
@@ -306,6 +307,34 @@ def test_the_log_is_one_plain_line_an_iteration(tmp_path, capsys):
     assert all(list(line) == ["iteration", "lr", "content", "fooled", "judged"] for line in lines)
     assert all(isinstance(value, int | float) for line in lines for value in line.values())
     assert "8/8" in (tmp_path / "train.log").read_text() and "ETA" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("at", [None, 3, 4, 5, 8])
+def test_lines_of_several_iterations_have_their_means(tmp_path, uninterrupted, at):
+    """Killed between two lines too: checkpoints are written after iterations 2, 4 and 6."""
+    plan = schedule(log_every=3, checkpoint_every=2)
+    if at:
+        kill(tmp_path, at, log_every=3, checkpoint_every=2)
+        torch.manual_seed(99)
+    duel, log = run_duel(tmp_path, plan)
+    lines = uninterrupted[1]
+    assert [line["iteration"] for line in log] == [3, 6, 8]
+    for line, part in zip(log, (lines[:3], lines[3:6], lines[6:]), strict=True):
+        assert line["lr"] == part[-1]["lr"]
+        for name in ("content", "fooled", "judged"):
+            assert line[name] == pytest.approx(sum(one[name] for one in part) / len(part), rel=1e-12)
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == log
+    assert "8/8" in (tmp_path / "train.log").read_text()
+    assert_same_state(duel, uninterrupted[0])
+
+
+def test_terms_are_not_read_before_a_line_is_due():
+    """To read one is to wait for a GPU; a tensor on `meta` cannot be read."""
+    window = Window()
+    for _ in range(2):
+        window.add({"loss": torch.zeros((), device="meta")})
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        window.close()
 
 
 def test_tensorboard_has_the_curves_once_after_a_kill(tmp_path, uninterrupted):

@@ -139,7 +139,10 @@ def test_stages_depend_on_the_modules_they_import(dags):
         assert script in code and all((ROOT / dep).is_file() for dep in code)
         hashes = {f"afigan/{part}.py" for part in ("experiments", "lineage", "schema")}
         needed = imported(ROOT / script) - PLUMBING | (hashes if script.endswith("tables.py") else set())
-        packages = tuple(f"afigan/{part}/" for part in ("backbones", "detectors", "interpolators", "pyramids", "reporting", "weights"))
+        packages = tuple(
+            f"afigan/{part}/"
+            for part in ("backbones", "detectors", "interpolators", "pyramids", "reporting", "weights")
+        )
         assert needed <= code and all(dep.startswith(packages) for dep in code - {script} - needed), name
 
 

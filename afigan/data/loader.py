@@ -164,12 +164,18 @@ def _segmentation(segmentation: Any, record: dict[str, Any]) -> Any:
     return segmentation
 
 
-def batches(dataset: TrainingSet, schedule: Schedule, first: int) -> Iterator[list[dict]]:
-    """The batches of a schedule from iteration `first`, counted from 0, to its end."""
+def batches(
+    dataset: TrainingSet, schedule: Schedule, first: int, *, rank: int = 0, world_size: int = 1
+) -> Iterator[list[dict]]:
+    """The batches of a schedule from iteration `first`, counted from 0, to its end.
+
+    Of several processes, rank r has every `world_size`-th item of each from the r-th on: together they see the same
+    batches, however many they are.
+    """
     size = schedule.batch_size
     loader = DataLoader(
         dataset,
-        batch_sampler=[range(i * size, (i + 1) * size) for i in range(first, schedule.iterations)],
+        batch_sampler=[range(i * size, (i + 1) * size)[rank::world_size] for i in range(first, schedule.iterations)],
         num_workers=schedule.workers,
         collate_fn=list,
         generator=torch.Generator(),  # its own: the training's random numbers must not depend on how often we resume

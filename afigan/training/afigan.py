@@ -14,7 +14,7 @@ from afigan.schema import AfiganExperiment, Params
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, pyramid_maps
 from afigan.training.models import load_architecture, load_detector, prefixed, save_model
-from afigan.training.stage import PAIRS, PREPARED, choose_device, open_run, seed_everything
+from afigan.training.stage import PAIRS, PREPARED, choose_device, on_all_ranks, open_run, seed_everything
 
 
 class AfiganStep:
@@ -67,6 +67,10 @@ def train_afigan(params: Params, key: str) -> None:
         ValueError: data or teacher are missing or do not fit.
         TrainingDiverged: a loss is not finite.
     """
+    on_all_ranks(_train, params, key)
+
+
+def _train(params: Params, key: str) -> None:
     node = f"afigan/{key}"
     experiment, schedule, seed = (
         params.experiments.afigan[key],

@@ -18,7 +18,7 @@ from afigan.data.loader import read_split, to_tensor
 from afigan.schema import BackboneExperiment, Params
 from afigan.training import engine
 from afigan.training.models import save_model
-from afigan.training.stage import PREPARED, choose_device, open_run, seed_everything
+from afigan.training.stage import PREPARED, choose_device, on_all_ranks, open_run, seed_everything
 from afigan.weights import load_pretrained
 
 CROP = 64  # pixels, the side of what `weights: crops` classifies
@@ -90,6 +90,10 @@ def write_backbone(params: Params, key: str) -> None:
     Raises:
         ValueError: the weights are not there, unreadable, or of another architecture.
     """
+    on_all_ranks(_write, params, key)
+
+
+def _write(params: Params, key: str) -> None:
     node = f"backbones/{key}"
     settings = params.experiments.backbones[key]
     seed_everything(experiments.seed(params, node), params.threads)

@@ -8,7 +8,7 @@ from afigan.detectors import Architecture, build_detector
 from afigan.schema import DetectorExperiment, Input, Params, Schedule, StudentExperiment
 from afigan.training import engine
 from afigan.training.models import load_part, load_pyramid, load_weights, part, save_model
-from afigan.training.stage import PREPARED, PSEUDO, check_labels, choose_device, open_run, seed_everything
+from afigan.training.stage import PREPARED, PSEUDO, check_labels, choose_device, on_all_ranks, open_run, seed_everything
 
 
 class DetectorStep:
@@ -58,6 +58,10 @@ def train_detector(params: Params, node: str) -> None:
         ValueError: data or earlier stages are missing or do not fit.
         TrainingDiverged: a loss is not finite.
     """
+    on_all_ranks(_train, params, node)
+
+
+def _train(params: Params, node: str) -> None:
     experiment, schedule = experiments.experiment(params, node), experiments.schedule(params, node)
     seed = experiments.seed(params, node)
     seed_everything(seed, params.threads)

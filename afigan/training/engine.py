@@ -3,12 +3,13 @@
 A run lives in `runs/STAGE/KEY-HASH/`, outside what the engines declare as outputs and delete. The hash is of all that
 can change its result: parameters, input files and the code. Started again, it goes on from its last whole checkpoint
 and ends as if it had never stopped. When it is done its checkpoints go; the logs stay.
+
+On several processes (`afigan.training.distributed`) each rank has its part of every batch, and all take the same steps
+down the mean of their gradients: weights are the same bits on all of them. What is drawn at random, such as RoIs, and
+the statistics of batch normalisation are each rank's own. Rank 0 alone writes, and the model that is left has its.
 """
 
-import json
 import logging
-import sys
-import time
 import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -19,13 +20,15 @@ import torch
 from detectron2.solver.build import get_default_optimizer_params
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from afigan.data.loader import TrainingSet, batches
 from afigan.files import atomic_path
 from afigan.schema import Schedule
+from afigan.training import distributed
+from afigan.training.journal import Journal, Window
 
 KEEP = 2  # checkpoints: the newest may turn out to be unreadable
+SEED_STRIDE = 1_000_003  # from one rank's seed to the next one's; below 2**32, for torch's CPU generator sees no more
 LOGGER = logging.getLogger("afigan")
 
 
@@ -55,13 +58,13 @@ class Learner:
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda i: lr_factor(schedule, i))
 
     def update(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One step down the sum of `losses`, scalars by name.
+        """One step down the sum of `losses`, scalars by name; of several ranks, down the mean of their sums.
 
         Returns:
-            The terms for the log, detached.
+            This rank's terms for the log, detached.
 
         Raises:
-            TrainingDiverged: a term or the gradient is not finite; the weights are as before.
+            TrainingDiverged: a term or the gradient is not finite, on any rank; the weights are as before on all.
         """
         device = self.parameters[0].device.type
         with torch.autocast(device, enabled=False):  # sums and gradients in float32; a forward pass chose its own types
@@ -70,13 +73,14 @@ class Learner:
 
     def _update(self, losses: dict[str, Tensor]) -> None:
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
-        if not torch.isfinite(total):
-            raise TrainingDiverged(_in_words(losses))
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        distributed.average_gradients(self.parameters)
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        if not torch.isfinite(norm):
-            raise TrainingDiverged(_in_words(losses | {"norm of the gradient": norm}))
+        # one question for both, because the answer has to be waited for; what one rank finds reaches all in the means
+        if not torch.isfinite(distributed.average(total.detach().clone()) + norm):
+            means = distributed.average_scalars(losses)
+            raise TrainingDiverged(_in_words(means | {"norm of the gradient": norm.item()}))
         if self.clip is not None:
             nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         self.optimizer.step()
@@ -90,8 +94,8 @@ class Learner:
             getattr(self, name).load_state_dict(value)
 
 
-def _in_words(terms: dict[str, Tensor]) -> str:
-    return ", ".join(f"{name} {value.item():.4g}" for name, value in terms.items())
+def _in_words(terms: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
 
 
 def with_total(terms: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -125,34 +129,32 @@ def train(
     dataset: TrainingSet,
     device: torch.device,
 ) -> list[dict[str, float]]:
-    """Run a stage to its end, from its last checkpoint if there is one.
+    """Run a stage to its end, from its last checkpoint if there is one; called on every rank.
 
     Args:
         run: the run's folder.
-        schedule: length and checkpoints.
+        schedule: length, log and checkpoints.
         learners: what is trained, by name; their state is what a checkpoint holds, with torch's random state.
         step: one iteration on one batch, through `Learner.update`; returns the loss terms to log, scalars by name.
         dataset: the training sequence that batches are cut from.
         device: where the learners are.
 
     Returns:
-        The log, one dict of `iteration` (from 1), `lr` and loss terms an iteration.
+        The log, the same on all ranks: for every `log_every`-th iteration and the last a dict of `iteration` (from 1),
+        `lr` and the loss terms' means over ranks and over the iterations since the dict before.
 
     Raises:
-        TrainingDiverged: naming the iteration and the loss terms.
+        TrainingDiverged: naming the iteration and the loss terms, means over the ranks.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    start, log = _resume(run, learners)
+    main = distributed.is_main()
+    if main:
+        run.mkdir(parents=True, exist_ok=True)
+    window = Window()
+    start, log = _resume(run, learners, window, device)
     lead = next(iter(learners.values()))
-    log_path = run / "metrics.jsonl"
-    with atomic_path(log_path) as temporary:  # what a killed run logged after its checkpoint is done again
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in log), "utf-8")
-    with (
-        open(log_path, "a", encoding="utf-8") as log_file,
-        _Progress(run, schedule.iterations, start) as progress,
-        _tensorboard(run, start) as board,
-    ):
-        for iteration, batch in enumerate(batches(dataset, schedule, start), start + 1):
+    share = batches(dataset, schedule, start, rank=distributed.rank(), world_size=distributed.world_size())
+    with Journal(run, schedule.iterations, start, log) if main else nullcontext() as journal:
+        for iteration, batch in enumerate(share, start + 1):
             lr = lead.optimizer.param_groups[0]["lr"]
             try:
                 # detectron2's heads report to an EventStorage; it would grow with every iteration
@@ -163,37 +165,79 @@ def train(
                     f"iteration {iteration} of {run.name}: not finite ({error}). Lower the stage's lr, lengthen its "
                     f"warmup or set clip; the checkpoints before it are in {run}"
                 ) from None
-            line = {"iteration": iteration, "lr": lr, **{name: float(loss) for name, loss in terms.items()}}
-            log.append(line)
-            log_file.write(json.dumps(line) + "\n")
-            log_file.flush()
-            for name, value in line.items():
-                board.add_scalar(name, value, iteration)
+            window.add(terms)
+            if iteration % schedule.log_every == 0 or iteration == schedule.iterations:
+                log.append({"iteration": iteration, "lr": lr, **window.close()})
+                if journal:
+                    journal.write(log[-1])
             if iteration % schedule.checkpoint_every == 0 and iteration < schedule.iterations:
-                _save(run, iteration, learners, log)
-            progress.update(line)
+                _save(run, iteration, learners, log, window, device)
+            if journal:
+                journal.progress(iteration, lr)
     return log
 
 
 def finish(run: Path) -> None:
-    """Remove a run's checkpoints; call it when the result has been written."""
-    for path in run.glob("*checkpoint-*.pt"):  # the half-written one of a killed process too
-        path.unlink()
+    """Remove a run's checkpoints; call it when the result has been written. Rank 0 does, the others leave them."""
+    if distributed.is_main():
+        for path in run.glob("*checkpoint-*.pt"):  # the half-written one of a killed process too
+            path.unlink()
 
 
-def _save(run: Path, iteration: int, learners: dict[str, Learner], log: list[dict[str, float]]) -> None:
-    state: dict[str, Any] = {name: learner.state_dict() for name, learner in learners.items()}
-    rng = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        rng["cuda"] = torch.cuda.get_rng_state()
+def _save(
+    run: Path,
+    iteration: int,
+    learners: dict[str, Learner],
+    log: list[dict[str, float]],
+    window: Window,
+    device: torch.device,
+) -> None:
+    """Write a checkpoint: what all ranks share once, and of each what it has for itself."""
+    own: dict[str, Any] = {"rng": {"cpu": torch.get_rng_state()}, "window": window.state_dict()}
+    if device.type == "cuda":
+        own["rng"]["cuda"] = torch.cuda.get_rng_state()
+    own["buffers"] = {
+        name: {place: buffer.cpu() for place, buffer in learner.module.named_buffers()}
+        for name, learner in learners.items()
+    }
+    ranks = distributed.gather(own)
+    if ranks is None:
+        return
+    shared = {name: learner.state_dict() for name, learner in learners.items()}
     with atomic_path(run / f"checkpoint-{iteration:08d}.pt") as temporary:
-        torch.save({"iteration": iteration, "learners": state, "rng": rng, "log": log}, temporary)
+        torch.save({"iteration": iteration, "learners": shared, "ranks": ranks, "log": log}, temporary)
     for path in sorted(run.glob("checkpoint-*.pt"))[:-KEEP]:
         path.unlink()
 
 
-def _resume(run: Path, learners: dict[str, Learner]) -> tuple[int, list[dict[str, float]]]:
-    """Load the newest checkpoint that can be read; the iterations done and their log."""
+def _resume(
+    run: Path, learners: dict[str, Learner], window: Window, device: torch.device
+) -> tuple[int, list[dict[str, float]]]:
+    """Load the newest checkpoint that can be read, or begin; the iterations done and their log."""
+    path, state = _newest(run) if distributed.is_main() else (None, None)
+    path = distributed.from_main(path)
+    if path is None:
+        for learner in learners.values():
+            distributed.broadcast(learner.module)
+        if not distributed.is_main():
+            torch.manual_seed(torch.initial_seed() + SEED_STRIDE * distributed.rank())
+        return 0, []
+    state = state or torch.load(path, map_location="cpu", weights_only=True)
+    assert len(state["ranks"]) == distributed.world_size(), "a run's hash holds the number of its processes"
+    own = state["ranks"][distributed.rank()]
+    for name, learner in learners.items():
+        learner.load_state_dict(state["learners"][name])
+        for place, buffer in learner.module.named_buffers():
+            buffer.copy_(own["buffers"][name][place])
+    window.load_state_dict(own["window"])
+    torch.set_rng_state(own["rng"]["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(own["rng"]["cuda"])
+    return state["iteration"], state["log"]
+
+
+def _newest(run: Path) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
+    """The newest checkpoint that can be read, and what it holds."""
     for path in sorted(run.glob("checkpoint-*.pt"), reverse=True):
         try:
             with zipfile.ZipFile(path) as archive:  # torch writes checksums, and does not read them
@@ -203,52 +247,6 @@ def _resume(run: Path, learners: dict[str, Learner]) -> tuple[int, list[dict[str
         except Exception as error:  # whatever a truncated or damaged file makes torch raise
             LOGGER.warning("%s cannot be read (%s); trying the one before", path, str(error).splitlines()[0])
             continue
-        for name, learner in learners.items():
-            learner.load_state_dict(state["learners"][name])
-        torch.set_rng_state(state["rng"]["cpu"])
-        if "cuda" in state["rng"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state(state["rng"]["cuda"])
         LOGGER.info("resumed from %s", path)
-        return state["iteration"], state["log"]
-    return 0, []
-
-
-class _Progress:
-    """A bar on a terminal, a line every few seconds otherwise; the lines always go to `run/train.log`."""
-
-    def __init__(self, run: Path, total: int, start: int) -> None:
-        self.bar = tqdm(total=total, initial=start, desc=run.name, disable=not sys.stderr.isatty(), leave=False)
-        self.file = open(run / "train.log", "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
-        self.total, self.start, self.begin, self.last = total, start, time.monotonic(), 0.0
-        self.name = run.name
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.bar.close()
-        self.file.close()
-
-    def update(self, line: dict[str, float]) -> None:
-        iteration = int(line["iteration"])
-        losses = "  ".join(
-            f"{name.removeprefix('loss_')} {value:.3g}" for name, value in line.items() if "loss" in name
-        )
-        self.bar.update()
-        self.bar.set_postfix_str(losses, refresh=False)
-        now = time.monotonic()
-        if now - self.last > 5 or iteration == self.total:
-            self.last = now
-            each = (now - self.begin) / (iteration - self.start)
-            eta = time.strftime("%H:%M:%S", time.gmtime(each * (self.total - iteration)))
-            text = f"{self.name}  {iteration}/{self.total}  {each:.3f} s/it  ETA {eta}  lr {line['lr']:.3g}  {losses}"
-            self.file.write(text + "\n")
-            self.file.flush()
-            if self.bar.disable:
-                print(text, file=sys.stderr, flush=True)
-
-
-def _tensorboard(run: Path, start: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
+        return path, state
+    return None, None

@@ -14,7 +14,7 @@ from afigan.schema import ExtractorExperiment, Params, Schedule
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, halve, pyramid_maps
 from afigan.training.models import load_detector, load_part, load_weights, part, prefixed, save_model
-from afigan.training.stage import PAIRS, PREPARED, choose_device, open_run, seed_everything
+from afigan.training.stage import PAIRS, PREPARED, choose_device, on_all_ranks, open_run, seed_everything
 
 
 class ExtractorStep:
@@ -77,6 +77,10 @@ def train_extractor(params: Params, key: str) -> None:
         ValueError: data, teacher or stage 1 are missing or do not fit.
         TrainingDiverged: a loss is not finite.
     """
+    on_all_ranks(_train, params, key)
+
+
+def _train(params: Params, key: str) -> None:
     node = f"extractors/{key}"
     experiment, schedule, seed = (
         params.experiments.extractors[key],

@@ -12,6 +12,7 @@ from afigan.detectors import Architecture, build_detector
 from afigan.files import atomic_path, write_json
 from afigan.lineage import fingerprint
 from afigan.schema import Params
+from afigan.training.distributed import is_main
 
 MODELS = Path("models")
 
@@ -118,7 +119,9 @@ def prefixed(module: nn.Module, prefix: str) -> dict[str, Tensor]:
 def save_model(
     params: Params, node: str, state: dict[str, Tensor], log: list[dict[str, float]], config: dict[str, Any]
 ) -> None:
-    """Write `models/NODE`: log and config first, the weights last, each whole or not at all."""
+    """Write `models/NODE`: log and config first, the weights last, each whole or not at all. Rank 0 does."""
+    if not is_main():
+        return
     out = MODELS / node
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / "log.jsonl") as temporary:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from afigan import experiments
 from afigan.files import digest, sha256_file
 from afigan.lineage import fingerprint, parents
 from afigan.schema import MASK_HEADS, Params
-from afigan.training import engine
+from afigan.training import distributed, engine
 from afigan.training.models import MODELS, check_trained
 
 RUNS = Path("runs")
@@ -34,6 +34,16 @@ def choose_device(params: Params) -> torch.device:
     if params.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: cuda, but torch sees no GPU; set it to auto or cpu")
     return torch.device("cuda" if params.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def on_all_ranks(function: Callable[..., None], params: Params, name: str) -> None:
+    """Run a training stage's function on `processes` processes.
+
+    Raises:
+        ValueError: there are fewer GPUs than processes; and whatever the function raises.
+    """
+    torch.set_num_threads(params.threads)
+    distributed.launch(params.processes, function, params, name, device=choose_device(params))
 
 
 def seed_everything(seed: int, threads: int) -> None:

@@ -1,6 +1,6 @@
 # The backbones' weights, the three stages of Algorithm 1, and self-training.
 LOADER = [*IMAGES, *modules("data/degradation", "data/loader", "data/pairs")]
-ENGINE = modules("training/engine", "training/models", "training/stage")
+ENGINE = modules("training/distributed", "training/engine", "training/journal", "training/models", "training/stage")
 DETECTOR = modules("backbones/", "detectors/", "interpolators/", "pyramids/")
 
 

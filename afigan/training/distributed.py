@@ -1,0 +1,241 @@
+"""A stage on several processes of one machine, one GPU each: starting them, ending them, what they tell each other.
+
+The modules stay as they are. DistributedDataParallel averages gradients by hooks around a module's own `forward`, and
+G, M and D are called in other ways too (a pyramid's parts, D inside the loss of G). What is called around the wrapper
+is not averaged: that is what happened to the authors' released code (SPEC 9). Here `engine.Learner.update` averages
+what it is about to use. It does not overlap with the backward pass; the price is that of sending the weights once.
+"""
+
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, multiprocessing, nn
+from torch import distributed as dist
+
+from afigan.files import atomic_path
+
+HOST = "127.0.0.1"
+BUCKET = 1 << 24  # elements averaged at a time: 64 MiB, which is all the memory that it takes
+
+# --- starting and ending ----------------------------------------------------------------------------------------------
+
+
+def launch(processes: int, function: Callable[..., None], *arguments: Any, device: torch.device) -> None:
+    """Call `function(*arguments)` on every rank: here if there is one process, else in processes of their own.
+
+    Rank r computes on the r-th GPU, which is what `torch.device("cuda")` means there, or on the CPU with as many
+    threads as this process has. Nothing outlives the call.
+
+    Args:
+        processes: how many ranks there are.
+        function: importable by its name, for new processes import it; its arguments can be pickled.
+        device: what the ranks compute on, its type.
+
+    Raises:
+        ValueError: there are fewer GPUs than processes.
+        Exception: what a rank has raised, the first of them; the others are ended.
+        RuntimeError: a rank was killed.
+    """
+    if device.type == "cuda" and (found := torch.cuda.device_count()) < processes:
+        raise ValueError(f"processes: {processes}, one GPU each, but torch sees {found}; lower it or set device: cpu")
+    if processes == 1:
+        function(*arguments)
+        return
+    store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)  # port 0: any that is free
+    with tempfile.TemporaryDirectory(prefix="afigan-") as folder:
+        settings = {
+            "processes": processes,
+            "cuda": device.type == "cuda",
+            "port": store.port,
+            "parent": os.getpid(),
+            "threads": torch.get_num_threads(),
+            "start_method": multiprocessing.get_start_method(allow_none=True),
+            "log_level": logging.getLogger("afigan").level,
+            "errors": Path(folder),
+        }
+        ranks = multiprocessing.spawn(_run, (function, arguments, settings), processes, join=False).processes
+        try:
+            while running := [process.sentinel for process in ranks if process.exitcode is None]:
+                # not for ever: processes that load data share the sentinel, and may outlive a rank that was killed
+                wait(running, timeout=1)
+                if any(process.exitcode for process in ranks):
+                    raise _error(ranks, Path(folder))
+        finally:
+            for process in ranks:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)  # what loads its data too
+                process.kill()
+                process.join()
+
+
+def _error(ranks: Sequence[BaseProcess], errors: Path) -> Exception:
+    """Why the ranks ended: whatever came first, for the others then lose their connection to that rank."""
+    for rank, process in enumerate(ranks):
+        if process.exitcode is not None and process.exitcode < 0:
+            name = signal.strsignal(-process.exitcode)
+            return RuntimeError(f"process {rank} of {len(ranks)} was ended: {name}. Was there too little memory?")
+    for path in sorted(errors.glob("*.pickle")):  # named by the time
+        return pickle.loads(path.read_bytes())
+    return RuntimeError(f"one of {len(ranks)} processes has ended early; what it printed says why")
+
+
+def _run(rank: int, function: Callable[..., None], arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:
+    """The life of a rank."""
+    os.setpgrp()  # it and what loads its data are ended together
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # by the parent
+    threading.Thread(target=_follow, args=(settings["parent"],), daemon=True).start()  # or with it
+    multiprocessing.set_start_method(settings["start_method"], force=True)  # as in the parent, not as this was started
+    logging.basicConfig(format=f"{Path(sys.argv[0]).stem}: %(message)s")  # as the stage scripts have it
+    logging.getLogger("afigan").setLevel(settings["log_level"])
+    try:
+        torch.set_num_threads(settings["threads"])
+        if settings["cuda"]:
+            torch.cuda.set_device(rank)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if settings["cuda"] else "gloo",  # gloo: what is on the CPU needs no GPU to be told
+            store=dist.TCPStore(HOST, settings["port"]),
+            rank=rank,
+            world_size=settings["processes"],
+        )
+        function(*arguments)
+        barrier()
+        dist.destroy_process_group()
+    except Exception as error:
+        _tell(error, settings["errors"] / f"{time.monotonic_ns():020}-{rank}.pickle")
+        for child in multiprocessing.active_children():
+            child.kill()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)  # an orderly end may wait for ranks that wait for this one
+
+
+def _follow(parent: int) -> None:
+    """End when the parent has ended, however it did."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _tell(error: Exception, path: Path) -> None:
+    """Leave an error for the parent, with its traceback; print it if it cannot be left."""
+    error.add_note(traceback.format_exc())
+    try:
+        content = pickle.dumps(error)
+        pickle.loads(content)  # some exceptions can be written and not read
+    except Exception:
+        traceback.print_exc()
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+# --- among the ranks --------------------------------------------------------------------------------------------------
+
+
+def rank() -> int:
+    """Which of the processes this is, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this is rank 0, which alone writes."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait until every rank is here."""
+    if world_size() > 1:
+        dist.all_reduce(torch.zeros(1))  # dist.barrier would go by way of the GPUs
+
+
+def average(values: Tensor) -> Tensor:
+    """The mean of a tensor over the ranks, in place; the same bits on all of them."""
+    if world_size() > 1:
+        dist.all_reduce(values)
+        values /= world_size()
+    return values
+
+
+def average_scalars(terms: dict[str, Tensor]) -> dict[str, float]:
+    """The mean of each of some scalars over the ranks, in float64. All ranks name the same ones in the same order."""
+    means = average(torch.stack([term.detach().double() for term in terms.values()]))
+    return dict(zip(terms, means.tolist(), strict=True))
+
+
+@torch.no_grad()
+def average_gradients(parameters: Sequence[Tensor]) -> None:
+    """Replace gradients by their means over the ranks, computed in float32.
+
+    A parameter without a gradient counts as zero on that rank; if no rank has one for it, it has none afterwards.
+
+    Args:
+        parameters: the same ones in the same order on all ranks, all on one device.
+    """
+    if world_size() == 1:
+        return
+    present = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32)
+    dist.all_reduce(present, dist.ReduceOp.MAX)
+    used = [p for p, anywhere in zip(parameters, present.tolist(), strict=True) if anywhere]
+    for bucket in _buckets(used):
+        for p in bucket:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        means = average(torch.cat([p.grad.float().flatten() for p in bucket]))
+        for p, mean in zip(bucket, means.split([p.numel() for p in bucket]), strict=True):
+            p.grad.copy_(mean.view_as(p))
+
+
+def _buckets(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Runs of parameters of at most BUCKET elements; a larger parameter is alone."""
+    buckets: list[list[Tensor]] = []
+    size = 0
+    for p in parameters:
+        if not buckets or size + p.numel() > BUCKET:
+            buckets.append([])
+            size = 0
+        buckets[-1].append(p)
+        size += p.numel()
+    return buckets
+
+
+@torch.no_grad()
+def broadcast(module: nn.Module) -> None:
+    """Give every rank the weights and buffers that rank 0 has."""
+    if world_size() > 1:
+        for value in (*module.parameters(), *module.buffers()):
+            dist.broadcast(value, src=0)
+
+
+def from_main(value: Any) -> Any:
+    """What rank 0 has given, on every rank; it is pickled."""
+    box = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def gather(value: Any) -> list[Any] | None:
+    """The values of all ranks by rank, on rank 0; None elsewhere. They are pickled, tensors on the CPU among them."""
+    if world_size() == 1:
+        return [value]
+    values = [None] * world_size() if is_main() else None
+    dist.gather_object(value, values, dst=0)
+    return values

@@ -1,0 +1,100 @@
+"""What a run tells of itself: the lines of its log, TensorBoard's curves, progress."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from afigan.files import atomic_path
+from afigan.training.distributed import average_scalars
+
+
+class Window:
+    """The mean of each loss term since the last line of the log; until one is due, the terms stay on their device."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sums: dict[str, Any] = {}
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Take in the scalars of one iteration, whose names are always the same."""
+        values = {name: term.detach().double() for name, term in terms.items()}
+        self.sums = {name: self.sums[name] + value for name, value in values.items()} if self.count else values
+        self.count += 1
+
+    def close(self) -> dict[str, float]:
+        """The means over the iterations and over the ranks; begin anew."""
+        means = average_scalars({name: value / self.count for name, value in self.sums.items()})
+        self.count, self.sums = 0, {}
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count, "sums": {name: float(value) for name, value in self.sums.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.count, self.sums = state["count"], state["sums"]
+
+
+class Journal:
+    """A run's `metrics.jsonl`, `tensorboard/`, `train.log` and its progress on the terminal; for rank 0.
+
+    On a terminal progress is a bar, otherwise a line every few seconds; those lines always go to `train.log`.
+
+    Args:
+        run: the run's folder.
+        total: iterations of the schedule.
+        start: iterations done.
+        log: their lines; what a killed run logged after its checkpoint is done again.
+    """
+
+    def __init__(self, run: Path, total: int, start: int, log: list[dict[str, float]]) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # takes a second to import, and who evaluates needs none
+
+        self.name, self.total, self.start = run.name, total, start
+        path = run / "metrics.jsonl"
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in log), "utf-8")
+        self.metrics = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+        self.file = open(run / "train.log", "a", encoding="utf-8")  # noqa: SIM115
+        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
+        self.bar = tqdm(total=total, initial=start, desc=run.name, disable=not sys.stderr.isatty(), leave=False)
+        self.losses = _losses(log[-1]) if log else ""
+        self.begin, self.last = time.monotonic(), 0.0
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for part in (self.bar, self.board, self.file, self.metrics):
+            part.close()
+
+    def write(self, line: dict[str, float]) -> None:
+        """Log a line of `iteration` and scalars by name."""
+        self.metrics.write(json.dumps(line) + "\n")
+        self.metrics.flush()
+        for name, value in line.items():
+            self.board.add_scalar(name, value, int(line["iteration"]))
+        self.losses = _losses(line)
+
+    def progress(self, iteration: int, lr: float) -> None:
+        """Show that an iteration is done, with the losses of the last line."""
+        self.bar.update()
+        self.bar.set_postfix_str(self.losses, refresh=False)
+        now = time.monotonic()
+        if now - self.last > 5 or iteration == self.total:
+            self.last = now
+            each = (now - self.begin) / (iteration - self.start)
+            eta = time.strftime("%H:%M:%S", time.gmtime(each * (self.total - iteration)))
+            text = f"{self.name}  {iteration}/{self.total}  {each:.3f} s/it  ETA {eta}  lr {lr:.3g}  {self.losses}"
+            self.file.write(text + "\n")
+            self.file.flush()
+            if self.bar.disable:
+                print(text, file=sys.stderr, flush=True)
+
+
+def _losses(line: dict[str, float]) -> str:
+    return "  ".join(f"{name.removeprefix('loss_')} {value:.3g}" for name, value in line.items() if "loss" in name)

@@ -1,0 +1,144 @@
+"""What tests/test_distributed.py has two processes do; they import this."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+if multiprocessing.parent_process() is not None:  # half of what they import would be torch's compiler
+    sys.path.append(str(Path(__file__).parents[1] / "workflow/scripts"))
+    import _eager
+
+    _eager.install()
+
+import torch
+from test_engine import CPU, Duel, Sequence, schedule
+from torch import nn
+
+from afigan.data.loader import batches
+from afigan.schema import Schedule
+from afigan.training import distributed, engine
+
+PLAIN = {"batch_size": 4, "optimizer": "sgd", "iterations": 6}
+STATEFUL = {"batch_size": 4, "log_every": 2}  # checkpoints after 3 and 6 of 8: the first has half a line's losses
+
+
+class Mistake(ValueError):
+    """An error that the user can mend."""
+
+
+class PlainDuel(Duel):
+    """Without batch statistics and dropout the gradient of a batch is the mean of its halves'."""
+
+    def __init__(self, plan: Schedule) -> None:
+        super().__init__(plan)
+        torch.manual_seed(distributed.rank())  # whatever a rank starts from becomes rank 0's
+        first = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 4))
+        second = nn.Sequential(nn.Linear(4, 5), nn.LeakyReLU(0.2), nn.Linear(5, 1))
+        self.learners = {"g": engine.Learner(first, plan), "d": engine.Learner(second, plan)}
+
+
+class RecordingDuel(Duel):
+    """Keeps its rank's terms. It may interrupt the parent before its sixth iteration; rank 0 then waits for rank 1."""
+
+    def __init__(self, plan: Schedule, interrupts: bool = False) -> None:
+        super().__init__(plan)
+        self.interrupts = interrupts
+        self.terms: list[dict[str, float]] = []
+
+    def __call__(self, batch: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        if self.interrupts and len(self.seen) == 5 and distributed.rank() == 1:
+            os.kill(os.getppid(), signal.SIGINT)
+            time.sleep(600)
+        terms = super().__call__(batch)
+        self.terms.append({name: term.item() for name, term in terms.items()})
+        return terms
+
+
+class NotingSequence(Sequence):
+    """Whoever reads an item leaves the number of its process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __getitem__(self, position: int) -> torch.Tensor:
+        note(self.folder)
+        return super().__getitem__(position)
+
+
+def note(folder: Path) -> None:
+    (folder / f"{os.getpid()}.pid").touch()
+
+
+def run(duel: Duel, folder: Path, plan: Schedule, dataset: Sequence | None = None) -> dict[str, Any]:
+    """Train; what there is of it then."""
+    dataset = dataset or Sequence()
+    log = engine.train(run=folder, schedule=plan, learners=duel.learners, step=duel, dataset=dataset, device=CPU)
+    states = {name: learner.state_dict() for name, learner in duel.learners.items()}
+    return {"log": log, "states": states, "rng": torch.get_rng_state(), "seen": torch.stack(duel.seen)}
+
+
+def is_interrupted(folder: Path) -> None:
+    """A run that is interrupted in its sixth iteration."""
+    note(folder)
+    plan = schedule(**STATEFUL, workers=1)
+    run(RecordingDuel(plan, interrupts=True), folder / "interrupted", plan, NotingSequence(folder))
+
+
+def errs(folder: Path) -> None:
+    """Train, and leave a file of it on each rank; then rank 1 fails, and rank 0 waits for it in vain, loaders too."""
+    note(folder)
+    rank, plan = distributed.rank(), schedule(**STATEFUL)
+    if rank:  # it writes nothing
+        engine.Journal = engine.atomic_path = None
+    found: dict[str, Any] = {"threads": torch.get_num_threads()}
+    found["plain"] = run(PlainDuel(schedule(**PLAIN)), folder / "plain", schedule(**PLAIN))
+    again = Duel(plan)
+    torch.manual_seed(99 + rank)  # another process starts with other random numbers
+    found["resumed"] = run(again, folder / "interrupted", plan)
+    whole = RecordingDuel(plan)  # seeds, as the interrupted one has
+    found["whole"] = run(whole, folder / "whole", plan) | {"terms": whole.terms}
+    engine.finish(folder / "whole")
+    found["averaged"] = averaged(rank)
+    found["diverged"] = {name: diverged(name, rank) for name in ("loss", "gradient")}
+    torch.save(found, folder / f"{rank}.pt")
+    loader = batches(NotingSequence(folder), schedule(**STATEFUL, workers=1), 0)
+    next(loader)
+    if rank:
+        raise Mistake("data.train.images: no such folder")
+    distributed.barrier()
+
+
+def averaged(rank: int) -> list[torch.Tensor | None]:
+    """Gradients of a few parameters, in buckets of a few elements."""
+    distributed.BUCKET = 5
+    parameters = [nn.Parameter(torch.zeros(n)) for n in (2, 3, 1, 7, 2)]
+    parameters.append(nn.Parameter(torch.zeros(2, 3, dtype=torch.bfloat16)))
+    for number, p in enumerate(parameters):
+        if number == 2 or (number == 1 and rank == 0):
+            continue  # the third has none anywhere, the second on one rank alone
+        p.grad = torch.full_like(p, 10.0**rank * (number + 1))
+    distributed.average_gradients(parameters)
+    return [p.grad for p in parameters]
+
+
+def diverged(what: str, rank: int) -> dict[str, Any]:
+    """An update that is not finite on rank 1 alone."""
+    torch.manual_seed(0)
+    learner = engine.Learner(nn.Linear(3, 1), schedule())
+    before = learner.module.weight.detach().clone()
+    fine = learner.module(torch.ones(2, 3)).square().mean()
+    if rank == 0:
+        bad = torch.ones(())
+    elif what == "loss":
+        bad = torch.tensor(float("nan"))  # no gradient tells of it
+    else:
+        bad = (0 * learner.module.weight).sum().sqrt()  # 0, and the slope of a root at 0 is infinite
+    try:
+        learner.update({"fine": fine, "bad": bad})
+    except engine.TrainingDiverged as error:
+        return {"message": str(error), "same": torch.equal(learner.module.weight, before)}
+    return {}
