@@ -70,10 +70,6 @@ def test_dvc_composes_the_same(tmp_path):
         ({"seed": True}, "seed: "),
         ({"train_detector__iterations": -1}, "train_detector.iterations: "),
         ({"processes": 0}, "processes: "),
-        (
-            {"processes": 4, "train_afigan__batch_size": 6},
-            "experiments.afigan.main: its batch_size of 6 is not evenly shared by 4 processes",
-        ),
         ({"train_detector__log_every": 0}, "train_detector.log_every: "),
         ({"train_detector__lr": float("nan")}, "train_detector.lr: "),
         ({"train_detector__lr": float("inf")}, "train_detector.lr: "),
@@ -133,6 +129,10 @@ def test_what_is_wrong_is_named(changes, message):
         (
             {"experiments__detectors__a5__interpolator": "deconv"},
             "experiments.detectors.a5.interpolator: 'deconv', but",
+        ),
+        (
+            {"processes": 4, "train_afigan__batch_size": 6},
+            "experiments.afigan.main: its batch_size of 6 is not evenly shared by 4 processes",
         ),
         ({"figures__afigan": "x"}, "figures.afigan: there is no experiments.afigan.x"),
         ({"figures__nearest": "x"}, "figures.nearest: there is no experiments.evaluations.x"),
