@@ -154,17 +154,12 @@ def test_a_detector_at_half_scale_sees_half_the_sizes(head):
     if head in ("fcos", "centermask"):
         configs = [detectron2_config(Architecture(MINI, SMALL, 3, head=head), scale) for scale in (1.0, 0.5)]
         bounds = [cfg.MODEL.FCOS.SIZES_OF_INTEREST for cfg in configs]
-        assert bounds[0] == [32, 64, 128, 256] and bounds[1] == [16, 32, 64, 128]
+        assert bounds[0] == [64, 128, 256, 512] and bounds[1] == [32, 64, 128, 256]
         return
     if head != "retinanet":
         sizes = [detector.proposal_generator.anchor_generator for detector in (full, low)]
     for at_full, at_half in zip(*(generator.cell_anchors for generator in sizes), strict=True):
         torch.testing.assert_close(at_half, at_full / 2)
-
-
-def test_sizes_of_interest_are_those_of_fcos_at_the_paper_s_scale():
-    cfg = detectron2_config(Architecture(PAPER, R50, 80, head="fcos"))
-    assert cfg.MODEL.FCOS.SIZES_OF_INTEREST == [64, 128, 256, 512]
 
 
 def test_an_architecture_survives_its_file():

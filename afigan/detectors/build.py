@@ -111,7 +111,7 @@ def detectron2_config(architecture: Architecture, image_scale: float = 1.0) -> C
     if architecture.head == "retinanet":
         _configure_retinanet(node, architecture, levels, sizes)
     elif architecture.head in ("fcos", "centermask"):
-        _configure_fcos(node, architecture, levels, sizes)
+        _configure_fcos(node, architecture, levels, image_scale)
     else:
         _configure_rcnn(node, architecture, levels)
     return cfg
@@ -150,10 +150,10 @@ def _configure_retinanet(node: CfgNode, architecture: Architecture, levels: list
     node.RETINANET.NUM_CLASSES = architecture.num_classes
 
 
-def _configure_fcos(node: CfgNode, architecture: Architecture, levels: list[str], sizes: list[float]) -> None:
+def _configure_fcos(node: CfgNode, architecture: Architecture, levels: list[str], image_scale: float) -> None:
     node.FCOS.IN_FEATURES = levels
     node.FCOS.NUM_CLASSES = architecture.num_classes
-    node.FCOS.SIZES_OF_INTEREST = [2 * size for size in sizes[:-1]]
+    node.FCOS.SIZES_OF_INTEREST = [size * image_scale for size in architecture.model.sizes_of_interest]
     node.META_ARCHITECTURE = "GeneralizedRCNN"
     node.PROPOSAL_GENERATOR.NAME = "FCOSProposals"
     node.MASK_ON = architecture.has_masks
