@@ -120,7 +120,7 @@ class Model(Section):
     head: Head = "mask_rcnn"
     channels: Positive = 256
     anchor_sizes: Annotated[list[Rate], Field(min_length=5, max_length=5)]  # pixels, one a level: P2-P6, or P3-P7
-    # pixels: the distance from a location to an object's farthest side, where one level of an FCOS ends and the next begins
+    # pixels, of FCOS: the distance to an object's farthest side where one level ends and the next begins
     sizes_of_interest: Annotated[list[Rate], Field(min_length=4, max_length=4)] = [64.0, 128.0, 256.0, 512.0]
     canonical_box_size: Rate = 224.0  # pixels: the side of a RoI that is pooled from P4
     roi_heads: RoIHeads = RoIHeads()
