@@ -245,6 +245,20 @@ def test_swins_own_names_are_converted_by_timm(tmp_path):
     assert same(theirs.net, ours.net)
 
 
+def test_tables_of_relative_positions_are_fitted_to_another_window(tmp_path):
+    """By timm, which interpolates them: what is the same everywhere stays so, and all else is as in the file."""
+    theirs, ours = swin(seed=1), swin(seed=2, window_size=5)
+    whole = theirs.whole_model()
+    tables = [value.fill_(n) for n, (name, value) in enumerate(whole.state_dict().items()) if "bias_table" in name]
+    torch.save(whole.state_dict(), tmp_path / "whole.pth")
+    load_pretrained(ours, str(tmp_path / "whole.pth"))
+    fitted = {name: value for name, value in ours.net.state_dict().items() if "bias_table" in name}
+    for (name, value), table in zip(fitted.items(), tables, strict=True):
+        assert value.shape == (81, table.shape[1]), name
+        torch.testing.assert_close(value, table[:1].expand_as(value))
+    assert torch.equal(ours.net.patch_embed.proj.weight, whole.patch_embed.proj.weight)
+
+
 def test_layer_norms_of_maps_are_new_unless_the_file_has_them(tmp_path):
     ours, fresh = swin(seed=2), swin(seed=2)
     written(ours, tmp_path / "whole.pth")
