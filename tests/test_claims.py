@@ -200,6 +200,9 @@ def test_c1_by_hand(run: Run) -> None:
         run.put(1, nearest, [20.0, 22.0], [10.0, 14.0] if masks else None)
         afi = nearest.replace("nearest", "afi")
         run.put(1, afi, [20 + gain[0], 22 + gain[1]], [10 + 2.0, 14 + 3.0] if masks else None)
+    for row, mask in (("nearest", 0.0), ("afi", 90.0)):  # the paper prints no masks of Swin-T
+        gain = [11.0, 11.4] if row == "afi" else [0.0, 0.0]
+        run.put(1, f"Swin-T-BiFPN, Cascade R-CNN, {row}", [20 + gain[0], 22 + gain[1]], [mask, mask])
     for label in ROWS[1]:
         if "multi-scale" in label or "self-training" in label:
             run.put(1, label, [90.0, 0.0], [90.0, 0.0])

@@ -710,6 +710,8 @@ def test_readme_shows_claims_tables_and_figures(results: Results, tmp_path: Path
 def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the parameters of a profile: metrics of their hashes are taken, those of other parameters are not."""
     params = check_params(compose("mini", CONF))
+    table3 = {"Mask R-CNN, nearest": "a1", "Mask R-CNN, afi, Mask R-CNN": ["a5"]}
+    params = params.model_copy(update={"tables": {**params.tables, "table3": table3}})
     monkeypatch.chdir(tmp_path)
     for folder in ("data/prepared", "results/metrics", "results/figures"):
         Path(folder).mkdir(parents=True)
@@ -721,14 +723,15 @@ def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for seed, key in enumerate(params.experiments.evaluations):
         hashed = {"key": key, "params_hash": fingerprint(params, f"evaluations/{key}"), "seed": seed}
         Path(f"results/metrics/{key}.json").write_text(json.dumps(metrics_of(key_of(4, "A1")) | hashed))
-        timed[key] = hashed | {"model": "m", "params_M": 1.0, "time_ms": 3.0}
+        timed[key] = hashed | {"model": "m", "params_M": 1.0, "time_ms": 6.0 if key == "a5" else 3.0}
     benchmark = {"device": "AMD EPYC", "threads": 2, "runs": 50, "rows": timed}
     Path("results/benchmark.json").write_text(json.dumps(benchmark))
 
     report.write_report(params)
     text = Path("results/README.md").read_text()
     assert {path.stem for path in Path("results/tables").glob("*.md")} == set(params.tables)
-    assert Path("results/claims.md").read_text().strip() in text
+    claims = Path("results/claims.md").read_text()
+    assert claims.strip() in text and "+3.0 ms (× 2.00)" in claims
     assert "![Detections, nearest beside AFI](figures/detections.png)" in text and "(figures/gradcam.png)" in text
 
     next(iter(timed.values()))["params_hash"] = "another"
