@@ -78,7 +78,8 @@ def run(duel: Duel, folder: Path, plan: Schedule, dataset: Sequence | None = Non
     dataset = dataset or Sequence()
     log = engine.train(run=folder, schedule=plan, learners=duel.learners, step=duel, dataset=dataset, device=CPU)
     states = {name: learner.state_dict() for name, learner in duel.learners.items()}
-    return {"log": log, "states": states, "rng": torch.get_rng_state(), "seen": torch.stack(duel.seen)}
+    random = {"seed": torch.initial_seed(), "rng": torch.get_rng_state()}
+    return {"log": log, "states": states, "seen": torch.stack(duel.seen), **random}
 
 
 def is_interrupted(folder: Path) -> None:

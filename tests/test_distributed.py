@@ -86,7 +86,7 @@ def test_ranks_see_parts_of_the_batches_of_one(after):
 
 def test_statistics_and_random_numbers_are_each_ranks_own(after):
     first, second = (found["whole"] for found in after.found)
-    assert not torch.equal(first["rng"], second["rng"])
+    assert first["seed"] == 0 != second["seed"] and not torch.equal(first["rng"], second["rng"])
     statistics = [weights(found, statistics=True) for found in (first, second)]
     assert statistics[0] and all(not torch.equal(value, statistics[1][name]) for name, value in statistics[0].items())
 
@@ -100,7 +100,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_never_stopped(after):
     assert after.checkpoints == ["checkpoint-00000003.pt"]
     for found in after.found:
         assert len(found["resumed"]["seen"]) == 5
-        for part in ("log", "states", "rng"):
+        for part in ("log", "states", "seed", "rng"):
             assert same(found["resumed"][part], found["whole"][part]), part
     metrics = [(after.folder / name / "metrics.jsonl").read_text() for name in ("interrupted", "whole")]
     assert metrics[0] == metrics[1]

@@ -29,7 +29,7 @@ from torch import distributed as dist
 from afigan.files import atomic_path
 
 HOST = "127.0.0.1"
-BUCKET = 1 << 24  # elements averaged at a time: 64 MiB, which is all the memory that it takes
+BUCKET = 1 << 24  # elements averaged at a time: 64 MiB of memory beside the gradients
 
 # --- starting and ending ----------------------------------------------------------------------------------------------
 
@@ -95,10 +95,10 @@ def _error(ranks: Sequence[BaseProcess], errors: Path) -> Exception:
 
 def _run(rank: int, function: Callable[..., None], arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:
     """The life of a rank."""
-    os.setpgrp()  # it and what loads its data are ended together
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # by the parent
-    threading.Thread(target=_follow, args=(settings["parent"],), daemon=True).start()  # or with it
-    multiprocessing.set_start_method(settings["start_method"], force=True)  # as in the parent, not as this was started
+    os.setpgrp()  # a group with what loads its data: they are ended together
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts the parent has it end the ranks
+    threading.Thread(target=_follow, args=(settings["parent"],), daemon=True).start()
+    multiprocessing.set_start_method(settings["start_method"], force=True)  # its loaders' is the parent's, not spawn
     logging.basicConfig(format=f"{Path(sys.argv[0]).stem}: %(message)s")  # as the stage scripts have it
     logging.getLogger("afigan").setLevel(settings["log_level"])
     try:
