@@ -1,0 +1,195 @@
+"""CenterMask (Lee & Park, 2020).
+
+FCOS finds boxes, a mask head with spatial attention fills them, a MaskIoU head says how well. To detectron2 it is a
+`GeneralizedRCNN`:
+
+    add_centermask_config(cfg)
+    cfg.MODEL.BACKBONE.NAME = "build_afigan_retinanet_fpn_backbone"  # any that gives p3..p7
+    cfg.MODEL.PROPOSAL_GENERATOR.NAME = "FCOSProposals"
+    cfg.MODEL.ROI_HEADS.NAME = "CenterMaskHeads"
+    cfg.MODEL.ROI_MASK_HEAD.NUM_CONV = 4  # detectron2's default is 0
+    cfg.MODEL.MASK_ON = True
+"""
+
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import ROI_HEADS_REGISTRY, ROIHeads
+from detectron2.modeling.roi_heads import select_foreground_proposals
+from detectron2.modeling.roi_heads.mask_head import mask_rcnn_inference
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from afigan.detectors.fcos import add_fcos_config
+from afigan.detectors.mask_scoring import MaskIoUHead, mask_areas, mask_iou
+from afigan.detectors.roi_pooling import AdaptiveROIPooler
+from afigan.detectors.spatial_attention import SpatialAttentionMaskHead
+
+
+def add_centermask_config(cfg: CfgNode) -> None:
+    """Add `MODEL.FCOS` and `MODEL.CENTERMASK`, with the paper's values, to a detectron2 config.
+
+    What Mask R-CNN has too is set where detectron2 has it: in `MODEL.ROI_MASK_HEAD`, and how many RoIs an image trains
+    the heads in `MODEL.ROI_HEADS`: at most `BATCH_SIZE_PER_IMAGE` x `POSITIVE_FRACTION`, 128 by default.
+    """
+    add_fcos_config(cfg)
+    cfg.MODEL.CENTERMASK = CfgNode(
+        {
+            "IN_FEATURES": ["p3", "p4", "p5"],  # that RoIs are pooled from
+            "FC_DIM": 1024,  # of the MaskIoU head
+        }
+    )
+
+
+@ROI_HEADS_REGISTRY.register()
+class CenterMaskHeads(ROIHeads):
+    """Masks, and scores of masks, for the boxes that FCOS has found.
+
+    In training they learn on FCOS's detections and the ground truth, those of them that overlap an object by the IoU
+    of `MODEL.ROI_HEADS.IOU_THRESHOLDS`.
+
+    Args:
+        in_features: names of the maps that RoIs are pooled from, from fine to coarse.
+        mask_pooler, mask_head, maskiou_head: the parts.
+        kwargs: detectron2's, for sampling.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_features: list[str],
+        mask_pooler: AdaptiveROIPooler,
+        mask_head: nn.Module,
+        maskiou_head: MaskIoUHead,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.in_features = list(in_features)
+        self.mask_pooler, self.mask_head, self.maskiou_head = mask_pooler, mask_head, maskiou_head
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """
+        Raises:
+            ValueError: the boxes and the masks would have different numbers of classes.
+        """
+        num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+        if num_classes != cfg.MODEL.FCOS.NUM_CLASSES:
+            raise ValueError(
+                f"MODEL.FCOS.NUM_CLASSES {cfg.MODEL.FCOS.NUM_CLASSES} and MODEL.ROI_HEADS.NUM_CLASSES {num_classes} "
+                "differ: set them alike"
+            )
+        node, in_features = cfg.MODEL.ROI_MASK_HEAD, cfg.MODEL.CENTERMASK.IN_FEATURES
+        resolution, channels = node.POOLER_RESOLUTION, input_shape[in_features[0]].channels
+        shape = ShapeSpec(channels=channels, height=resolution, width=resolution)
+        return super().from_config(cfg) | {
+            "in_features": in_features,
+            "mask_pooler": AdaptiveROIPooler(
+                output_size=resolution,
+                scales=[1 / input_shape[name].stride for name in in_features],
+                sampling_ratio=node.POOLER_SAMPLING_RATIO,
+                pooler_type=node.POOLER_TYPE,
+            ),
+            "mask_head": SpatialAttentionMaskHead(cfg, shape),
+            "maskiou_head": MaskIoUHead(
+                channels=channels,
+                resolution=resolution,
+                num_classes=num_classes,
+                conv_dim=node.CONV_DIM,
+                fc_dim=cfg.MODEL.CENTERMASK.FC_DIM,
+            ),
+        }
+
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """Masks for FCOS's detections, or losses.
+
+        Args:
+            images: not needed.
+            features: the pyramid's maps.
+            proposals: of `FCOSProposals`.
+            targets: in training, each image's `gt_boxes`, `gt_classes` and `gt_masks`; there may be none.
+
+        Returns:
+            The detections with `pred_masks` and `mask_scores`, or the RoIs that were trained on. `loss_mask` and
+            `loss_maskiou`; empty outside training.
+
+        Raises:
+            ValueError: objects to learn have no masks.
+        """
+        if not self.training:
+            return self.forward_with_given_boxes(features, proposals), {}
+        assert targets is not None, "training needs instances"
+        positives = self.sample(proposals, targets)
+        return positives, self.losses(features, positives)
+
+    def sample(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
+        """RoIs of objects, each with all `gt_` fields of its object, and `gt_areas`, the area of its mask in pixels.
+
+        Raises:
+            ValueError: objects to learn have no masks.
+        """
+        known = []
+        for objects in targets:
+            fields = dict(objects.get_fields())
+            if objects.has("gt_masks"):
+                areas = mask_areas(objects.gt_masks, 2 * self.mask_pooler.output_size[0])
+                fields["gt_areas"] = areas.to(objects.gt_boxes.device)
+            elif len(objects):
+                raise ValueError("CenterMask learns masks, and these objects have boxes only: train FCOS instead")
+            known.append(Instances(objects.image_size, **fields))
+        return select_foreground_proposals(self.label_and_sample_proposals(proposals, known), self.num_classes)[0]
+
+    def losses(self, features: dict[str, Tensor], positives: list[Instances]) -> dict[str, Tensor]:
+        """Binary cross-entropy of the mask of an RoI's class, and (predicted IoU - IoU of that mask)^2; means.
+
+        The IoU is of the mask at 0.5 with the whole object. As in Mask R-CNN, an RoI's mask is what lies inside it.
+        """
+        pooled = self._pool(features, positives, [rois.proposal_boxes for rois in positives])
+        classes = torch.cat([rois.gt_classes for rois in positives])
+        logits = _of_class(self.mask_head.layers(pooled), classes)  # (P, M, M)
+        ious = _of_class(self.maskiou_head(pooled, logits.sigmoid()[:, None]), classes)
+        if len(classes) == 0:  # zero, and a gradient of zero for all weights
+            return {"loss_mask": logits.sum(), "loss_maskiou": ious.sum()}
+        resolution = logits.shape[-1]
+        truth, whole = [], []
+        for rois in filter(len, positives):
+            truth.append(rois.gt_masks.crop_and_resize(rois.proposal_boxes.tensor, resolution))
+            whole.append(rois.gt_areas * resolution**2 / rois.proposal_boxes.area())
+        inside = torch.cat(truth).to(logits.device)
+        return {
+            "loss_mask": F.binary_cross_entropy_with_logits(logits, inside.to(logits.dtype)),
+            "loss_maskiou": F.mse_loss(ious.float(), mask_iou(logits > 0, inside, torch.cat(whole))),
+        }
+
+    def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
+        """Add to boxes with classes and scores `pred_masks` (P, 1, M, M), probabilities, and `mask_scores` (P,).
+
+        The score of a mask is its box's times the IoU that the head predicts; `scores` stay those of the boxes.
+        """
+        pooled = self._pool(features, instances, [found.pred_boxes for found in instances])
+        mask_rcnn_inference(self.mask_head.layers(pooled), instances)
+        masks = torch.cat([found.pred_masks for found in instances])
+        ious = _of_class(self.maskiou_head(pooled, masks), torch.cat([found.pred_classes for found in instances]))
+        counts = [len(found) for found in instances]
+        for found, iou in zip(instances, ious.float().clamp(0, 1).split(counts), strict=True):
+            found.mask_scores = found.scores * iou
+        return instances
+
+    def _pool(self, features: dict[str, Tensor], instances: list[Instances], boxes: list[Boxes]) -> Tensor:
+        sizes = [one.image_size for one in instances]
+        return self.mask_pooler([features[name] for name in self.in_features], boxes, sizes)
+
+
+def _of_class(predictions: Tensor, classes: Tensor) -> Tensor:
+    """Of (P, K, ...), what each says for its class (P,): (P, ...)."""
+    return predictions[torch.arange(len(classes), device=classes.device), classes]

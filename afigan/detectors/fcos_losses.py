@@ -1,0 +1,64 @@
+"""The three losses of FCOS (Tian et al., 2020, section 2), over the locations of a batch."""
+
+import torch
+from fvcore.nn import sigmoid_focal_loss
+from torch import Tensor
+from torch import distributed as dist
+from torch.nn import functional as F
+from torchvision.ops import generalized_box_iou_loss
+
+from afigan.detectors.fcos_targets import centreness
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a scalar over all processes that train together; the scalar itself if there is one."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    total = value.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
+def classification_loss(logits: Tensor, positive: Tensor, classes: Tensor, *, alpha: float, gamma: float) -> Tensor:
+    """Focal loss of every class at every location, over the number of positive locations.
+
+    Args:
+        logits: (N, R, K).
+        positive: (N, R), whether a location has an object to learn.
+        classes: (P,), those of the positive locations.
+        alpha, gamma: of the focal loss.
+    """
+    truth = torch.zeros_like(logits)
+    truth[(*positive.nonzero(as_tuple=True), classes)] = 1
+    loss = sigmoid_focal_loss(logits, truth, alpha=alpha, gamma=gamma, reduction="sum")
+    return loss / _count(positive)
+
+
+def box_loss(distances: Tensor, truth: Tensor) -> Tensor:
+    """1 - GIoU, weighted by the centreness that the location should have, over the sum of these weights.
+
+    Args:
+        distances, truth: (P, 4), at the positive locations, in strides; a box is measured where the location is the
+            origin, for GIoU depends neither on place nor on scale.
+    """
+    signs = distances.new_tensor([-1, -1, 1, 1])
+    # torchvision's and not fvcore's, which stops at a NaN with an assertion; the training loop has a message for it
+    loss = generalized_box_iou_loss(distances * signs, truth * signs)
+    weights = centreness(truth)
+    return (loss * weights).sum() / mean_over_processes(weights.sum()).clamp(min=1e-6)
+
+
+def centreness_loss(logits: Tensor, truth: Tensor, positive: Tensor) -> Tensor:
+    """Binary cross-entropy with the centreness that positive locations should have, over their number.
+
+    Args:
+        logits: (P,), at the positive locations.
+        truth: (P, 4), their distances.
+        positive: (N, R), which these are.
+    """
+    return F.binary_cross_entropy_with_logits(logits, centreness(truth), reduction="sum") / _count(positive)
+
+
+def _count(positive: Tensor) -> Tensor:
+    """The number of positive locations, the mean over the processes; 1 where there is none."""
+    return mean_over_processes(positive.sum().float()).clamp(min=1)

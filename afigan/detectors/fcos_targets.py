@@ -1,0 +1,91 @@
+"""Which location of the pyramid learns which object, and what it learns of it (FCOS, Tian et al., 2020, section 2).
+
+A location is the centre of a cell of a level's map. It stands for a box by its distances to the box's left, top, right
+and bottom side, in strides of its level: then they are of the same order on all levels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from detectron2.structures import Boxes, pairwise_point_box_distance
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Locations:
+    """The locations of all levels, from fine to coarse, row by row: R in all.
+
+    Args:
+        points: (R, 2), x and y in pixels.
+        strides: (R,), in pixels.
+        sizes: (R, 2), the least and the greatest distance to a box's farthest side that a location's level takes, in
+            pixels.
+        levels: the part of R that is each level's.
+    """
+
+    points: Tensor
+    strides: Tensor
+    sizes: Tensor
+    levels: list[slice]
+
+    @classmethod
+    def of(cls, maps: Sequence[Tensor], strides: Sequence[int], bounds: Sequence[float]) -> "Locations":
+        """The locations of maps (N, C, H_i, W_i) whose sizes of interest meet at `bounds`, one fewer than levels."""
+        device = maps[0].device
+        ranges = pairwise([0.0, *bounds, float("inf")])
+        points, widths, sizes, levels = [], [], [], []
+        for x, stride, (least, greatest) in zip(maps, strides, ranges, strict=True):
+            rows, columns = ((torch.arange(n, device=device) + 0.5) * stride for n in x.shape[-2:])
+            grid = torch.cartesian_prod(rows, columns).flip(1)
+            start = levels[-1].stop if levels else 0
+            levels.append(slice(start, start + len(grid)))
+            points.append(grid)
+            widths.append(grid.new_full((len(grid),), stride))
+            sizes.append(grid.new_tensor([least, greatest]).expand(len(grid), 2))
+        return cls(torch.cat(points), torch.cat(widths), torch.cat(sizes), levels)
+
+
+def assign(locations: Locations, boxes: Boxes, radius: float) -> Tensor:
+    """The object that each location learns.
+
+    It is one whose box holds the location, which lies within `radius` strides of the box's centre in x and in y, and
+    whose farthest side is at a distance that the level takes; of several such objects, the smallest.
+
+    Args:
+        locations: R of them.
+        boxes: an image's objects, any number.
+        radius: of centre sampling, in strides.
+
+    Returns:
+        (R,) indices into `boxes`; -1 where there is no object to learn.
+    """
+    if len(boxes) == 0:
+        return torch.full_like(locations.strides, -1, dtype=torch.int64)
+    sides = pairwise_point_box_distance(locations.points, boxes)  # (R, G, 4)
+    inside = sides.amin(dim=2) > 0
+    offsets = (locations.points[:, None] - boxes.get_centers()).abs().amax(dim=2)
+    central = offsets < radius * locations.strides[:, None]
+    farthest = sides.amax(dim=2)
+    of_interest = (farthest >= locations.sizes[:, :1]) & (farthest <= locations.sizes[:, 1:])
+    areas = boxes.area().expand_as(farthest).masked_fill(~(inside & central & of_interest), torch.inf)
+    least, index = areas.min(dim=1)
+    return index.masked_fill(least.isinf(), -1)
+
+
+def encode(points: Tensor, strides: Tensor, boxes: Tensor) -> Tensor:
+    """Boxes (P, 4) as distances (P, 4) in strides (P,) from points (P, 2)."""
+    return torch.cat([points - boxes[:, :2], boxes[:, 2:] - points], dim=1) / strides[:, None]
+
+
+def decode(points: Tensor, strides: Tensor, distances: Tensor) -> Tensor:
+    """The boxes (P, 4) that distances (P, 4) in strides (P,) from points (P, 2) stand for."""
+    left_top, right_bottom = (distances * strides[:, None]).split(2, dim=1)
+    return torch.cat([points - left_top, points + right_bottom], dim=1)
+
+
+def centreness(distances: Tensor) -> Tensor:
+    """sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of distances (P, 4) > 0: (P,), 1 in the middle of a box."""
+    left_top, right_bottom = distances.split(2, dim=1)
+    return (torch.minimum(left_top, right_bottom) / torch.maximum(left_top, right_bottom)).prod(dim=1).sqrt()
