@@ -142,8 +142,8 @@ def test_every_head_on_every_pyramid(head, pyramid):
     sum(losses.values()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in detector.backbone.upsample.parameters())
     set_test_limits(detector, 0.0, 5)
-    with torch.no_grad():
-        found = detector.eval()([{key: value for key, value in image.items() if key != "instances"}])[0]["instances"]
+    found = detector.eval()([{key: value for key, value in image.items() if key != "instances"}])[0]["instances"]
+    assert found.scores.requires_grad  # as Grad-CAM asks for
     assert 0 < len(found) <= 5 and found.has("pred_masks") == (head in MASK_HEADS)
 
 

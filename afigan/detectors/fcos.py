@@ -153,7 +153,9 @@ class FCOSProposals(nn.Module):
         assert gt_instances is not None, "training needs instances"
         proposals = []
         if self.detect_in_training:
-            for found in self.detect(locations, classes, distances, centreness, images.image_sizes):
+            with torch.no_grad():
+                detections = self.detect(locations, classes, distances, centreness, images.image_sizes)
+            for found in detections:
                 logits = found.scores.logit()
                 proposals.append(Instances(found.image_size, proposal_boxes=found.pred_boxes, objectness_logits=logits))
         return proposals, self.losses(locations, classes, distances, centreness, gt_instances)
@@ -181,7 +183,6 @@ class FCOSProposals(nn.Module):
             "loss_fcos_centerness": centreness_loss(centreness[positive], truth, positive),
         }
 
-    @torch.no_grad()
     def detect(
         self,
         locations: Locations,
@@ -190,7 +191,7 @@ class FCOSProposals(nn.Module):
         centreness: Tensor,
         image_sizes: list[tuple[int, int]],
     ) -> list[Instances]:
-        """Each image's detections, best first; no gradient flows through them. The predictions are the head's."""
+        """Each image's detections, best first. The predictions are the head's."""
         scores = (classes.sigmoid() * centreness.sigmoid()[..., None]).sqrt()
         return [self._detect(locations, *image) for image in zip(scores, distances, image_sizes, strict=True)]
 
