@@ -11,8 +11,10 @@ from toy import CONF, SWITCHES, World, toy_params
 from afigan.config import compose
 from afigan.evaluation.coco import evaluate
 from afigan.evaluation.figures import draw_figures
+from afigan.evaluation.speed import benchmark
 from afigan.experiments import STAGES, experiment
 from afigan.lineage import fingerprint
+from afigan.reporting.paper import printed_rows
 from afigan.reporting.tables import write_tables
 
 pytest_plugins = ["toy"]
@@ -65,16 +67,31 @@ def test_no_two_rows_are_the_same_model(everything):
         seen[content] = node
 
 
+@pytest.mark.parametrize("profile", ["zoo", "paper"])
+def test_every_printed_row_has_an_experiment(profile):
+    """But for the cited rows of Table 1, which are other people's."""
+    tables = compose(profile, CONF)["tables"]
+    assert {name: set(rows) for name, rows in tables.items()} == {
+        f"table{number}": set(printed_rows(number)) for number in range(1, 10)
+    }
+
+
 def test_every_row_of_every_table_is_filled(everything, tmp_path):
     hashes = {key: fingerprint(everything.params, f"evaluations/{key}") for key in PARAMS.experiments.evaluations}
     tables = {name: dict(rows) for name, rows in PARAMS.tables.items()}
-    assert list(tables) == ["table4", "table6", "table7", "table8", "table9"]
-    write_tables(tables, everything.root / "results/metrics", hashes, tmp_path)
+    assert sorted(tables) == [f"table{number}" for number in range(1, 10)]
+    with everything:
+        benchmark(PARAMS)
+    write_tables(
+        tables, everything.root / "results/metrics", hashes, tmp_path, everything.root / "results/benchmark.json"
+    )
     for name, rows in tables.items():
         with open(tmp_path / f"{name}.csv", encoding="utf-8") as file:
             written = list(csv.DictReader(file))
-        assert {row["evaluation"] for row in written} == set(rows.values()), name
-        for row in written:
+        mine = [row for row in written if row["evaluation"]]
+        assert {row["row"]: row["evaluation"] for row in mine} == rows, name
+        assert all(row.get("source") == "cited" for row in written if not row["evaluation"])
+        for row in mine:
             assert row["printed"] == "1" and "—" not in row.values(), (name, row)
             ours = json.loads((everything.root / f"results/metrics/{row['evaluation']}.json").read_text())
             for column, value in ((f"{kind}_{n}", v) for kind in ("box", "mask") for n, v in ours[kind].items()):
@@ -90,6 +107,8 @@ def test_the_schedule_of_a3_is_named_as_another(everything):
     assert schedules["a3"].startswith("stage 2") and schedules["nearest_upsampling"].startswith("stage 2")
     detectors = {s for key, s in schedules.items() if PARAMS.experiments.evaluations[key].model.startswith("detectors")}
     assert len(detectors) == 1  # one schedule for all rows that are compared
+    students = {s for key, s in schedules.items() if PARAMS.experiments.evaluations[key].model.startswith("students")}
+    assert students == {f"{schedule}, with pseudo-labels" for schedule in detectors}
 
 
 def test_parameters_differ_as_the_modules_do(everything):
@@ -113,5 +132,5 @@ def test_the_figures_are_drawn(everything):
     with everything:
         shutil.rmtree("results/figures", ignore_errors=True)
         draw_figures(everything.params)
-    for name in ("losses_afigan", "losses_extractors", "losses_detectors", "features"):
+    for name in ("losses_afigan", "losses_extractors", "losses_detectors", "features", "detections", "gradcam"):
         assert (everything.root / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
