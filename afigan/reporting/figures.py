@@ -66,7 +66,7 @@ def draw_losses(logs: dict[str, Path], out: Path, title: str) -> None:
             handles=handles, loc="outside lower center", ncols=min(5, len(handles)), fontsize=8, frameon=False
         )
         figure.suptitle(title, fontsize=11)
-        _save(figure, out)
+        save(figure, out)
 
 
 def draw_feature_maps(maps: dict[str, np.ndarray], image: np.ndarray, out: Path, target: str = TARGET) -> None:
@@ -108,7 +108,7 @@ def draw_feature_maps(maps: dict[str, np.ndarray], image: np.ndarray, out: Path,
         bar = figure.colorbar(drawn, ax=axes, shrink=0.7, extend="both")
         bar.set_label("projection on the target's first principal component", fontsize=8)
         bar.ax.tick_params(labelsize=8)
-        _save(figure, out)
+        save(figure, out)
 
 
 def _read_losses(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -153,7 +153,8 @@ def _first_component(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return centre[:, :, None], component * np.sign(component[np.abs(component).argmax()])
 
 
-def _save(figure: Figure, out: Path) -> None:
+def save(figure: Figure, out: Path) -> None:
+    """Write a figure as PNG, whole or not at all, with nothing in it that differs from run to run."""
     FigureCanvasAgg(figure)
     with atomic_path(out) as temporary:
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
