@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as coco_mask
 
 
@@ -70,10 +71,20 @@ def _decode_counts(text: str) -> list[int] | None:
 
 def mask_area(segmentation: list[Any] | dict[str, Any], height: int, width: int) -> float:
     """Square pixels of a checked segmentation in an image of `height` x `width` pixels."""
+    return float(coco_mask.area(_compressed(segmentation, height, width)))
+
+
+def mask_pixels(segmentation: list[Any] | dict[str, Any], height: int, width: int) -> np.ndarray:
+    """(height, width) bool: the pixels of a checked segmentation."""
+    return coco_mask.decode(_compressed(segmentation, height, width)).astype(bool)
+
+
+def _compressed(segmentation: list[Any] | dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    """A segmentation of any kind as pycocotools' run-length encoding."""
     if isinstance(segmentation, dict) and isinstance(segmentation["counts"], str):
-        return float(coco_mask.area(segmentation))
+        return segmentation
     encoded = coco_mask.frPyObjects(segmentation, height, width)
-    return float(coco_mask.area(coco_mask.merge(encoded) if isinstance(encoded, list) else encoded))
+    return coco_mask.merge(encoded) if isinstance(encoded, list) else encoded
 
 
 def is_flat(annotation: dict[str, Any]) -> bool:
