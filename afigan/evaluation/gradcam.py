@@ -1,0 +1,138 @@
+"""Grad-CAM of a pyramid's maps: where the features lie that make a detector find the objects of an image (Fig. 7)."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from captum.attr import LayerGradCam
+from detectron2.structures import Instances
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from afigan.data.images import read_rgb
+from afigan.evaluation.coco import test_input
+from afigan.evaluation.qualitative import annotated, detected, match
+from afigan.reporting.pictures import Objects, Panel, draw_heat_maps
+from afigan.schema import Input
+
+
+def grad_cam(
+    detector: nn.Module, level: str, item: dict[str, Any], objective: Callable[[Instances], Tensor]
+) -> np.ndarray:
+    """Grad-CAM (Selvaraju et al., ICCV 2017) of one map of the pyramid for one image.
+
+    With A (C, H_l, W_l) the map of the level and y = objective(what the detector finds): ReLU(sum_c w_c A_c), where w_c
+    is the mean of dy/dA_c over the H_l x W_l positions. As these are means over the whole map, it shows where features
+    lie of the kind that raises y; y itself need not depend on each of these places. It is 0 everywhere if y does not
+    depend on the map (an R-CNN pools an object from one level only), or if the sum is nowhere above 0. What is not
+    differentiable on the way from the map to y counts as constant: in the R-CNN family, the proposals.
+
+    Args:
+        detector: in evaluation mode; its parameters may be frozen.
+        level: of an interpolated map, as in p3.
+        item: detectron2's input for the image.
+        objective: makes a number () of the detector's output.
+
+    Returns:
+        (h, w) float32, at the size of the input image `item["image"]`: interpolated bilinearly to the level's stride,
+        the margin that detectron2 pads images with cut off.
+    """
+
+    def forward(image: Tensor) -> Tensor:
+        return objective(detector([item | {"image": image}])[0]["instances"]).reshape(1)
+
+    # with gradients from the image on, what does not depend on the map has gradient 0 and is no error
+    image = item["image"].float().requires_grad_()
+    method = LayerGradCam(forward, _output_module(detector.backbone, level))
+    cam = method.attribute(image, relu_attributions=True, grad_kwargs={"materialize_grads": True}).detach()
+    stride = detector.backbone.output_shape()[level].stride
+    cam = F.interpolate(cam, scale_factor=float(stride), mode="bilinear", align_corners=False)
+    return cam[0, 0, : image.shape[1], : image.shape[2]].float().cpu().numpy()
+
+
+def found_score(instances: Instances, truth: Objects) -> Tensor:
+    """The sum of the scores of the detections that are those of the image's objects (`match`), (); 0 of none."""
+    matches, _ = match(truth, detected(instances))
+    return instances.scores[torch.from_numpy(matches[matches >= 0])].sum()
+
+
+def share_inside(cam: np.ndarray, boxes: np.ndarray) -> float:
+    """The share of a map's sum that lies in the union of boxes (N, 4), of pixels whose centre they hold; 0 of zeros."""
+    y, x = np.mgrid[: cam.shape[0], : cam.shape[1]] + 0.5
+    inside = np.zeros(cam.shape, dtype=bool)
+    for x0, y0, x1, y1 in boxes:
+        inside |= (x0 <= x) & (x < x1) & (y0 <= y) & (y < y1)
+    return float(cam[inside].sum() / (cam.sum() or 1))
+
+
+def draw_gradcam_figure(
+    detectors: dict[str, nn.Module],
+    records: Sequence[dict[str, Any]],
+    position: int,
+    levels: Sequence[str],
+    classes: Sequence[str],
+    inputs: Input,
+    pixel_format: str,
+    out: Path,
+) -> None:
+    """Draw `grad_cam` as `out` (PNG): a row for each level, a column for each detector, all of one image.
+
+    y is `found_score`: the same objects in every column, however a detector ranks its detections. Each map is divided
+    by its own maximum, for the scale of a gradient says nothing across networks; over it stands which share of it lies
+    within the boxes of the objects, to be compared with the share of the image that these cover.
+
+    Args:
+        detectors: title -> detector in evaluation mode.
+        records: the validation images of `read_split`.
+        position: the image: the first from here on, in the circle of records, that has an object.
+        levels: as in p3.
+        classes: names, by number.
+        inputs: params.yaml's `input`.
+        pixel_format: RGB or BGR.
+
+    Raises:
+        ValueError: `position` is beyond the records, or no image has an object.
+    """
+    if position >= len(records):
+        raise ValueError(f"figures.image: {position}, but the validation set has {len(records)} images")
+    candidates = (record for record in [*records[position:], *records[:position]] if len(annotated(record)))
+    record = next(candidates, None)
+    if record is None:
+        raise ValueError("no image of the validation set has an object: there is nothing to explain (figures.image)")
+    item = test_input(record, inputs, pixel_format)
+    height, width = item["image"].shape[1:]
+    image = np.asarray(read_rgb(record["path"]).resize((width, height), Image.Resampling.BILINEAR))
+    truth = annotated(record)
+    # found objects are in the record's pixels, the pictures in those that the detectors see
+    scale = np.array([width / record["width"], height / record["height"]] * 2)
+    shown = Objects(truth.boxes * scale, truth.classes)
+
+    found = {}
+    for title, detector in detectors.items():
+        with torch.no_grad():
+            matches, _ = match(truth, detected(detector([item])[0]["instances"]))
+        found[title] = int((matches >= 0).sum())
+    rows = {}
+    for level in levels:
+        rows[level] = maps = {}
+        for title, detector in detectors.items():
+            cam = grad_cam(detector, level, item, lambda instances: found_score(instances, truth))
+            share = f"{share_inside(cam, shown.boxes):.0%} inside" if cam.any() else "0 everywhere"
+            maps[f"{title} (finds {found[title]} of {len(truth)}): {share}"] = cam / (cam.max() or 1)
+    covered = share_inside(np.ones((height, width)), shown.boxes)
+    panel = Panel(f"image {record['id']}: boxes cover {covered:.0%}", image, shown)
+    title = (
+        "Grad-CAM of the pyramid's maps: where the features lie that raise the scores of the annotated objects' "
+        "detections; and the share of it inside their boxes."
+    )
+    draw_heat_maps(rows, panel, classes, out, title, "Grad-CAM, as a share of the map's maximum")
+
+
+def _output_module(backbone: nn.Module, level: str) -> nn.Module:
+    """The module whose output is a level's map."""
+    if hasattr(backbone, "output_module"):
+        return backbone.output_module(level)
+    return getattr(backbone, f"fpn_output{level.removeprefix('p')}")
