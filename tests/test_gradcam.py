@@ -43,7 +43,10 @@ INPUTS = Input(short_sides=[64], max_side=128, test_short_side=64)
 
 
 class Linear(nn.Module):
-    """A detector whose one score is the sum of weights * p3, p3 two channels of the image halved; p4 is not used."""
+    """Finds one object, its score the sum of weights * p3, and a false alarm with p3's sum; p4 is not used.
+
+    p3 is two channels of the image, halved, p4 the same, quartered.
+    """
 
     def __init__(self, weights: Tensor) -> None:
         super().__init__()
@@ -57,8 +60,11 @@ class Linear(nn.Module):
         image = batch[0]["image"][None, :2].float()
         image = F.pad(image, (0, -image.shape[3] % 4, 0, -image.shape[2] % 4))
         self.backbone.fpn_output4(image)
+        p3 = self.backbone.fpn_output3(image)
         found = Instances(image.shape[2:])
-        found.scores = (self.weights * self.backbone.fpn_output3(image)).sum().reshape(1)
+        found.scores = torch.stack([(self.weights * p3).sum(), p3.sum()])
+        found.pred_boxes = Boxes(torch.tensor([[2.0, 3.0, 12.0, 11.0], [0.0, 0.0, 4.0, 4.0]]))
+        found.pred_classes = torch.tensor([0, 1])
         return [{"instances": found}]
 
 
@@ -68,7 +74,7 @@ def test_by_hand() -> None:
     maps = torch.tensor([[[1.0, 5.0], [0.0, 2.0]], [[1.0, 0.0], [3.0, 4.0]]])
     image = maps.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
     detector = Linear(weights)
-    cam = grad_cam(detector, "p3", {"image": image.to(torch.uint8)}, lambda found: found.scores.sum())
+    cam = grad_cam(detector, "p3", {"image": image.to(torch.uint8)}, lambda found: found.scores[0])
     expected = F.interpolate(torch.tensor([[[[1.0, 10.0], [0.0, 0.0]]]]), scale_factor=2, mode="bilinear")[0, 0]
     np.testing.assert_allclose(cam, expected, rtol=1e-6)
 
@@ -76,7 +82,7 @@ def test_by_hand() -> None:
 def test_the_padding_is_cut_off() -> None:
     """An image of 3 x 2 pixels, padded to 4 x 4 and halved: nothing of its own is moved."""
     image = torch.tensor([[[4, 4], [4, 4], [8, 8]], [[0, 0], [0, 0], [0, 0]]], dtype=torch.uint8)
-    cam = grad_cam(Linear(torch.ones(2, 2, 2)), "p3", {"image": image}, lambda found: found.scores.sum())
+    cam = grad_cam(Linear(torch.ones(2, 2, 2)), "p3", {"image": image}, lambda found: found.scores[0])
     padded = torch.tensor([[[[4.0, 0.0], [4.0, 0.0]]]])
     expected = F.interpolate(padded, scale_factor=2, mode="bilinear")[0, 0]
     np.testing.assert_allclose(cam, expected[:3, :2], rtol=1e-6)
@@ -84,7 +90,7 @@ def test_the_padding_is_cut_off() -> None:
 
 def test_a_map_that_is_not_used_has_no_heat() -> None:
     image = torch.full((2, 4, 4), 9, dtype=torch.uint8)
-    cam = grad_cam(Linear(torch.ones(2, 2, 2)), "p4", {"image": image}, lambda found: found.scores.sum())
+    cam = grad_cam(Linear(torch.ones(2, 2, 2)), "p4", {"image": image}, lambda found: found.scores[0])
     assert cam.shape == (4, 4) and not cam.any()
 
 
@@ -207,8 +213,10 @@ def test_the_score_is_that_of_the_objects_found() -> None:
 
 @pytest.fixture
 def records(tmp_path: Path) -> list[dict[str, Any]]:
-    """Images 7, 17 and 27; 27 has no object."""
+    """Images 7, 17 and 27; 27 has a crowd, but no object."""
     values = annotations()
+    (crowd,) = [item for item in values["annotations"] if item["iscrowd"]]
+    values["annotations"].append(crowd | {"id": 1, "image_id": 27})
     write_images(values, tmp_path)
     write_json(tmp_path / "val.json", values | {"info": {"root": str(tmp_path), "masks": True}})
     return read_split(tmp_path / "val.json")["images"]
@@ -219,27 +227,31 @@ def test_the_figure(tmp_path: Path, records: list[dict[str, Any]], monkeypatch: 
     drawn: list[Any] = []
     draw = gradcam.draw_heat_maps
     monkeypatch.setattr(gradcam, "draw_heat_maps", lambda *arguments: drawn.append(arguments) or draw(*arguments))
-    torch.manual_seed(0)
-    detectors = {
-        name: build_detector(Architecture(MODEL, 2, name)).eval().requires_grad_(False) for name in ("nearest", "afi")
-    }
+    detectors = {"red": Linear(torch.tensor([[[3.0]], [[0.0]]])), "green": Linear(torch.tensor([[[0.0]], [[2.0]]]))}
     for position in (0, 1, 2):
-        arguments = detectors, records, position, ["p2", "p3"], ["dog", "cup"], INPUTS, "RGB"
+        arguments = detectors, records, position, ["p3", "p4"], ["dog", "cup"], INPUTS, "RGB"
         draw_gradcam_figure(*arguments, tmp_path / f"{position}.png")
         with Image.open(tmp_path / f"{position}.png") as image:
             image.load()
     panels: list[Panel] = [panel for _, panel, *_ in drawn]
     assert [panel.title.split(":")[0] for panel in panels] == ["image 7", "image 17", "image 7"]
     assert (tmp_path / "0.png").read_bytes() == (tmp_path / "2.png").read_bytes()
-    assert panels[0].image.shape == (64, 99, 3)
-    np.testing.assert_allclose(panels[0].objects.boxes, [[2 * 99 / 31, 3 * 3.2, 12 * 99 / 31, 11 * 3.2]])
+    image, objects = panels[0].image, panels[0].objects
+    assert image.shape == (64, 99, 3)
+    np.testing.assert_allclose(objects.boxes, [[2 * 99 / 31, 3 * 3.2, 12 * 99 / 31, 11 * 3.2]])
     covered = 10 * 8 / (31 * 20)
     assert panels[0].title == f"image 7: boxes cover {covered:.0%}"
+
     rows = drawn[0][0]
-    assert list(rows) == ["p2", "p3"]
-    for maps in rows.values():
-        assert [name.split(" (")[0] for name in maps] == ["nearest", "afi"]
-        assert all(cam.shape == (64, 99) and cam.min() >= 0 and cam.max() in (0, 1) for cam in maps.values())
+    assert list(rows) == ["p3", "p4"]
+    for channel, (title, cam) in enumerate(rows["p3"].items()):
+        pixels = F.pad(torch.from_numpy(image[:, :, channel]).float()[None, None], (0, 1))
+        expected = F.interpolate(F.avg_pool2d(pixels, 2), scale_factor=2, mode="bilinear")[0, 0, :, :99]
+        np.testing.assert_allclose(cam, expected / expected.max(), rtol=1e-5)
+        share = share_inside(expected.numpy(), objects.boxes)
+        assert title == f"{list(detectors)[channel]} (finds 1 of 1): {share:.0%} inside"
+    assert list(rows["p4"]) == [f"{name} (finds 1 of 1): 0 everywhere" for name in detectors]
+    assert not any(cam.any() for cam in rows["p4"].values())
 
 
 def test_what_there_is_nothing_to_draw_of(tmp_path: Path, records: list[dict[str, Any]]) -> None:

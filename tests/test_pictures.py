@@ -102,7 +102,7 @@ def test_heat_maps_are_drawn(tmp_path: Path, height: int, width: int, count: int
 
 
 def test_heat_is_seen_where_it_is(tmp_path: Path) -> None:
-    """On a dark image, a hot right half makes bright pixels and nothing else does."""
+    """On a dark image, a hot right half makes bright pixels and nothing else does; a cold map leaves it as it is."""
     image = np.full((64, 64, 3), 20, np.uint8)
     bright = []
     for value in (0.0, 1.0):
@@ -112,6 +112,7 @@ def test_heat_is_seen_where_it_is(tmp_path: Path) -> None:
         draw_heat_maps({"p3": {"a": heat}}, panel, CLASSES, tmp_path / "heat.png", "title", "share")
         bright.append(pixels(tmp_path / "heat.png").astype(int))
     y, x = np.nonzero(np.abs(bright[1] - bright[0]).sum(axis=2) > 100)
+    assert (bright[0] == 20).all(axis=2).sum() > 3.8 * len(x)  # the image and the map are four such halves
     assert 1.9 < (y.max() - y.min()) / (x.max() - x.min()) < 2.1
 
 
@@ -121,7 +122,7 @@ def test_the_same_input_gives_the_same_bytes_whatever_the_users_settings(tmp_pat
     heat = {"p3": {"nearest": np.linspace(0, 1, 48 * 64).reshape(48, 64)}}
     panel = Panel("image", photograph(48, 64), objects(2, 48, 64, scores=False, masks=False))
     drawn = []
-    for settings in ({}, {"axes.facecolor": "red", "savefig.dpi": 33, "font.size": 30, "image.cmap": "jet"}):
+    for settings in ({}, {"axes.facecolor": "red", "savefig.dpi": 33, "font.size": 30, "text.color": "red"}):
         with matplotlib.rc_context(settings):
             draw_detections(rows(), CLASSES, tmp_path / "detections.png", "title")
             draw_heat_maps(heat, panel, CLASSES, tmp_path / "heat.png", "title", "share")
