@@ -1,38 +1,31 @@
 """Grad-CAM: by hand, against autograd on every family of detectors, and the picture of it."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
-from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import build_model
-from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 from tiny_coco import annotations, write_images
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import afigan
 from afigan.data.loader import read_split
 from afigan.detectors import Architecture, build_detector
-from afigan.detectors.build import detectron2_config
+from afigan.detectors.build import set_test_limits
 from afigan.evaluation import gradcam
 from afigan.evaluation.gradcam import draw_gradcam_figure, found_score, grad_cam, share_inside
 from afigan.files import write_json
 from afigan.reporting.pictures import Objects, Panel
-from afigan.schema import Input, Model
+from afigan.schema import BackboneExperiment, Head, Input, Model
 
 MODEL = Model(
-    backbone={"name": "resnet_mini", "norm": "BN"},
     channels=16,
     anchor_sizes=[16.0, 32.0, 64.0, 128.0, 256.0],
     canonical_box_size=56.0,
-    levels=["p2", "p3", "p4", "p5"],
     roi_heads={"fc_dim": 32, "mask_dim": 16},
     rpn={"proposals_test": 32},
 )
@@ -54,6 +47,7 @@ class Linear(nn.Module):
         self.backbone = nn.Module()
         self.backbone.fpn_output3 = nn.AvgPool2d(2)
         self.backbone.fpn_output4 = nn.AvgPool2d(4)
+        self.backbone.output_module = lambda level: getattr(self.backbone, f"fpn_output{level[1:]}")
         self.backbone.output_shape = lambda: {"p3": ShapeSpec(stride=2), "p4": ShapeSpec(stride=4)}
 
     def forward(self, batch: list[dict[str, Any]]) -> list[dict[str, Instances]]:
@@ -105,49 +99,17 @@ def test_the_share_inside_by_hand() -> None:
 # --- every family of detectors ---------------------------------------------------------------------------------------
 
 
-def retinanet_config() -> Any:
-    cfg = get_cfg()
-    afigan.add_afigan_config(cfg)
-    node = cfg.MODEL
-    node.DEVICE, node.META_ARCHITECTURE = "cpu", "RetinaNet"
-    node.BACKBONE.NAME, node.BACKBONE.FREEZE_AT = "build_afigan_retinanet_fpn_backbone", 0
-    node.AFIGAN.BACKBONE, node.AFIGAN.NORM = "resnet_mini", "BN"
-    node.FPN.IN_FEATURES, node.FPN.OUT_CHANNELS = ["res3", "res4", "res5"], 16
-    node.ANCHOR_GENERATOR.SIZES = [[16], [32], [64], [128], [256]]
-    node.RETINANET.NUM_CLASSES, node.RETINANET.NUM_CONVS, node.RETINANET.SCORE_THRESH_TEST = 3, 1, 0.0
-    return cfg
+def build(head: str, interpolator: str = "afi") -> nn.Module:
+    backbone = BackboneExperiment(name="resnet_mini", norm="BN")
+    detector = build_detector(Architecture(MODEL, backbone, 3, head=head, interpolator=interpolator))
+    set_test_limits(detector, 0.0, 100)
+    return detector.eval().requires_grad_(False)
 
 
-def fcos() -> nn.Module:
-    backbone = build_model(retinanet_config()).backbone
-    levels = ["p3", "p4", "p5", "p6", "p7"]
-    shapes = [ShapeSpec(channels=16, stride=backbone.output_shape()[level].stride) for level in levels]
-    head = FCOSHead(input_shape=shapes, num_classes=3, conv_dims=[16])
-    means = {"pixel_mean": [120.0] * 3, "pixel_std": [60.0] * 3}
-    return FCOS(backbone=backbone, head=head, head_in_features=levels, num_classes=3, test_score_thresh=0.0, **means)
-
-
-def cascade() -> nn.Module:
-    cfg = detectron2_config(Architecture(MODEL.model_copy(update={"head": "faster_rcnn"}), 3, "bilinear"))
-    cfg.MODEL.ROI_HEADS.NAME, cfg.MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG = "CascadeROIHeads", True
-    detector = build_model(cfg)
-    detector.roi_heads.box_pooler.canonical_box_size = MODEL.canonical_box_size
-    return detector
-
-
-FAMILIES = {
-    "mask_rcnn": lambda: build_detector(Architecture(MODEL, 3, "afi")),
-    "faster_rcnn": lambda: build_detector(Architecture(MODEL.model_copy(update={"head": "faster_rcnn"}), 3)),
-    "cascade_rcnn": cascade,
-    "retinanet": lambda: build_model(retinanet_config()),
-    "fcos": fcos,
-}
-
-
-@pytest.fixture(params=FAMILIES)
-def detector(request: pytest.FixtureRequest) -> Iterator[nn.Module]:
+@pytest.fixture(params=get_args(Head))
+def detector(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(3)
-    yield FAMILIES[request.param]().eval().requires_grad_(False)
+    return build(request.param)
 
 
 def sample() -> dict[str, Any]:
@@ -169,7 +131,7 @@ def test_against_autograd(detector: nn.Module) -> None:
         kept.append(output.detach().requires_grad_())
         return kept[0] * 1
 
-    hook = detector.backbone.fpn_output3.register_forward_hook(keep)
+    hook = detector.backbone.output_module("p3").register_forward_hook(keep)
     objective(detector([item])[0]["instances"]).backward()
     hook.remove()
     (leaf,) = kept
@@ -182,7 +144,7 @@ def test_against_autograd(detector: nn.Module) -> None:
     np.testing.assert_allclose(cam, expected, rtol=1e-4, atol=1e-6 * cam.max())
     np.testing.assert_array_equal(grad_cam(detector, "p3", item, objective), cam)
     assert not detector.training and not any(p.requires_grad or p.grad is not None for p in detector.parameters())
-    assert not detector.backbone.fpn_output3._forward_hooks
+    assert not detector.backbone.output_module("p3")._forward_hooks
 
 
 def test_the_same_under_no_grad_and_without_detections(detector: nn.Module) -> None:

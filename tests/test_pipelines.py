@@ -18,7 +18,7 @@ from afigan.config import check_params, compose, load_params
 from afigan.files import sha256_file
 from afigan.lineage import fingerprint
 
-PROFILES = ("mini", "smoke", "zoo")
+PROFILES = ("mini", "smoke", "zoo", "paper")
 # stages of one experiment each: the script of a stage -> what it is run for
 KINDS = {
     "backbone": "backbones",
@@ -130,6 +130,17 @@ def imported(script: Path) -> set[str]:
                             found.add(path)
                             todo.append(path)
     return {path.relative_to(ROOT).as_posix() for path in found if path.stat().st_size}
+
+
+@pytest.mark.parametrize(
+    "engine", [["dvc", "repro", "--dry"], ["snakemake", "-n", "--cores", "8"]], ids=["dvc", "snakemake"]
+)
+def test_a_dry_run_of_the_paper_lists_every_stage(projects, dags, engine):
+    """COCO itself is not there, only files of its annotations' names."""
+    done = subprocess.run(engine, cwd=projects["paper"], env=environment(), capture_output=True, text=True)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    assert len(dags["paper"][0]) > 190 and all(command in text for command in dags["paper"][0])
 
 
 def test_stages_depend_on_the_modules_they_import(dags):
