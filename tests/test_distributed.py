@@ -173,7 +173,7 @@ def test_nothing_outlives_an_interrupt_or_an_error(after):
     ("codes", "error"),
     [
         ((1, None), "the reason"),
-        ((1, -signal.SIGKILL), "process 1 of 2 was ended: Killed"),
+        ((1, -signal.SIGKILL), "process 1 of 2 was ended by a signal (Killed), as the system does"),
     ],
 )
 def test_the_cause_is_told(tmp_path, codes, error):

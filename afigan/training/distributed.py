@@ -87,7 +87,8 @@ def _error(ranks: Sequence[BaseProcess], errors: Path) -> Exception:
     for rank, process in enumerate(ranks):
         if process.exitcode is not None and process.exitcode < 0:
             name = signal.strsignal(-process.exitcode)
-            return RuntimeError(f"process {rank} of {len(ranks)} was ended: {name}. Was there too little memory?")
+            hint = ", as the system does when memory runs out" if process.exitcode == -signal.SIGKILL else ""
+            return RuntimeError(f"process {rank} of {len(ranks)} was ended by a signal ({name}){hint}")
     for path in sorted(errors.glob("*.pickle")):  # named by the time
         return pickle.loads(path.read_bytes())
     return RuntimeError(f"one of {len(ranks)} processes has ended early; what it printed says why")
