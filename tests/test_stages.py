@@ -298,6 +298,82 @@ def test_g_can_be_taken_out_of_m(own_world, watched):
     assert all(name.startswith("backbone.upsample.") for name in changed(plain, start))
 
 
+@pytest.mark.parametrize(
+    ("key", "extractor", "fresh"),
+    [
+        ("retinanet_afi", "main", {"top_block"}),  # P3-P7 of a P2-P6
+        ("fcos_afi", "main", {"top_block"}),
+        ("retinanet_of_centermask", "centermask", {"top_block"}),  # P6 from res5, and from P5
+        ("centermask_of_centermask", "centermask", set()),
+        ("mask_of_retinanet", "retinanet", {"fpn_lateral2", "fpn_output2"}),
+        ("retinanet_pafpn_afi", "pafpn", {"top_block"}),
+        ("swin_t_afi", "swin_t", set()),
+        ("retinanet_bifpn_afi", "bifpn", set()),
+    ],
+)
+def test_t_takes_of_an_m_with_another_head_what_both_have(own_world, watched, key, extractor, fresh):
+    start = under(start_of(own_world, key, watched), "backbone.")
+    m = under(own_world.model(f"extractors/{extractor}"), "backbone.")
+    taken = {name for name in start if name in m and torch.equal(start[name], m[name])}
+    # what both have and initialise alike (biases of 0, running means) is no sign of anything
+    assert {name.split(".")[0] for name in start.keys() - taken} == fresh
+    assert {"bottom_up", "upsample"} <= {name.split(".")[0] for name in taken}
+
+
+def test_losses_compare_the_levels_that_m_and_f_have(own_world, watched):
+    levels = {
+        key: list(trained(own_world, f"extractors/{key}", watched).step.levels)
+        for key in ("main", "retinanet", "bifpn", "pafpn")
+    }
+    assert levels["main"] == levels["pafpn"] == ["p2", "p3", "p4", "p5"]
+    assert levels["retinanet"] == ["p3", "p4", "p5"]  # F has P2 too
+    assert levels["bifpn"] == ["p3", "p4", "p5", "p6", "p7"]
+
+
+def test_a_student_learns_from_both_sets(own_world, monkeypatch):
+    own_world.model("students/swin_t_nn_self")
+    seen = []
+    monkeypatch.setattr(engine, "train", lambda **arguments: seen.append(arguments["dataset"]) or [{"iteration": 1}])
+    own_world.train("students/swin_t_nn_self")
+    paths = {image["path"].split("/")[-2] for image in seen[0].images}
+    assert paths == {"train", "unlabeled"} and not seen[0].masks
+
+
+def test_labels_of_other_parameters_are_refused(own_world):
+    own_world.model("students/swin_t_nn_self")
+    change = {"experiments.pseudo_labels.swin_t_nn.score_threshold": 0.06}
+    with pytest.raises(ValueError, match=r"data/pseudo/swin_t_nn.json was made with other parameters"):
+        World(own_world.root, toy_params(change)).train("students/swin_t_nn_self")
+    Path("data/pseudo/swin_t_nn.json").unlink()
+    with pytest.raises(ValueError, match=r"data/pseudo/swin_t_nn.json does not exist: make it first"):
+        own_world.train("students/swin_t_nn_self")
+
+
+def test_an_experiment_may_have_a_schedule_and_a_seed_of_its_own(own_world):
+    own_world.model("extractors/main")
+    change = {"iterations": 3, "lr": 0.004}
+    other = World(own_world.root, toy_params({"experiments.detectors.a5.schedule": change}))
+    other.train("detectors/a5")
+    assert [line["iteration"] for line in other.log("detectors/a5")] == [1, 2, 3]
+    assert "3 iterations of 2 images" in other.config("detectors/a5")["schedule"]
+    seeded = World(own_world.root, toy_params({"experiments.detectors.a5.seed": 9}))
+    before = other.model("detectors/a5")
+    seeded.train("detectors/a5")
+    assert not same(before, seeded.model("detectors/a5"))
+
+
+def test_a_stage_on_two_processes(own_world):
+    """All of Algorithm 1's second stage, D and M in step on both; rank 0 writes."""
+    params = toy_params({"processes": 2})
+    world = World(own_world.root, params)
+    shutil.rmtree("models", ignore_errors=True)
+    for node in ("backbones/main", "detectors/a1", "afigan/main", "extractors/main"):
+        world.train(node)
+        assert [line["iteration"] for line in world.log(node)] == [1, 2]
+    assert all(torch.isfinite(value).all() for value in world.model("extractors/main").values())
+    assert not list(Path("runs").rglob("*.pt"))
+
+
 def test_b1_takes_m_with_its_iterated_pyramid(own_world, watched):
     start = start_of(own_world, "b1", watched)
     assert same(under(start, "backbone."), under(own_world.model("extractors/iterated"), "backbone."))
