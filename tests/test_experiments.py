@@ -94,7 +94,9 @@ def test_every_row_of_every_table_is_filled(everything, tmp_path):
         for row in mine:
             assert row["printed"] == "1" and "—" not in row.values(), (name, row)
             ours = json.loads((everything.root / f"results/metrics/{row['evaluation']}.json").read_text())
-            for column, value in ((f"{kind}_{n}", v) for kind in ("box", "mask") for n, v in ours[kind].items()):
+            for column, value in (
+                (f"{kind}_{n}", v) for kind in ("box", "mask") for n, v in (ours[kind] or {}).items()
+            ):
                 if f"{column}_ours" in row:
                     assert row[f"{column}_ours"] == ("" if value is None else str(value)), (name, column)
 

@@ -98,7 +98,7 @@ def test_wrong_parameters_are_named(root, text, expected):
     ("stage", "arguments", "missing"),
     [
         ("pairs", ["--degradation", "bilinear"], "data/prepared/train.json"),
-        ("train_afigan", ["--key", "main"], "models/detectors/a1"),
+        ("train_afigan", ["--key", "main"], "data/prepared/summary.json"),
         ("tables", [], "data/prepared/summary.json"),
     ],
 )
@@ -110,7 +110,8 @@ def test_missing_inputs_are_named_with_what_makes_them(root, stage, arguments, m
 def test_a_broken_data_set_is_told_by_prepare(root):
     values = compose("smoke", ROOT / "conf")
     split = {"images": "photos", "annotations": "instances.json"}
-    values["data"] |= {"source": "coco", "train": split, "val": split}
+    values["data"] |= {"source": "coco", "train": split, "val": split, "test": split}
+    values["data"]["unlabeled"] = {"images": "photos"}
     (root / "coco.yaml").write_text(yaml.safe_dump(values))
     (root / "instances.json").write_text("{}")
     status, _, message, _ = run("prepare", "--params", "coco.yaml", cwd=root)

@@ -9,6 +9,7 @@ rule prepare:
         IMAGES,
         PARAMS.data.train.annotations,
         PARAMS.data.val.annotations,
+        PARAMS.data.test.annotations,
     output:
         directory("data/prepared"),
     threads: PARAMS.threads
