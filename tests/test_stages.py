@@ -364,7 +364,10 @@ def test_an_experiment_may_have_a_schedule_and_a_seed_of_its_own(own_world):
 
 def test_a_stage_on_two_processes(own_world):
     """All of Algorithm 1's second stage, D and M in step on both; rank 0 writes."""
-    params = toy_params({"processes": 2})
+    stages = ("train_afigan", "train_extractor", "train_detector")
+    params = toy_params(
+        {"processes": 2} | {f"{stage}.batch_size": 4 for stage in stages}
+    )  # batch norm wants two a rank
     world = World(own_world.root, params)
     shutil.rmtree("models", ignore_errors=True)
     for node in ("backbones/main", "detectors/a1", "afigan/main", "extractors/main"):
