@@ -159,7 +159,7 @@ class Schedule(Section):
     gamma: Rate = 0.1
     warmup: NonNegative = 0  # iterations of linear warm-up
     clip: Rate | None = None  # largest norm of a module's gradient
-    workers: NonNegative = 0  # processes that load data
+    workers: NonNegative = 0  # processes that load data, for each that trains
     checkpoint_every: Positive = 1000
     log_every: Positive = 1  # iterations a line of the log, which has the means over them
     amp: bool = True  # bfloat16 on a GPU
@@ -220,7 +220,7 @@ class BackboneExperiment(Experiment):
     """A classification backbone, where its weights come from, and the pixels that they want."""
 
     name: str
-    # None: random; `crops`: learned from the training set's own objects; else see afigan/weights.py
+    # None: random; `crops`: learned from the training set's own objects; else see afigan/weights
     weights: str | None = None
     freeze_at: NonNegative = 0
     norm: Literal["BN", "FrozenBN", "SyncBN"] = "FrozenBN"

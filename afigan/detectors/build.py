@@ -9,7 +9,6 @@ from torch import nn
 
 from afigan import experiments
 from afigan.backbones import FEATURES
-from afigan.detectors import spatial_attention  # noqa: F401 - registers the mask head
 from afigan.detectors.centermask import add_centermask_config
 from afigan.pyramids.registry import add_afigan_config
 from afigan.schema import MASK_HEADS, BackboneExperiment, Model, Params

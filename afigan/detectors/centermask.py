@@ -23,6 +23,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from afigan.detectors import spatial_attention  # noqa: F401 - registers the mask head that CenterMask is configured with
 from afigan.detectors.fcos import add_fcos_config
 from afigan.detectors.mask_scoring import MaskIoUHead, mask_areas, mask_iou
 from afigan.detectors.roi_pooling import AdaptiveROIPooler

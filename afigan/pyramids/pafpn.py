@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from detectron2.layers import Conv2d, get_norm
-from detectron2.modeling.backbone import Backbone
 from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 
@@ -17,33 +16,15 @@ class InterpolatedPAFPN(InterpolatedFPN):
     Both convolutions are 3x3, and without activation as all of detectron2's FPN. Only the top-down path upsamples.
 
     Args:
-        bottom_up, in_features, out_channels, interpolator, options, norm: as `InterpolatedFPN`'s.
-        top_block: as there; from "p5" it takes N_5.
+        out_channels, norm: as `InterpolatedFPN`'s.
+        fpn: its other arguments but `upsampling`; a `top_block` from "p5" takes N_5.
 
     Raises:
         ValueError: unknown interpolator or option.
     """
 
-    def __init__(
-        self,
-        *,
-        bottom_up: Backbone,
-        in_features: list[str],
-        out_channels: int,
-        interpolator: str,
-        options: dict[str, Any] | None = None,
-        top_block: nn.Module | None = None,
-        norm: str = "",
-    ) -> None:
-        super().__init__(
-            bottom_up=bottom_up,
-            in_features=in_features,
-            out_channels=out_channels,
-            interpolator=interpolator,
-            options=options,
-            top_block=top_block,
-            norm=norm,
-        )
+    def __init__(self, *, out_channels: int, norm: str = "", **fpn: Any) -> None:
+        super().__init__(out_channels=out_channels, norm=norm, upsampling="per_level", **fpn)
 
         def conv(stride: int) -> Conv2d:
             normalise = get_norm(norm, out_channels)
