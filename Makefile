@@ -1,14 +1,15 @@
 # `make repro` and `make test` need python3 or uv, nothing else: they set up .venv by themselves.
 SHELL := /bin/sh
 CORES ?= 2
+KILLS ?= 200
 PROFILE ?= mini
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 # another environment may be active: uv must not install into that
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: help repro test setup snakemake zoo params lint format lock clean
+.PHONY: help repro test test-faults setup snakemake zoo params lint format lock clean
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 repro: setup  ## everything that params.yaml asks for, under DVC: results/README.md shows it
 	dvc repro
@@ -28,6 +29,9 @@ setup: .venv/ready  ## the environment of requirements.lock in .venv; uv itself,
 	@test -x .venv/bin/python || uv venv --quiet .venv
 	uv pip sync --require-hashes requirements.lock
 	@touch $@
+
+test-faults: setup  ## every stage killed at random moments, 200 times in all; KILLS=200
+	AFIGAN_KILLS=$(KILLS) python -m pytest -s tests/test_faults.py
 
 zoo: setup  ## every row of Tables 1-9 at toy size, in zoo/, under Snakemake: zoo/results/README.md
 	@mkdir -p zoo

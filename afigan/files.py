@@ -1,10 +1,14 @@
-"""Writing files so that what exists under its name is whole: a temporary name, then a rename."""
+"""Writing files so that what exists under its name is whole: a temporary name, then a rename. Locks."""
 
 import contextlib
+import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +19,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; on success it is flushed to disk and renamed to `path`, else removed.
 
     The sibling keeps the suffix, so that libraries which choose a format by it work unchanged.
+
+    Raises:
+        OSError: there is no space left, whatever the library has made of that.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = _temporary(path, path.stem, path.suffix)
     try:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except Exception as error:
+        if not isinstance(error, OSError) and temporary.exists():
+            _probe(temporary, error)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -33,7 +44,7 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary sibling folder of `path`; on success it replaces `path`, else it is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path, path.name)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -42,6 +53,63 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path, stem: str, suffix: str = "") -> Path:
+    """A sibling that only this process writes to; what killed processes of this machine have left is removed."""
+    start = f".{stem}.{socket.gethostname()}-"
+    for old in path.parent.glob(f"{glob.escape(start)}*.tmp{glob.escape(suffix)}"):
+        process = old.name.removeprefix(start).removesuffix(f".tmp{suffix}")
+        if process.isdecimal() and not _is_alive(int(process)):
+            shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
+    return path.with_name(f"{start}{os.getpid()}.tmp{suffix}")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
+
+
+def _probe(temporary: Path, error: Exception) -> None:
+    """Raise the OSError that a library has turned into another error, if writing on does not work."""
+    try:
+        with open(temporary, "ab") as file:
+            file.write(bytes(1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as reason:
+        reason.filename = str(temporary)
+        raise reason from error
+
+
+@contextlib.contextmanager
+def exclusive(name: Path) -> Iterator[None]:
+    """Hold `name`.lock for the body. However this process ends, the system lets go of it.
+
+    Raises:
+        ValueError: another process holds it; which one is said.
+    """
+    path = name.with_name(f"{name.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            # a record lock: processes that are forked from this one, and may outlive it, do not share it
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise ValueError(f"{name.name} is being run by {holder}: wait for it, or end it ({path})") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
 
 
 def write_json(path: str | Path, value: Any, indent: int | None = 2) -> None:

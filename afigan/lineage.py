@@ -35,7 +35,7 @@ def fingerprint(params: Params, node: str) -> str:
     # the embedded set is drawn from the seed
     data = {"data": params.data.model_dump(), "seed": params.seed if params.data.source == "shapes" else None}
     own: dict[str, object] = {"node": node, "experiment": item.model_dump(), "threads": params.threads, **data}
-    if kind in STAGES:  # each process draws its own RoIs and has its own statistics of batch normalisation
+    if kind in STAGES:  # each process draws its own RoIs
         own |= {"seed": seed(params, node), "model": params.model.model_dump(), "processes": params.processes}
         if kind != "backbones" or item.weights == "crops":
             own["schedule"] = schedule(params, node).model_dump(exclude=_HARMLESS)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ if multiprocessing.parent_process() is not None:  # half of what they import wou
 
 import torch
 from test_engine import CPU, Duel, Sequence, schedule
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from afigan.data.loader import batches
 from afigan.schema import Schedule
 from afigan.training import distributed, engine
+from afigan.training.batch_norm import synchronise
 
 PLAIN = {"batch_size": 4, "optimizer": "sgd", "iterations": 6}
 STATEFUL = {"batch_size": 4, "log_every": 2}  # checkpoints after 3 and 6 of 8: the first has half a line's losses
@@ -42,17 +45,26 @@ class PlainDuel(Duel):
 
 
 class RecordingDuel(Duel):
-    """Keeps its rank's terms. It may interrupt the parent before its sixth iteration; rank 0 then waits for rank 1."""
+    """Keeps its rank's terms. Rank 1 may send the parent a signal.
 
-    def __init__(self, plan: Schedule, interrupts: bool = False) -> None:
+    SIGINT comes before the sixth iteration, and rank 0 then waits for rank 1; SIGTERM in the fifth, which is ended once
+    this rank has been told.
+    """
+
+    def __init__(self, plan: Schedule, sends: int | None = None) -> None:
         super().__init__(plan)
-        self.interrupts = interrupts
+        self.sends = sends
         self.terms: list[dict[str, float]] = []
 
     def __call__(self, batch: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        if self.interrupts and len(self.seen) == 5 and distributed.rank() == 1:
+        if self.sends == signal.SIGINT and len(self.seen) == 5 and distributed.rank() == 1:
             os.kill(os.getppid(), signal.SIGINT)
             time.sleep(600)
+        if self.sends == signal.SIGTERM and len(self.seen) == 4 and distributed.rank() == 1:
+            noting, told = signal.getsignal(signal.SIGTERM), threading.Event()
+            signal.signal(signal.SIGTERM, lambda *arguments: (noting(*arguments), told.set()))
+            os.kill(os.getppid(), signal.SIGTERM)
+            assert told.wait(60)
         terms = super().__call__(batch)
         self.terms.append({name: term.item() for name, term in terms.items()})
         return terms
@@ -86,7 +98,35 @@ def is_interrupted(folder: Path) -> None:
     """A run that is interrupted in its sixth iteration."""
     note(folder)
     plan = schedule(**STATEFUL, workers=1)
-    run(RecordingDuel(plan, interrupts=True), folder / "interrupted", plan, NotingSequence(folder))
+    run(RecordingDuel(plan, sends=signal.SIGINT), folder / "interrupted", plan, NotingSequence(folder))
+
+
+def is_preempted(folder: Path) -> None:
+    """A run whose parent gets SIGTERM in the fifth iteration."""
+    note(folder)
+    plan = schedule(**STATEFUL, workers=1)
+    run(RecordingDuel(plan, sends=signal.SIGTERM), folder / "preempted", plan, NotingSequence(folder))
+
+
+def normalised(rank: int | None) -> dict[str, Any]:
+    """What batch normalisation makes of this rank's part of a batch, 1 and 2 images of 3; None = of all of it."""
+    found = {}
+    for name, kind in (("plain", nn.BatchNorm2d), ("act", BatchNormAct2d)):
+        draw = torch.Generator().manual_seed(0)
+        whole = 3 + 2 * torch.randn(3, 4, 5, 2, generator=draw)
+        factors = torch.randn(3, 4, 5, 2, generator=draw)
+        norm = nn.Sequential(kind(4))
+        nn.init.uniform_(norm[0].weight, 0.5, 2, generator=draw)
+        part = slice(None) if rank is None else slice(0, 1) if rank == 0 else slice(1, 3)
+        if rank is not None:
+            synchronise(norm)
+        images = whole[part].clone().requires_grad_()
+        output = norm(images)
+        (output * factors[part]).sum().backward()
+        state = {place: value.clone() for place, value in norm.state_dict().items()}
+        found[name] = {"output": output.detach(), "gradient": images.grad, "weight": norm[0].weight.grad}
+        found[name] |= {"state": state, "eval": norm.eval()(whole).detach()}
+    return found
 
 
 def errs(folder: Path) -> None:
@@ -103,6 +143,10 @@ def errs(folder: Path) -> None:
     whole = RecordingDuel(plan)  # seeds, as the interrupted one has
     found["whole"] = run(whole, folder / "whole", plan) | {"terms": whole.terms}
     engine.finish(folder / "whole")
+    again = Duel(plan)
+    torch.manual_seed(99 + rank)
+    found["goes on"] = run(again, folder / "preempted", plan)
+    found["normalised"] = normalised(rank)
     found["averaged"] = averaged(rank)
     found["diverged"] = {name: diverged(name, rank) for name in ("loss", "gradient")}
     torch.save(found, folder / f"{rank}.pt")

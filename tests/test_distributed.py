@@ -1,6 +1,6 @@
 """Several processes are as one: same batches, same steps, same errors, and a run goes on where it was interrupted.
 
-Two processes are launched twice (tests/ranks.py), and leave in files what the tests look at: a start takes seconds.
+Two processes are launched three times (tests/ranks.py), and leave in files what the tests look at: a start takes seconds.
 """
 
 import os
@@ -18,6 +18,7 @@ from ranks import PLAIN, STATEFUL, Mistake, PlainDuel, run
 from test_engine import CPU, Duel, Killed, Sequence, flat, schedule
 
 from afigan.data.loader import batches
+from afigan.preemption import Preempted
 from afigan.training import distributed
 
 
@@ -27,11 +28,15 @@ def after(tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("ranks")
     with pytest.raises(KeyboardInterrupt):
         distributed.launch(2, ranks.is_interrupted, folder, device=CPU)
+    with pytest.raises(Preempted) as end:
+        distributed.launch(2, ranks.is_preempted, folder, device=CPU)
     checkpoints = [path.name for path in (folder / "interrupted").glob("*.pt")]
     with pytest.raises(Mistake) as caught:
         distributed.launch(2, ranks.errs, folder, device=CPU)
     found = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    return SimpleNamespace(folder=folder, checkpoints=checkpoints, error=caught.value, found=found)
+    return SimpleNamespace(
+        folder=folder, checkpoints=checkpoints, error=caught.value, found=found, preempted=str(end.value)
+    )
 
 
 def same(first: Any, second: Any) -> bool:
@@ -84,11 +89,31 @@ def test_ranks_see_parts_of_the_batches_of_one(after):
     assert torch.equal(torch.stack([first, second], dim=2).flatten(1, 2), expected)
 
 
-def test_statistics_and_random_numbers_are_each_ranks_own(after):
+def test_random_numbers_are_each_ranks_own(after):
     first, second = (found["whole"] for found in after.found)
     assert first["seed"] == 0 != second["seed"] and not torch.equal(first["rng"], second["rng"])
-    statistics = [weights(found, statistics=True) for found in (first, second)]
-    assert statistics[0] and all(not torch.equal(value, statistics[1][name]) for name, value in statistics[0].items())
+
+
+def test_batch_normalisation_sees_the_whole_batch(after):
+    """Ranks with batches of different sizes: values, gradients and statistics of one process with all of it."""
+    found = [found["normalised"] for found in after.found]
+    alone = ranks.normalised(None)
+    for name in ("plain", "act"):
+        ours = torch.cat([part[name]["output"] for part in found])
+        torch.testing.assert_close(ours, alone[name]["output"], rtol=1e-5, atol=1e-6)
+        ours = torch.cat([part[name]["gradient"] for part in found])
+        torch.testing.assert_close(ours, alone[name]["gradient"], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(sum(p[name]["weight"] for p in found), alone[name]["weight"], rtol=1e-5, atol=1e-5)
+        assert same(found[0][name]["state"], found[1][name]["state"])
+        for place, value in alone[name]["state"].items():
+            torch.testing.assert_close(found[0][name]["state"][place], value, rtol=1e-5, atol=1e-6)
+        assert torch.equal(found[0][name]["eval"], found[1][name]["eval"])
+        torch.testing.assert_close(found[0][name]["eval"], alone[name]["eval"], rtol=1e-5, atol=1e-6)
+
+
+def test_statistics_of_a_training_are_the_same_on_all_ranks(after):
+    statistics = [weights(found["whole"], statistics=True) for found in after.found]
+    assert statistics[0] and same(*statistics)
 
 
 def test_rank_0_draws_what_a_single_process_does(after, tmp_path):
@@ -164,9 +189,18 @@ def runs(pid: int) -> bool:
 def test_nothing_outlives_an_interrupt_or_an_error(after):
     """Neither the ranks nor the processes that load their data."""
     pids = [int(path.stem) for path in after.folder.glob("*.pid")]
-    assert len(pids) == 8
+    assert len(pids) == 12
     time.sleep(1)
     assert not [pid for pid in pids if runs(pid)]
+
+
+def test_sigterm_to_the_parent_ends_all_ranks_after_their_iteration(after):
+    assert after.preempted == "preempted: asked to end after iteration 5 of 8"
+    assert "checkpoint-00000005.pt" in [path.name for path in (after.folder / "preempted").iterdir()]
+    for found in after.found:
+        assert len(found["goes on"]["seen"]) == 3
+        for part in ("log", "states", "seed", "rng"):
+            assert same(found["goes on"][part], found["whole"][part]), part
 
 
 @pytest.mark.parametrize(

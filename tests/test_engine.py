@@ -2,12 +2,17 @@
 
 import json
 import logging
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from afigan.data.loader import batches
+from afigan.preemption import Preempted
 from afigan.schema import Schedule
 from afigan.training import engine
 from afigan.training.journal import Window
@@ -197,6 +202,60 @@ def test_no_checkpoint_lies_under_its_name_before_it_is_whole(tmp_path, monkeypa
     with pytest.raises(Killed):
         run_duel(tmp_path, schedule())
     assert not list(tmp_path.glob("*.pt"))
+
+
+# --- asked to end -----------------------------------------------------------------------------------------------------
+
+
+class Obedient(Duel):
+    """In an iteration a scheduler sends SIGTERM."""
+
+    def __init__(self, plan: Schedule, at: int) -> None:
+        super().__init__(plan)
+        self.at = at
+
+    def __call__(self, batch: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        if self.learners["d"].scheduler.last_epoch + 1 == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().__call__(batch)
+
+
+def preempt(run: Path, at: int, plan: Schedule) -> Obedient:
+    duel = Obedient(plan, at)
+    engine.train(run=run, schedule=plan, learners=duel.learners, step=duel, dataset=Sequence(), device=CPU)
+    return duel
+
+
+@pytest.mark.parametrize("at", [1, 3, 4, 7])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_sigterm_ends_a_run_after_its_iteration(tmp_path, uninterrupted, at, workers):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Preempted, match=f"after iteration {at} of 8"):
+        preempt(tmp_path, at, schedule(workers=workers))
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert max(p.name for p in tmp_path.glob("*.pt")) == f"checkpoint-{at:08d}.pt"
+    duel, log = run_duel(tmp_path, schedule())
+    assert len(duel.seen) == 8 - at
+    assert log == uninterrupted[1]
+    assert_same_state(duel, uninterrupted[0])
+
+
+def test_sigterm_in_the_last_iteration_comes_too_late(tmp_path, uninterrupted):
+    assert_same_state(preempt(tmp_path, 8, schedule()), uninterrupted[0])
+
+
+def test_processes_that_load_data_outlast_sigterm(tmp_path):
+    """A scheduler may send it to every process of a job; and none of them outlives the run."""
+    share = batches(Sequence(), schedule(workers=2), 0)
+    next(share)
+    children = multiprocessing.active_children()
+    assert len(children) == 2
+    for child in children:
+        child.terminate()
+    assert len(list(share)) == 7
+    for child in children:
+        child.join(10)
+        assert child.exitcode == 0
 
 
 # --- divergence ------------------------------------------------------------------------------------------------------

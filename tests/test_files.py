@@ -2,13 +2,18 @@
 
 import hashlib
 import json
+import os
+import resource
+import signal
+import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
-from afigan.files import atomic_dir, atomic_path, digest, sha256_file, write_json
+from afigan.files import atomic_dir, atomic_path, digest, exclusive, sha256_file, write_json
 
 ROOT = Path(__file__).parents[1]
 
@@ -109,3 +114,67 @@ def test_a_digest_is_of_the_value():
     assert digest({"a": 1}) == "f9d86028c6e0d64e225186f96acb69338b2c59764df79162107f5c4bb34d1310"
     with pytest.raises(ValueError):
         digest(float("inf"))
+
+
+def test_what_killed_processes_left_is_removed_and_what_others_are_writing_is_not(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    host = socket.gethostname()
+    for name in (f".a.{host}-{gone.pid}.tmp.txt", f".a.{host}-1.tmp.txt", ".a.elsewhere-2.tmp.txt", ".a.own.tmp.txt"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".d.{host}-{gone.pid}.tmp").mkdir()
+    with atomic_path(tmp_path / "a.txt") as path:
+        path.write_text("whole")
+    with atomic_dir(tmp_path / "d"):
+        pass
+    assert names(tmp_path) == [".a.elsewhere-2.tmp.txt", f".a.{host}-1.tmp.txt", ".a.own.tmp.txt", "a.txt", "d"]
+
+
+class Opaque(Exception):
+    """What a library makes of an error of the system."""
+
+
+def test_a_full_disk_is_told_whatever_a_library_makes_of_it(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(OSError, match="too large") as caught, atomic_path(tmp_path / "a.txt") as path:
+            path.write_bytes(bytes(1000))
+            raise Opaque
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert isinstance(caught.value.__cause__, Opaque)
+    with pytest.raises(Opaque), atomic_path(tmp_path / "a.txt") as path:  # there is room
+        path.write_bytes(bytes(1000))
+        raise Opaque
+    assert not names(tmp_path)
+
+
+def test_one_process_at_a_time(tmp_path):
+    """Whoever holds a lock is named; a process that is killed lets go, even while one that it has forked lives on."""
+    code = """
+        import os, pathlib, sys, time
+        from afigan.files import exclusive
+        with exclusive(pathlib.Path(sys.argv[1])):
+            child = os.fork()
+            if child:
+                print(child, flush=True)
+            time.sleep(60)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "locks/a")]
+    holder = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    child = int(holder.stdout.readline())
+    try:
+        with (
+            pytest.raises(ValueError, match=f"a is being run by process {holder.pid} on "),
+            exclusive(tmp_path / "locks/a"),
+        ):
+            pass
+        with exclusive(tmp_path / "locks/b"):
+            pass
+        holder.kill()
+        holder.wait()
+        with exclusive(tmp_path / "locks/a"):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 from toy import CONF, World, same, toy_params, under
 
@@ -362,19 +365,43 @@ def test_an_experiment_may_have_a_schedule_and_a_seed_of_its_own(own_world):
     assert not same(before, seeded.model("detectors/a5"))
 
 
-def test_a_stage_on_two_processes(own_world):
-    """All of Algorithm 1's second stage, D and M in step on both; rank 0 writes."""
-    stages = ("train_afigan", "train_extractor", "train_detector")
-    params = toy_params(
-        {"processes": 2} | {f"{stage}.batch_size": 4 for stage in stages}
-    )  # batch norm wants two a rank
-    world = World(own_world.root, params)
-    shutil.rmtree("models", ignore_errors=True)
-    for node in ("backbones/main", "detectors/a1", "afigan/main", "extractors/main"):
-        world.train(node)
-        assert [line["iteration"] for line in world.log(node)] == [1, 2]
-    assert all(torch.isfinite(value).all() for value in world.model("extractors/main").values())
-    assert not list(Path("runs").rglob("*.pt"))
+def test_torchruns_two_ranks_are_as_one_process(own_world, tmp_path):
+    """Every training stage, batch normalisation in each; FCOS, for what is drawn at random is each rank's own."""
+    stages = ("train_backbone", "train_afigan", "train_extractor", "train_detector")
+    change: dict[str, Any] = {f"{stage}.batch_size": 4 for stage in stages}
+    change |= {f"{stage}.optimizer": "sgd" for stage in stages} | {f"{stage}.lr": 0.01 for stage in stages}
+    common = {"backbone": "main", "head": "fcos", "interpolator": "afi", "blocks": "rb"}
+    change["experiments.afigan.two"] = {"teacher": "fcos_nn", "degradation": "bilinear", "blocks": "rb"}
+    change["experiments.extractors.two"] = common | {
+        "teacher": "fcos_nn",
+        "degradation": "bilinear",
+        "init": "afigan/two",
+    }
+    change["experiments.detectors.two"] = common | {"init": "extractors/two", "reuse": "M"}
+    nodes = ["backbones/main", "detectors/fcos_nn", "afigan/two", "extractors/two", "detectors/two"]
+    one = World(own_world.root, toy_params(change))
+    two = World(tmp_path / "two", toy_params(change | {"processes": 2}))
+    shutil.copytree("data", two.root / "data")
+    (two.root / "params.yaml").write_text(yaml.safe_dump(two.params.model_dump(mode="json", by_alias=True)))
+    for node in nodes:  # both start from the same weights
+        one.train(node)
+        shutil.copytree(one.root / "models" / node, two.root / "models" / node)
+        config = two.config(node) | {"params_hash": fingerprint(two.params, node)}
+        (two.root / "models" / node / "config.json").write_text(json.dumps(config))
+    script = str(Path(__file__).with_name("torchrun_stages.py"))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", script, "params.yaml"]
+    subprocess.run([*torchrun, *reversed(nodes)], cwd=two.root, check=True, timeout=300)
+    for node in nodes:
+        ours, theirs = one.log(node), two.log(node)
+        assert [line["iteration"] for line in theirs] == [1, 2]
+        for first, second in zip(ours, theirs, strict=True):
+            assert second == pytest.approx(first, rel=1e-5, abs=1e-6), node
+        assert not same(one.model(node), two.model(node))  # it has been trained anew
+        statistics = {name: value for name, value in one.model(node).items() if "running" in name}
+        assert statistics
+        for name, value in statistics.items():
+            torch.testing.assert_close(two.model(node)[name], value, rtol=1e-4, atol=1e-6)
+    assert not list(Path(two.root, "runs").rglob("*.pt"))
 
 
 def test_b1_takes_m_with_its_iterated_pyramid(own_world, watched):

@@ -5,8 +5,9 @@ position alone. A resumed run therefore continues with exactly the batches it wo
 """
 
 import json
+import signal
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def _segmentation(segmentation: Any, record: dict[str, Any]) -> Any:
 
 def batches(
     dataset: TrainingSet, schedule: Schedule, first: int, *, rank: int = 0, world_size: int = 1
-) -> Iterator[list[dict]]:
+) -> Generator[list[dict]]:
     """The batches of a schedule from iteration `first`, counted from 0, to its end.
 
     Of several processes, rank r has every `world_size`-th item of each from the r-th on: together they see the same
@@ -178,6 +179,16 @@ def batches(
         batch_sampler=[range(i * size, (i + 1) * size)[rank::world_size] for i in range(first, schedule.iterations)],
         num_workers=schedule.workers,
         collate_fn=list,
+        worker_init_fn=_outlast_sigterm,
         generator=torch.Generator(),  # its own: the training's random numbers must not depend on how often we resume
     )
-    return iter(loader)
+    workers = iter(loader)
+    try:
+        yield from workers
+    finally:
+        del workers  # ends them
+
+
+def _outlast_sigterm(worker: int) -> None:
+    """A scheduler may send SIGTERM to all processes of a job: the iteration that is under way still needs its data."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

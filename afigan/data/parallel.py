@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -109,6 +110,8 @@ _counter: Any = None  # in a worker: the count of finished images, shared by all
 def _start_worker(counter: Any) -> None:
     global _counter
     _counter = counter
+    # a scheduler may send it to all processes of a job; it is for the parent to end the work
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 

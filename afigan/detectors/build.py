@@ -9,6 +9,7 @@ from torch import nn
 
 from afigan import experiments
 from afigan.backbones import FEATURES
+from afigan.detectors import retinanet  # noqa: F401 - registers SteadyRetinaNet
 from afigan.detectors.centermask import add_centermask_config
 from afigan.pyramids.registry import add_afigan_config
 from afigan.schema import MASK_HEADS, BackboneExperiment, Model, Params
@@ -143,7 +144,7 @@ def _configure_rcnn(node: CfgNode, architecture: Architecture, levels: list[str]
 
 
 def _configure_retinanet(node: CfgNode, architecture: Architecture, levels: list[str], sizes: list[float]) -> None:
-    node.META_ARCHITECTURE = "RetinaNet"
+    node.META_ARCHITECTURE = "SteadyRetinaNet"
     node.ANCHOR_GENERATOR.SIZES = [[size * 2 ** (third / 3) for third in range(3)] for size in sizes]
     node.RETINANET.IN_FEATURES = levels
     node.RETINANET.NUM_CLASSES = architecture.num_classes

@@ -1,4 +1,6 @@
-"""A stage on several processes of one machine, one GPU each: starting them, ending them, what they tell each other.
+"""A stage on several processes, one GPU each: starting them, ending them, what they tell each other.
+
+`processes` of params.yaml are started here, on one machine; or `torchrun` has started them, on one or on several.
 
 The modules stay as they are. DistributedDataParallel averages gradients by hooks around a module's own `forward`, and
 G, M and D are called in other ways too (a pyramid's parts, D inside the loss of G). What is called around the wrapper
@@ -27,8 +29,10 @@ from torch import Tensor, multiprocessing, nn
 from torch import distributed as dist
 
 from afigan.files import atomic_path
+from afigan.preemption import Preempted, noted
 
 HOST = "127.0.0.1"
+BACKENDS = "cpu:gloo,cuda:nccl"  # gloo: what is on the CPU needs no GPU to be told
 BUCKET = 1 << 24  # elements averaged at a time: 64 MiB of memory beside the gradients
 
 # --- starting and ending ----------------------------------------------------------------------------------------------
@@ -38,7 +42,7 @@ def launch(processes: int, function: Callable[..., None], *arguments: Any, devic
     """Call `function(*arguments)` on every rank: here if there is one process, else in processes of their own.
 
     Rank r computes on the r-th GPU, which is what `torch.device("cuda")` means there, or on the CPU with as many
-    threads as this process has. Nothing outlives the call.
+    threads as this process has. Nothing outlives the call. Under torchrun this process is one of the ranks itself.
 
     Args:
         processes: how many ranks there are.
@@ -46,10 +50,14 @@ def launch(processes: int, function: Callable[..., None], *arguments: Any, devic
         device: what the ranks compute on, its type.
 
     Raises:
-        ValueError: there are fewer GPUs than processes.
+        ValueError: there are fewer GPUs than processes, or torchrun has started another number of them.
         Exception: what a rank has raised, the first of them; the others are ended.
+        Preempted: SIGTERM has come, here or to the ranks, and they have ended.
         RuntimeError: a rank was killed.
     """
+    if dist.is_torchelastic_launched():
+        _join(processes, function, arguments, cuda=device.type == "cuda")
+        return
     if device.type == "cuda" and (found := torch.cuda.device_count()) < processes:
         raise ValueError(f"processes: {processes}, one GPU each, but torch sees {found}; lower it or set device: cpu")
     if processes == 1:
@@ -67,19 +75,49 @@ def launch(processes: int, function: Callable[..., None], *arguments: Any, devic
             "log_level": logging.getLogger("afigan").level,
             "errors": Path(folder),
         }
-        ranks = multiprocessing.spawn(_run, (function, arguments, settings), processes, join=False).processes
-        try:
-            while running := [process.sentinel for process in ranks if process.exitcode is None]:
-                # not for ever: processes that load data share the sentinel, and may outlive a rank that was killed
-                wait(running, timeout=1)
-                if any(process.exitcode for process in ranks):
-                    raise _error(ranks, Path(folder))
-        finally:
-            for process in ranks:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)  # what loads its data too
-                process.kill()
-                process.join()
+        with noted() as sigterm:
+            ranks = multiprocessing.spawn(_run, (function, arguments, settings), processes, join=False).processes
+            try:
+                _watch(ranks, Path(folder), sigterm)
+            finally:
+                for process in ranks:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.killpg(process.pid, signal.SIGKILL)  # what loads its data too
+                    process.kill()
+                    process.join()
+
+
+def _join(processes: int, function: Callable[..., None], arguments: tuple[Any, ...], *, cuda: bool) -> None:
+    """Be the rank that torchrun's variables say."""
+    if (started := int(os.environ["WORLD_SIZE"])) != processes:
+        raise ValueError(f"torchrun has started {started} processes: set processes: {started}, or start {processes}")
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group(BACKENDS if cuda else "gloo")
+    function(*arguments)
+    barrier()
+    dist.destroy_process_group()
+
+
+def _watch(ranks: Sequence[BaseProcess], errors: Path, sigterm: Callable[[], bool]) -> None:
+    """Wait until the ranks have ended; hand on SIGTERM, which only this process may have got.
+
+    Raises:
+        Exception: as `launch`.
+    """
+    told = False
+    while running := [process for process in ranks if process.exitcode is None]:
+        # not for ever: processes that load data share the sentinel, and may outlive a rank that was killed
+        wait([process.sentinel for process in running], timeout=1)
+        if any(process.exitcode for process in ranks):
+            error = _error(ranks, errors)
+            if sigterm() and any(process.exitcode == -signal.SIGTERM for process in ranks):
+                error = Preempted("asked to end outside of its iterations")
+            raise error
+        if sigterm() and not told:
+            told = True
+            for process in running:
+                process.terminate()
 
 
 def _error(ranks: Sequence[BaseProcess], errors: Path) -> Exception:
@@ -107,7 +145,7 @@ def _run(rank: int, function: Callable[..., None], arguments: tuple[Any, ...], s
         if settings["cuda"]:
             torch.cuda.set_device(rank)
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if settings["cuda"] else "gloo",  # gloo: what is on the CPU needs no GPU to be told
+            BACKENDS if settings["cuda"] else "gloo",
             store=dist.TCPStore(HOST, settings["port"]),
             rank=rank,
             world_size=settings["processes"],
@@ -174,6 +212,15 @@ def average(values: Tensor) -> Tensor:
         dist.all_reduce(values)
         values /= world_size()
     return values
+
+
+def anywhere(fact: bool) -> bool:
+    """Whether it holds on any rank; the same answer on all of them."""
+    if world_size() == 1:
+        return fact
+    holds = torch.tensor(int(fact), dtype=torch.int32)
+    dist.all_reduce(holds, dist.ReduceOp.MAX)
+    return bool(holds)
 
 
 def average_scalars(terms: dict[str, Tensor]) -> dict[str, float]:

@@ -5,14 +5,16 @@ can change its result: parameters, input files and the code. Started again, it g
 and ends as if it had never stopped. When it is done its checkpoints go; the logs stay.
 
 On several processes (`afigan.training.distributed`) each rank has its part of every batch, and all take the same steps
-down the mean of their gradients: weights are the same bits on all of them. What is drawn at random, such as RoIs, and
-the statistics of batch normalisation are each rank's own. Rank 0 alone writes, and the model that is left has its.
+down the mean of their gradients: weights are the same bits on all of them. Batch normalisation sees the whole batch
+(`afigan.training.batch_norm`); what is drawn at random, such as RoIs, is each rank's own. Rank 0 alone writes.
+
+Asked to end by SIGTERM, a run writes a checkpoint after the iteration it is in (`afigan.preemption`).
 """
 
 import logging
 import zipfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,10 @@ from torch import Tensor, nn
 
 from afigan.data.loader import TrainingSet, batches
 from afigan.files import atomic_path
+from afigan.preemption import Preempted, noted
 from afigan.schema import Schedule
 from afigan.training import distributed
+from afigan.training.batch_norm import synchronise
 from afigan.training.journal import Journal, Window
 
 KEEP = 2  # checkpoints: the newest may turn out to be unreadable
@@ -45,6 +49,8 @@ class Learner:
     """
 
     def __init__(self, module: nn.Module, schedule: Schedule) -> None:
+        if distributed.world_size() > 1:
+            synchronise(module)
         self.module, self.clip = module, schedule.clip
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         # as detectron2's recipes have it: normalisation layers do not decay
@@ -145,6 +151,7 @@ def train(
 
     Raises:
         TrainingDiverged: naming the iteration and the loss terms, means over the ranks.
+        Preempted: SIGTERM has come; the checkpoint is written.
     """
     main = distributed.is_main()
     if main:
@@ -153,7 +160,8 @@ def train(
     start, log = _resume(run, learners, window, device)
     lead = next(iter(learners.values()))
     share = batches(dataset, schedule, start, rank=distributed.rank(), world_size=distributed.world_size())
-    with Journal(run, schedule.iterations, start, log) if main else nullcontext() as journal:
+    journal_of_run = Journal(run, schedule.iterations, start, log) if main else nullcontext()
+    with noted() as sigterm, closing(share), journal_of_run as journal:
         for iteration, batch in enumerate(share, start + 1):
             lr = lead.optimizer.param_groups[0]["lr"]
             try:
@@ -170,10 +178,13 @@ def train(
                 log.append({"iteration": iteration, "lr": lr, **window.close()})
                 if journal:
                     journal.write(log[-1])
-            if iteration % schedule.checkpoint_every == 0 and iteration < schedule.iterations:
+            ending = iteration < schedule.iterations and distributed.anywhere(sigterm())
+            if ending or (iteration % schedule.checkpoint_every == 0 and iteration < schedule.iterations):
                 _save(run, iteration, learners, log, window, device)
             if journal:
                 journal.progress(iteration, lr)
+            if ending:
+                raise Preempted(f"{run.name}: asked to end after iteration {iteration} of {schedule.iterations}")
     return log
 
 

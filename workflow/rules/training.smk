@@ -1,6 +1,13 @@
 # The backbones' weights, the three stages of Algorithm 1, and self-training.
 LOADER = [*IMAGES, *modules("data/degradation", "data/loader", "data/pairs")]
-ENGINE = modules("training/distributed", "training/engine", "training/journal", "training/models", "training/stage")
+ENGINE = modules(
+    "training/batch_norm",
+    "training/distributed",
+    "training/engine",
+    "training/journal",
+    "training/models",
+    "training/stage",
+)
 DETECTOR = modules("backbones/", "detectors/", "interpolators/", "pyramids/")
 
 

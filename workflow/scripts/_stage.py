@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -19,11 +20,15 @@ sys.path = [str(Path(SCRIPTS).parents[1]), *(path for path in sys.path if path !
 
 import _eager  # noqa: E402 - found beside this file
 
+LOCKS = Path("runs/locks")
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 def main(doc: str | None, call: Callable[..., None], option: str | None = None, among: str | None = None) -> NoReturn:
-    """Run a stage and exit: 0 done, 2 what the user has to mend, 130 interrupted.
+    """Run a stage and exit: 0 done, 2 what the user has to mend, 75 ended by SIGTERM, 130 interrupted.
+
+    Of one stage and one value of its option no second process runs at a time in a checkout.
 
     Args:
         doc: the script's docstring, shown by --help.
@@ -39,6 +44,7 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
     arguments = parser.parse_args()
     with clean_exit(arguments.traceback):
         from afigan.config import load_params
+        from afigan.files import exclusive
 
         params = load_params(arguments.params)
         values = []
@@ -47,7 +53,10 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
         # before torch is imported, and over what Snakemake sets: results depend on it
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(params.threads)))
         _eager.install()
-        call(params, *values)
+        name = "-".join([Path(sys.argv[0]).stem, *values])
+        # under torchrun the ranks are one run: the first stands for all
+        with exclusive(LOCKS / name) if os.environ.get("RANK", "0") == "0" else contextlib.nullcontext():
+            call(params, *values)
     sys.exit(0)
 
 
@@ -76,13 +85,19 @@ def clean_exit(traceback: bool = False) -> Iterator[None]:
     stage = Path(sys.argv[0]).stem
     logging.basicConfig(format=f"{stage}: %(message)s")
     logging.getLogger("afigan").setLevel(logging.INFO)
+    from afigan.preemption import EXIT_STATUS, Preempted, exit_at_once
+
+    exit_at_once()
     try:
         yield
     except KeyboardInterrupt:
         print(f"{stage}: interrupted", file=sys.stderr)
         sys.exit(130)
-    # FloatingPointError: training has diverged
-    except (ValueError, FloatingPointError, FileNotFoundError, ModuleNotFoundError) as error:
+    except Preempted as end:
+        print(f"{stage}: {end}; started again, it goes on from there", file=sys.stderr)
+        sys.exit(EXIT_STATUS)
+    # FloatingPointError: training has diverged; OSError: no file, no space, no permission
+    except (ValueError, FloatingPointError, OSError, ModuleNotFoundError) as error:
         if traceback:
             raise
         print(f"{stage}: {describe(error)}", file=sys.stderr)
@@ -94,6 +109,8 @@ def describe(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         name = error.filename or error
         return f"{name} does not exist: run the stages before this one (`dvc repro` or `snakemake` does), from the root"
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return f"{error}: make room there and run it again; what was complete is kept, nothing else is left"
     if isinstance(error, ModuleNotFoundError):
         return f"{error}: `make setup` installs what is needed into .venv; put .venv/bin first on PATH"
     return str(error)

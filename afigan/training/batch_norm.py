@@ -1,0 +1,61 @@
+"""Batch normalisation over the whole batch of several processes, as it is over that of one."""
+
+import torch
+from fvcore.nn.distributed import differentiable_all_reduce
+from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def synchronise(module: nn.Module) -> None:
+    """Let the batch normalisations inside `module` see what all ranks give them; frozen ones stay as they are.
+
+    Names, weights and optimizers do not notice. On GPUs it is torch's own `SyncBatchNorm`, which has no CPU version.
+
+    Args:
+        module: on its device already; itself no batch normalisation.
+    """
+    if next(module.parameters()).device.type == "cuda":
+        convert_sync_batchnorm(module)
+        return
+    for part in module.modules():
+        if isinstance(part, BatchNormAct2d):
+            part.__class__ = WholeBatchNormAct2d
+        elif isinstance(part, _BatchNorm):
+            part.__class__ = WholeBatchNorm
+
+
+class WholeBatchNorm(_BatchNorm):
+    """Batch normalisation over the batches of all ranks together, whose sizes may differ: (N, C, ...) -> the same."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        assert input.dim() >= 2
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        assert self.track_running_stats and self.affine and self.momentum is not None
+        places = [dim for dim in range(input.dim()) if dim != 1]
+        shape = [-1] + [1] * (input.dim() - 2)  # of a value a channel
+        totals = differentiable_all_reduce(
+            torch.cat([input.sum(places), input.new_tensor([input.numel() / input.shape[1]])])
+        )
+        count = totals[-1].detach()
+        if count <= 1:
+            raise ValueError(f"batch normalisation of {tuple(input.shape)}: expected more than one value a channel")
+        mean = totals[:-1] / count
+        centred = input - mean.view(shape)
+        variance = differentiable_all_reduce(centred.square().sum(places)) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return centred * scale.view(shape) + self.bias.view(shape)
+
+
+class WholeBatchNormAct2d(WholeBatchNorm):
+    """The same for timm's batch normalisation with an activation in it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(input)))

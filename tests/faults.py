@@ -1,0 +1,139 @@
+"""Running a stage in a process that is killed, again and again, until it has come to its end all the same."""
+
+import contextlib
+import os
+import random
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from afigan.files import exclusive, sha256_file
+from afigan.preemption import EXIT_STATUS, Preempted, exit_at_once
+from afigan.schema import Params
+
+WRITING = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as its script runs it.
+
+    Args:
+        name: of its lock.
+        run: what the script calls.
+        outputs: files and folders, relative to the root.
+    """
+
+    name: str
+    run: Callable[[Params], None]
+    outputs: tuple[str, ...]
+
+    def contents(self, root: Path) -> dict[str, str]:
+        """SHA-256 of every file of the outputs that is there."""
+        places = [root / output for output in self.outputs]
+        files = [f for place in places for f in ([place] if place.is_file() else place.rglob("*")) if f.is_file()]
+        return {str(file.relative_to(root)): sha256_file(file) for file in sorted(files)}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a process: a signal after some seconds, SIGKILL at its n-th change of a file, or a full disk."""
+
+    number: int = 0
+    seconds: float | None = None
+    writes: int | None = None
+    file_size: int | None = None  # in bytes; no file can grow beyond it
+
+
+def start(stage: Stage, params: Params, root: Path, log: Path, fault: Fault) -> int:
+    """Fork a process, with a group of its own, that runs a stage; its number. What it prints goes to `log`."""
+    if pid := os.fork():
+        return pid
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        with log.open("ab", buffering=0) as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        os.chdir(root)
+        exit_at_once()
+        if fault.writes is not None:
+            _die_at(fault.writes)
+        if fault.file_size is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (fault.file_size, fault.file_size))
+        with exclusive(Path("runs/locks") / stage.name):
+            stage.run(params)
+        status = 0
+    except Preempted:
+        status = EXIT_STATUS
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except OSError as error:
+        status = 100 + (error.errno or 0)
+        _print_error()
+    except BaseException:
+        _print_error()
+    finally:
+        os._exit(status)
+
+
+def _print_error() -> None:
+    with contextlib.suppress(OSError):  # the disk may be full for the log, too
+        traceback.print_exc()
+        sys.stderr.flush()
+
+
+def run(stage: Stage, params: Params, root: Path, log: Path, fault: Fault | None = None) -> int | None:
+    """Run a stage to its end or to its fault; its exit status, None if it was killed."""
+    fault = fault or Fault()
+    pid = start(stage, params, root, log, fault)
+    try:
+        if fault.seconds is not None:
+            end = time.monotonic() + fault.seconds
+            while time.monotonic() < end:
+                found, status = os.waitpid(pid, os.WNOHANG)
+                if found:
+                    pid = 0
+                    return _status(status)
+                time.sleep(0.002)
+            os.killpg(pid, fault.number)
+        _, status = os.waitpid(pid, 0)
+        return _status(status)
+    finally:
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # the processes that load data
+
+
+def _status(status: int) -> int | None:
+    return None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def _die_at(writes: int) -> None:
+    """SIGKILL this process's group just before its n-th change of a file's name or opening of one to write."""
+    left, owner = [writes], os.getpid()
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if os.getpid() != owner:
+            return
+        opens = event == "open" and isinstance(arguments[1], str) and arguments[1][:1] in ("w", "a", "x")
+        if opens or event in WRITING:
+            left[0] -= 1
+            if left[0] == 0:
+                os.killpg(owner, signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def draw(chance: random.Random, seconds: float, writes: int) -> Fault:
+    """A fault somewhere in a run that takes `seconds` and changes `writes` files."""
+    kind = chance.choice(("time", "write", "term"))
+    if kind == "write":
+        return Fault(writes=chance.randint(1, writes))
+    number = signal.SIGTERM if kind == "term" else signal.SIGKILL
+    return Fault(number=number, seconds=chance.uniform(0, seconds))

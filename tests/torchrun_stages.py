@@ -1,0 +1,36 @@
+"""Every training stage on the ranks that torchrun has started, in one process each: a start takes seconds.
+
+torchrun --nproc-per-node 2 tests/torchrun_stages.py PARAMS NODE...
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "workflow/scripts")]
+import _eager  # noqa: E402
+
+_eager.install()
+
+from afigan.config import load_params  # noqa: E402
+from afigan.schema import Params  # noqa: E402
+from afigan.training import afigan, backbone, detector, distributed, extractor  # noqa: E402
+from afigan.training.stage import choose_device  # noqa: E402
+
+STAGES = {"backbones": backbone, "afigan": afigan, "extractors": extractor, "detectors": detector}
+
+
+def train(params: Params, nodes: list[str]) -> None:
+    """What `on_all_ranks` has the ranks do, for one node after the other."""
+    for node in nodes:
+        kind, key = node.split("/")
+        run = getattr(STAGES[kind], "_write" if kind == "backbones" else "_train")
+        run(params, node if kind == "detectors" else key)
+        distributed.barrier()  # until rank 0 has written it
+
+
+if __name__ == "__main__":
+    logging.getLogger("afigan").setLevel(logging.WARNING)
+    params = load_params(sys.argv[1])
+    distributed.launch(params.processes, train, params, sys.argv[2:], device=choose_device(params))
