@@ -1,12 +1,14 @@
 """Detectors at paper scale, at half scale, and by the ordinary detectron2 way in."""
 
 import json
+import types
 from typing import get_args
 
 import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
+from detectron2.modeling.meta_arch import RetinaNet
 from detectron2.structures import Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
 from torch import nn
@@ -304,3 +306,17 @@ def test_a_backbone_of_ours_in_any_detectron2_project():
     pyramid = build_model(cfg).backbone
     assert any(isinstance(m, nn.BatchNorm2d) for m in pyramid.bottom_up.modules())
     assert pyramid(torch.randn(1, 3, 64, 64))["p2"].shape == (1, 16, 16, 16)
+
+
+def test_retinanets_normaliser_is_detectron2s_and_survives():
+    """Its losses are detectron2's, step by step; the running mean is a buffer, which checkpoints have."""
+    ours, theirs = mini(head="retinanet").train(), mini(head="retinanet").train()
+    theirs._ema_update = types.MethodType(RetinaNet._ema_update, theirs)
+    with EventStorage(0):
+        for seed in range(3):
+            torch.manual_seed(seed)
+            batch = [sample(masks=False), sample(masks=False)]
+            losses, expected = ours(batch), theirs(batch)
+            assert {k: v.item() for k, v in losses.items()} == pytest.approx({k: v.item() for k, v in expected.items()})
+    assert dict(ours.named_buffers())["normalizer"].item() == pytest.approx(theirs.loss_normalizer)
+    assert "normalizer" not in ours.state_dict()

@@ -1,6 +1,7 @@
 """Several processes are as one: same batches, same steps, same errors, and a run goes on where it was interrupted.
 
-Two processes are launched three times (tests/ranks.py), and leave in files what the tests look at: a start takes seconds.
+Two processes are launched three times (tests/ranks.py), and leave in files what the tests look at: a start takes
+seconds.
 """
 
 import os

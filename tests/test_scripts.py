@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from afigan.config import compose
+from afigan.files import exclusive
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "workflow/scripts"
@@ -210,3 +212,39 @@ def test_without_the_compiler_training_is_the_same():
     ]
     assert ran[0].stdout == ran[1].stdout
     assert [run.stderr.split()[-1] for run in ran] == ["True", "False"]
+
+
+def test_sigterm_leaves_nothing_and_asks_for_another_try(root):
+    change(root, "data", "shapes", train=50_000)
+    process = subprocess.Popen([sys.executable, str(SCRIPTS / "prepare.py")], cwd=root, stderr=subprocess.PIPE)
+    while not list(root.glob("data/.prepared.*/images/train/*.png")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(timeout=60) == 75
+    assert not list((root / "data").iterdir())
+
+
+def test_a_second_process_of_a_stage_is_refused(root):
+    with exclusive(root / "runs/locks/prepare"):
+        status, _, message, _ = run("prepare", cwd=root)
+    assert status == 2
+    assert message.startswith(f"prepare: prepare is being run by process {os.getpid()} on ")
+
+
+def test_a_full_disk_is_no_traceback(root):
+    command = f"ulimit -f 1; exec {sys.executable} {SCRIPTS / 'prepare.py'}"  # no file may have more than 1 KiB
+    done = subprocess.run(["bash", "-c", command], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "File too large" in done.stderr and "make room there and run it again" in done.stderr
+    assert not list((root / "data").iterdir())
+
+
+def change(root, *sections, **values):
+    """Other values in params.yaml."""
+    path = root / "params.yaml"
+    params = section = yaml.safe_load(path.read_text("utf-8"))
+    for name in sections:
+        section = section[name]
+    section |= values
+    path.write_text(yaml.safe_dump(params))
