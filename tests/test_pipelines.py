@@ -256,7 +256,7 @@ DUE = {"dvc": dvc_due, "snakemake": lambda root: set(snakemake_dag(root, due=Tru
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The project of each engine after its run, both at a time; of both a training is killed after its first iteration."""
+    """The project of each engine after its run, both at a time; a training of each is killed after an iteration."""
     roots = {engine: copy_project(tmp_path_factory.mktemp(engine), "smoke") for engine in RUN}
     started = {engine: start(engine, root) for engine, root in roots.items()}
     uninterrupted = set(RUN)
