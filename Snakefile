@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(workflow.basedir))
 from afigan.config import load_params
+from afigan.files import read_json
 from afigan.lineage import fingerprint, parents
 
 if config:
@@ -38,7 +39,7 @@ if not any(Path(".snakemake/metadata").glob("*")):
     for config_file in map(Path, MODELS):
         node = config_file.parent.relative_to("models").as_posix()
         if config_file.name == "config.json" and config_file.is_file():
-            if json.loads(config_file.read_text("utf-8"))["params_hash"] != fingerprint(PARAMS, node):
+            if read_json(config_file).get("params_hash") != fingerprint(PARAMS, node):
                 raise WorkflowError(
                     f"models/{node} is of other parameters, and Snakemake has not made it: `dvc repro`."
                 )

@@ -4,7 +4,6 @@ What is drawn at a position of the training sequence (which image, its size, its
 position alone. A resumed run therefore continues with exactly the batches it would have seen.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from afigan.data.images import read_rgb
 from afigan.data.pairs import PairReader
+from afigan.files import read_json
 from afigan.schema import Input, Schedule
 
 
@@ -31,7 +31,7 @@ def read_split(path: str | Path) -> dict[str, Any]:
         `images`: the COCO images, each with its `path` and `annotations`, in which `category_id` counts from 0;
         `classes`: category names in the order of their ids; `category_ids`: those ids; `masks`: whether there are any.
     """
-    values = json.loads(Path(path).read_text("utf-8"))
+    values = read_json(path)
     category_ids = sorted(category["id"] for category in values["categories"])
     names = {category["id"]: category["name"] for category in values["categories"]}
     contiguous = {category_id: index for index, category_id in enumerate(category_ids)}

@@ -21,7 +21,7 @@ from PIL import Image
 from afigan.data.degradation import DEGRADATIONS, downscale, downscaled_size
 from afigan.data.images import read_rgb
 from afigan.data.parallel import map_images
-from afigan.files import atomic_dir, atomic_path, digest, sha256_file, write_json
+from afigan.files import atomic_dir, atomic_path, digest, read_json, sha256_file, write_json
 
 SCALE = 0.5
 # png is lossless (compress level 1: 3.5 times as fast as Pillow's 6 for 4 % more bytes); jpeg keeps full-size chroma
@@ -78,7 +78,7 @@ def write_pairs(
     if image_format not in FORMATS:
         raise ValueError(f"unknown image format {image_format!r}: use one of {', '.join(FORMATS)}")
     assert shard_size >= 1 and workers >= 1
-    prepared = json.loads(annotations.read_bytes())
+    prepared = read_json(annotations)
     images, root = prepared["images"], Path(prepared["info"]["root"])
 
     settings = [degradation, SCALE, image_format, FORMATS[image_format], shard_size, PIL.__version__]

@@ -13,6 +13,7 @@ from afigan.data.coco import (
     clean,
     has_masks,
     inspect_images,
+    is_unicode,
     load_annotations,
 )
 from afigan.data.images import find_images
@@ -89,15 +90,21 @@ def _read_unlabeled(images: Any, workers: int, problems: list[Problem]) -> _Spli
     found: list[dict[str, Any]] = []
     folder = Path(images or "")
     if images:
-        names = list(find_images(folder))
+        names, why = list[str](), ""
+        try:
+            names += find_images(folder)
+        except OSError as error:
+            why = f" ({error.filename}: {error.strerror})"
         sizes = inspect_images([folder / name for name in names], workers, "checking unlabeled images")
         for key, (name, size) in enumerate(zip(names, sizes, strict=True), start=1):
+            if not is_unicode(name):
+                size = "has a name that is not of Unicode characters"
             if isinstance(size, str):
                 problems.append(Problem(str(folder), "image", name, size, "restore or remove the file"))
             else:
                 found.append({"id": key, "file_name": name, "width": size[0], "height": size[1]})
         if not names:
-            reason = "is not a folder with images in it"
+            reason = f"is not a folder with images in it{why}"
             problems.append(Problem(str(folder), "folder", None, reason, "correct data.unlabeled.images"))
     root = str(images) if images else ""
     return _Split("unlabeled", root, folder, root, {"images": found, "annotations": []})

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from afigan.detectors import Architecture, build_detector
-from afigan.files import atomic_path, write_json
+from afigan.files import atomic_path, read_json, write_json
 from afigan.lineage import fingerprint
 from afigan.schema import Params
 from afigan.training.distributed import is_main
@@ -36,12 +36,15 @@ def load_config(node: str) -> dict[str, Any]:
     """What `models/NODE` was trained with, as `save_model` wrote it.
 
     Raises:
-        ValueError: it is not there.
+        ValueError: it is not there, or damaged.
     """
     path = MODELS / node / "config.json"
     if not path.is_file():
         raise ValueError(f"{path} does not exist: train it first (`dvc repro` or `snakemake` does)")
-    return json.loads(path.read_text("utf-8"))
+    config = read_json(path)
+    if not isinstance(config, dict) or "params_hash" not in config:
+        raise ValueError(f"{path} does not say what was trained: remove it and run the stage again that made it")
+    return config
 
 
 def check_trained(params: Params, node: str) -> None:
@@ -77,8 +80,18 @@ def load_part(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
 
 
 def load_architecture(node: str) -> Architecture:
-    """What the detector of `models/NODE` is built of."""
-    return Architecture.from_dict(load_config(node)["architecture"])
+    """What the detector of `models/NODE` is built of.
+
+    Raises:
+        ValueError: it is not there, or of another version of this project.
+    """
+    try:
+        return Architecture.from_dict(load_config(node)["architecture"])
+    except (KeyError, TypeError) as error:
+        path = MODELS / node / "config.json"
+        raise ValueError(
+            f"{path} is not what this version writes ({error}): run the stage again that made it"
+        ) from None
 
 
 def load_detector(node: str, device: torch.device) -> nn.Module:

@@ -1,7 +1,6 @@
 """What the stages share: where their data lies, the device, the seed and the run's folder."""
 
 import hashlib
-import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import torch
 
 import afigan
 from afigan import experiments
-from afigan.files import digest, sha256_file
+from afigan.files import digest, read_json, sha256_file
 from afigan.lineage import fingerprint, parents
 from afigan.schema import MASK_HEADS, Params
 from afigan.training import distributed, engine
@@ -84,9 +83,19 @@ def check_masks(params: Params) -> None:
                 )
 
 
+def check_drawn(params: Params) -> None:
+    """What is drawn last is known first.
+
+    Raises:
+        ValueError: `figures.image` is beyond the validation set.
+    """
+    if params.figures.image >= (images := read_summary()["val"]["images"]):
+        raise ValueError(f"figures.image: {params.figures.image}, but the validation set has {images} images: lower it")
+
+
 def read_summary() -> dict[str, Any]:
     """What `prepare` says of the data set."""
-    return json.loads((PREPARED / "summary.json").read_text("utf-8"))
+    return read_json(PREPARED / "summary.json")
 
 
 def check_labels(params: Params, key: str) -> None:
@@ -98,7 +107,7 @@ def check_labels(params: Params, key: str) -> None:
     path = PSEUDO / f"{key}.json"
     if not path.is_file():
         raise ValueError(f"{path} does not exist: make it first (`dvc repro` or `snakemake` does)")
-    if json.loads(path.read_text("utf-8"))["info"]["params_hash"] != fingerprint(params, f"pseudo_labels/{key}"):
+    if read_json(path)["info"]["params_hash"] != fingerprint(params, f"pseudo_labels/{key}"):
         raise ValueError(f"{path} was made with other parameters than these: make it again")
 
 
@@ -110,9 +119,11 @@ def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[Path]:
         inputs: the data files that the run reads besides its parents' weights.
 
     Raises:
-        ValueError: a parent was trained with other parameters, or a mask head has no masks to learn from.
+        ValueError: a parent was trained with other parameters, a mask head has no masks to learn from, or there is no
+            image to draw in the end.
     """
     check_masks(params)
+    check_drawn(params)
     trained = [parent for parent in parents(params, node) if parent.split("/")[0] in experiments.STAGES]
     for parent in trained:
         check_trained(params, parent)
