@@ -16,11 +16,12 @@ def broken_references(params: Params) -> list[str]:
     return _References(params).problems
 
 
-def reasons(error: ValidationError, place: str = "") -> list[str]:
+def reasons(error: ValidationError, *place: str) -> list[str]:
     """What the schema finds wrong, a line for each, naming the key under `place`."""
     lines = []
     for item in error.errors():
-        where = ".".join(str(part) for part in (place, *item["loc"]) if part not in ("", "[key]"))
+        parts = [str(part) for part in item["loc"] if part != "[key]"]
+        where = ".".join([*place, *(part if part and part.isprintable() else repr(part) for part in parts)])
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "unknown key; remove it or see afigan/schema.py for the names"
@@ -197,7 +198,6 @@ class _References:
         evaluations = self.params.experiments.evaluations
         for table, rows in self.params.tables.items():
             for row, keys in rows.items():
-                keys = [keys] if isinstance(keys, str) else keys
                 for key in keys:
                     if key not in evaluations:
                         self._say(f"tables.{table}.{row}", f"there is no experiments.evaluations.{key}")

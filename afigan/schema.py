@@ -62,6 +62,7 @@ def _hashable(values: dict[str, Any]) -> dict[str, Any]:
 
 
 Limits = Annotated[list[Rate], Field(min_length=4, max_length=4), AfterValidator(_ascending)]
+Keys = Annotated[list[Key], Field(min_length=1), BeforeValidator(lambda one: [one] if isinstance(one, str) else one)]
 Options = Annotated[dict[str, JsonValue], AfterValidator(_hashable)]
 
 
@@ -361,7 +362,4 @@ class Params(Section):
     figures: Figures = Figures()
     experiments: Experiments
     # table -> printed row -> the evaluation that fills it, or several, one a seed
-    tables: dict[
-        Annotated[str, Field(pattern=r"^table[1-9]$")],
-        dict[Row, Key | Annotated[list[Key], Field(min_length=1), AfterValidator(_no_twins)]],
-    ]
+    tables: dict[Annotated[str, Field(pattern=r"^table[1-9]$")], dict[Row, Keys]]

@@ -19,4 +19,5 @@ class _Short(reprlib.Repr):
 
 def shown(value: object) -> str:
     """`repr`, cut short where it is long or deep, on one line."""
-    return _Short().repr(value)
+    text = _Short().repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

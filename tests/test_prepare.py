@@ -148,31 +148,6 @@ def test_a_refused_set_leaves_the_previous_one_alone_and_a_good_one_clears_the_l
     assert [path.name for path in out.parent.iterdir()] == ["prepared"]
 
 
-@pytest.mark.parametrize(
-    ("train", "message"),
-    [
-        (None, "cannot be read: No such file"),
-        ([], "is not an object with the lists"),
-        (tiny_coco.annotations() | {"images": [], "annotations": []}, "has no images"),
-        (tiny_coco.annotations() | {"annotations": []}, "has no annotations"),
-    ],
-)
-def test_a_useless_train_set_is_refused(tmp_path, train, message):
-    data = coco(tmp_path, train)
-    if train is None:
-        Path(data.train.annotations).unlink()
-    assert f"{data.train.annotations}: this file: {message}" in refused(data, tmp_path / "data/prepared")
-
-
-def test_missing_folders_are_named(tmp_path):
-    data = coco(tmp_path)
-    data.train.images = str(tmp_path / "nowhere")
-    data.unlabeled.images = str(tmp_path / "neither")
-    text = refused(data, tmp_path / "data/prepared")
-    assert f"{tmp_path / 'nowhere'}: this folder: is not a folder" in text
-    assert f"{tmp_path / 'neither'}: this folder: is not a folder with images in it" in text
-
-
 def test_the_images_of_the_challenge_come_without_annotations(tmp_path):
     """As COCO's image_info_test-dev2017.json: the list of annotations is not there at all."""
     data = coco(tmp_path)

@@ -61,7 +61,8 @@ def inspect_image(path: str | Path) -> tuple[int, int]:
     except UnidentifiedImageError:
         raise ValueError(f"cannot be read: it is none of {', '.join(_FORMATS)}") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        raise ValueError(f"cannot be read: {error or type(error).__name__}") from None
+        why = getattr(error, "strerror", None) or error or type(error).__name__  # the system's own words name no file
+        raise ValueError(f"cannot be read: {why}") from None
     # A camera's MPO file is a photograph followed by previews of it; its first frame is the image.
     if frames > 1 and file_format != "MPO":
         raise ValueError(f"has {frames} frames, not one")

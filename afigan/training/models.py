@@ -85,13 +85,12 @@ def load_architecture(node: str) -> Architecture:
     Raises:
         ValueError: it is not there, or of another version of this project.
     """
+    config = load_config(node)
     try:
-        return Architecture.from_dict(load_config(node)["architecture"])
-    except (KeyError, TypeError) as error:
+        return Architecture.from_dict(config["architecture"])
+    except (KeyError, TypeError, ValueError) as error:
         path = MODELS / node / "config.json"
-        raise ValueError(
-            f"{path} is not what this version writes ({error}): run the stage again that made it"
-        ) from None
+        raise ValueError(f"{path} is not of this version ({error}): run the stage again that made it") from None
 
 
 def load_detector(node: str, device: torch.device) -> nn.Module:

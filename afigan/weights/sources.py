@@ -85,7 +85,7 @@ def _tensors(content: Any, source: str) -> dict[str, Tensor]:
         if isinstance(value, Tensor | np.ndarray):
             try:
                 state[str(name).removeprefix("module.")] = torch.as_tensor(value)
-            except (TypeError, ValueError) as error:  # of texts, of objects, of another machine's byte order
+            except (TypeError, ValueError) as error:  # of texts, of objects
                 raise ValueError(f"{source}: {name} is not of numbers ({error}): give a plain state dict") from None
     prefix = "backbone.bottom_up."
     return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)} or state
