@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 import torch
+from composed import composed
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, PolygonMasks
@@ -12,8 +13,10 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 import afigan
+from afigan.config import check_params
 from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import detectron2_config, set_test_limits
+from afigan.experiments import interpolated_levels
 from afigan.pyramids import InterpolatedFPN
 from afigan.schema import MASK_HEADS, BackboneExperiment, Head, Model, Pyramid
 
@@ -304,3 +307,15 @@ def test_a_backbone_of_ours_in_any_detectron2_project():
     pyramid = build_model(cfg).backbone
     assert any(isinstance(m, nn.BatchNorm2d) for m in pyramid.bottom_up.modules())
     assert pyramid(torch.randn(1, 3, 64, 64))["p2"].shape == (1, 16, 16, 16)
+
+
+@pytest.mark.parametrize("pyramid", ["fpn", "pafpn", "bifpn"])
+@pytest.mark.parametrize("head", ["cascade_mask_rcnn", "retinanet", "centermask"])
+def test_parameters_know_the_levels_that_a_detector_will_have(head, pyramid):
+    values = composed("smoke")
+    values["figures"]["level"] = "p3"
+    values["model"] |= {"head": head, "pyramid": pyramid}
+    values["experiments"]["evaluations"]["student"]["multi_scale"] = False  # which is for the R-CNN family
+    params = check_params(values)
+    detector = build_detector(Architecture.of(params, "detectors/a1", 3))
+    assert interpolated_levels(params, "detectors/a1") == detector.backbone.interpolated_levels
