@@ -335,7 +335,7 @@ def test_a_student_learns_from_both_sets(own_world, monkeypatch):
     seen = []
     monkeypatch.setattr(engine, "train", lambda **arguments: seen.append(arguments["dataset"]) or [{"iteration": 1}])
     own_world.train("students/swin_t_nn_self")
-    paths = {image["path"].split("/")[-2] for image in seen[0].images}
+    paths = {seen[0].image(index)["path"].split("/")[-2] for index in range(seen[0].epoch)}
     assert paths == {"train", "unlabeled"} and not seen[0].masks
 
 

@@ -1,5 +1,5 @@
 # The backbones' weights, the three stages of Algorithm 1, and self-training.
-LOADER = [*IMAGES, *modules("data/degradation", "data/loader", "data/pairs")]
+LOADER = [*IMAGES, *modules("data/degradation", "data/loader", "data/packed", "data/pairs")]
 ENGINE = modules("training/distributed", "training/engine", "training/journal", "training/models", "training/stage")
 DETECTOR = modules("backbones/", "detectors/", "interpolators/", "pyramids/")
 
