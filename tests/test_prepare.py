@@ -9,8 +9,9 @@ import tiny_coco
 from PIL import Image
 
 from afigan.data.coco import check_annotations
-from afigan.data.prepare import prepare
+from afigan.data.prepare import _write_split, prepare
 from afigan.data.problems import DataError
+from afigan.files import write_json
 
 
 def coco(folder: Path, train=None, val=None, *, unlabeled: bool = False) -> SimpleNamespace:
@@ -87,6 +88,18 @@ def test_boxes_only_sets_have_no_masks(tmp_path):
         split = load(tmp_path / "prepared", name)
         assert split["info"]["masks"] is False
         assert not any("segmentation" in annotation for annotation in split["annotations"])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
+def test_entries_are_written_as_one_text_would_be(tmp_path, monkeypatch, count):
+    monkeypatch.setattr("afigan.data.prepare._CHUNK", 2)
+    entries = [{"id": n, "name": "ä\n", "bbox": [1.0, 0.1, 1e-9, n]} for n in range(count)]
+    value = {"info": {"masks": True, "root": "ü"}, "images": entries, "categories": entries[:1]}
+    _write_split(tmp_path / "some.json", value)
+    write_json(tmp_path / "one.json", value, indent=None)
+    assert (tmp_path / "some.json").read_bytes() == (tmp_path / "one.json").read_bytes()
+    with pytest.raises(ValueError):
+        _write_split(tmp_path / "nan.json", {"images": [{"area": float("nan")}]})
 
 
 def test_shapes_are_drawn_into_the_folder(tmp_path, monkeypatch):
