@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 # another environment may be active: uv must not install into that
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: help repro test setup snakemake zoo params lint format lock clean
+.PHONY: help repro test setup snakemake zoo params benchmarks lint format lock clean
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
@@ -37,6 +37,13 @@ zoo: setup  ## every row of Tables 1-9 at toy size, in zoo/, under Snakemake: zo
 
 params: setup  ## compose params.yaml from conf/: PROFILE=mini
 	python workflow/scripts/compose.py --profile $(PROFILE)
+
+benchmarks: setup  ## time and memory at COCO's size: docs/benchmarks.md; PHOTOS=folder adds the stage pairs
+	python benchmarks/coco_sized.py runs/benchmarks/coco
+	python benchmarks/prepare.py runs/benchmarks/coco --out runs/benchmarks/prepared
+	python benchmarks/loader.py runs/benchmarks/prepared/data/prepared/train.json
+	python benchmarks/engines.py runs/benchmarks/coco
+	$(if $(PHOTOS),python benchmarks/pairs.py $(PHOTOS))
 
 lint: setup  ## what CI checks besides the tests
 	ruff check .
