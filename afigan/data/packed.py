@@ -21,9 +21,12 @@ class Packed(Sequence):
     """
 
     def __init__(self, records: Iterable[Any]) -> None:
-        pickles = [pickle.dumps(record, pickle.HIGHEST_PROTOCOL) for record in records]
-        self._ends = torch.from_numpy(np.cumsum([0, *map(len, pickles)]))
-        self._bytes = torch.from_numpy(np.frombuffer(bytearray().join(pickles), dtype=np.uint8))
+        buffer, ends = bytearray(), [0]
+        for record in records:
+            buffer += pickle.dumps(record, pickle.HIGHEST_PROTOCOL)
+            ends.append(len(buffer))
+        self._ends = torch.tensor(ends)
+        self._bytes = torch.from_numpy(np.frombuffer(buffer, dtype=np.uint8))
 
     def __len__(self) -> int:
         return len(self._ends) - 1
