@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 # another environment may be active: uv must not install into that
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: help repro test setup snakemake zoo params lint format lock clean
+.PHONY: help repro test setup snakemake zoo status params lint format lock clean
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
@@ -34,6 +34,10 @@ zoo: setup  ## every row of Tables 1-9 at toy size, in zoo/, under Snakemake: zo
 	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile zoo/
 	python workflow/scripts/compose.py --profile zoo --output zoo/params.yaml
 	cd zoo && snakemake --cores $(CORES)
+
+# without setup: it must not change the environment of what is running
+status:  ## how far each experiment is, and what has failed; ARGS="--watch 10"
+	@python workflow/scripts/status.py $(ARGS)
 
 params: setup  ## compose params.yaml from conf/: PROFILE=mini
 	python workflow/scripts/compose.py --profile $(PROFILE)

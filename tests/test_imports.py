@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 RANKS = {
     **dict.fromkeys(["compat", "files", "config", "schema", "references", "replicas", "experiments", "lineage"], 0),
     **dict.fromkeys(["losses", "discriminator", "interpolators"], 0),
-    "backbones": 0,
+    **dict.fromkeys(["backbones", "state"], 0),
     **dict.fromkeys(["pyramids", "weights"], 1),
     **dict.fromkeys(["data", "detectors"], 2),
     **dict.fromkeys(["training", "evaluation", "reporting"], 3),
@@ -117,6 +117,7 @@ LIGHT = (
     "afigan.lineage",
     "afigan.data.prepare",
     "afigan.data.pairs",
+    "afigan.reporting.status",
     "afigan.reporting.tables",
 )
 

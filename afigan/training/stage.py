@@ -12,14 +12,13 @@ import numpy as np
 import torch
 
 import afigan
-from afigan import experiments
+from afigan import experiments, state
 from afigan.files import digest, sha256_file
 from afigan.lineage import fingerprint, parents
 from afigan.schema import MASK_HEADS, Params
 from afigan.training import distributed, engine
 from afigan.training.models import MODELS, check_trained
 
-RUNS = Path("runs")
 PREPARED = Path("data/prepared")
 PAIRS = Path("data/pairs")
 PSEUDO = Path("data/pseudo")
@@ -120,6 +119,8 @@ def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[Path]:
     sums = {str(path): sha256_file(path) for path in [*inputs, *weights]}
     software = [code_version(), torch.__version__, choose_device(params).type]
     kind, _, key = node.rpartition("/")
-    run = RUNS / kind / f"{key}-{digest([fingerprint(params, node), sums, software])[:12]}"
-    yield run
-    engine.finish(run)
+    params_hash = fingerprint(params, node)
+    run = state.RUNS / kind / f"{key}-{digest([params_hash, sums, software])[:12]}"
+    with state.recorded(run, node, params_hash, first=distributed.is_main()):
+        yield run
+        engine.finish(run)

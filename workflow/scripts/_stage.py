@@ -38,16 +38,24 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
         parser.add_argument(f"--{option}", required=True, help=f"one of {among} in the parameters")
     arguments = parser.parse_args()
     with clean_exit(arguments.traceback):
+        from afigan import state
         from afigan.config import load_params
+        from afigan.lineage import fingerprint
 
         params = load_params(arguments.params)
+        node, params_hash = Path(sys.argv[0]).stem, ""
         values = []
         if option and among:
             values.append(chosen(params, option, among, getattr(arguments, option)))
+            section, _, kind = among.partition(".")
+            node = f"{kind if section == 'experiments' else section}/{values[0]}"
+            params_hash = fingerprint(params, node) if section == "experiments" else ""
         # before torch is imported, and over what Snakemake sets: results depend on it
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(params.threads)))
         _eager.install()
-        call(params, *values)
+        first = os.environ.get("RANK", "0") == "0"  # under torchrun every rank is here
+        with state.recorded(state.RUNS / node, node, params_hash, first=first):
+            call(params, *values)
     sys.exit(0)
 
 
