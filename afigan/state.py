@@ -167,5 +167,6 @@ def _failed(folder: Path, error: BaseException) -> None:
 
 
 def in_words(losses: dict[str, float]) -> str:
-    """`total 1.23  cls 0.456`."""
-    return "  ".join(f"{name.removeprefix('loss_')} {value:.3g}" for name, value in losses.items())
+    """`total 1.23  cls 0.456`: the sum first, for long lines are cut."""
+    names = sorted(losses, key=lambda name: name != "loss_total")
+    return "  ".join(f"{name.removeprefix('loss_')} {losses[name]:.3g}" for name in names)

@@ -65,7 +65,7 @@ def tell(folder, node, **change):
 
 
 ELSEWHERE = {"host": "another", "pid": os.getpid()}
-TRAINING = {"iteration": 30, "total": 40, "seconds": 2.0, "losses": {"loss_total": 1.25, "loss_cls": 0.5}}
+TRAINING = {"iteration": 30, "total": 40, "seconds": 2.0, "losses": {"loss_cls": 0.5, "loss_total": 1.25}}
 
 
 def ago(**span):

@@ -104,8 +104,7 @@ def _row(params: Params, node: str, time: datetime) -> Row:
     status, reason = _fate(last, time)
     if status == "done" or (made == "done" and status != "running"):
         return Row(node, made)
-    if status == "failed":
-        reason = f"{last.error} ({folder / ERROR})"
+    reason = f"{last.error} ({folder / ERROR})" if status == "failed" else f"{reason} ({folder})" if reason else ""
     runs = {folder: said for folder, said in ours.items() if said.total is not None}
     if not runs:
         return Row(node, status, note=_since(last), reason=reason)

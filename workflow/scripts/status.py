@@ -1,6 +1,15 @@
 """How far every experiment of params.yaml is, what has failed and why, from the files that the stages write.
 
 Call it while they run, on any machine that sees this folder.
+
+  done             the output is there, made with today's parameters of the experiment and of its ancestors
+  there            the output is there, and does not tell of which parameters it is
+  stale            it is of other parameters
+  running          with iterations done, time to go at the speed so far, newest checkpoint, losses last logged
+  failed           the error, and the file that has all of it
+  interrupted      by Ctrl-C; preempted: by SIGTERM. Started again, a training goes on from its checkpoint
+  no sign of life  the process is gone without a word, or nothing has been heard from another machine for ten minutes
+  waiting          none of these; what has to be done before is named
 """
 
 import contextlib
