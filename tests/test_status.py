@@ -220,8 +220,9 @@ def test_runs_of_other_parameters_are_ignored(root):
     assert status("detectors/a1") == "waiting"
     tell("detectors/a1-2", "detectors/a1", status="preempted", written=ago(hours=2), **TRAINING)
     assert status("detectors/a1") == "preempted"
-    tell("detectors/a1-3", "detectors/a1", status="interrupted", written=ago(hours=1), **TRAINING)  # of other code
-    assert status("detectors/a1") == "interrupted"
+    later = TRAINING | {"iteration": 35}
+    tell("detectors/a1-3", "detectors/a1", status="interrupted", written=ago(hours=1), **later)  # of other code
+    assert status("detectors/a1") == "interrupted" and row("detectors/a1").run.iteration == 35
 
 
 def test_a_run_of_other_parameters_that_goes_on_is_told(root):
@@ -266,7 +267,7 @@ VALID = {"node": "detectors/a1", "params_hash": "x", "status": "running", "total
         b"", b"{", b"[]", b"null", b"\x80\x02\x00", b'{"node": 1}', "folder", "nothing",
         *(VALID | change for change in (
             {"process": {"pid": -1}}, {"process": {"pid": "x"}}, {"written": "yesterday"}, {"written": "2026-11-23"},
-            {"iteration": "many"}, {"iteration": -1}, {"seconds": "NaN"}, {"losses": [1]}, {"status": "fine"},
+            {"iteration": "many"}, {"iteration": -1}, {"seconds": "Infinity"}, {"losses": [1]}, {"status": "fine"},
         )),
     ],
 )  # fmt: skip
