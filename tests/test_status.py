@@ -10,6 +10,7 @@ import threading
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -19,7 +20,7 @@ from afigan.config import check_params, compose
 from afigan.lineage import fingerprint
 from afigan.reporting.status import SILENT, nodes, output, render, rows
 from afigan.state import State, read, recorded, update
-from afigan.training import backbone
+from afigan.training import backbone, journal
 
 pytest_plugins = ["toy"]
 
@@ -444,6 +445,26 @@ def test_every_script_records_what_it_does(root, monkeypatch, script, option, am
         _stage.main("doc", call, option, among)
     assert raised.value.code == 2 and seen == ["running"]
     assert row(node).status == "failed" and row(node).reason.startswith("ValueError: device: cuda, but")
+
+
+def test_the_journal_tells_every_few_seconds_and_at_its_end(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(journal, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    told = []
+    line = {"iteration": 3, "lr": 0.1, "loss_cls": 0.5}
+    with recorded(tmp_path, "detectors/a1", "hash"):
+        with journal.Journal(tmp_path, 9, 3, [line]) as kept:
+            told.append(read(tmp_path))
+            for iteration, moment in ((4, 60_000.0), (5, 60_004.0), (6, 60_006.0), (7, 60_007.0)):
+                clock[0] = moment
+                kept.progress(iteration, 0.1)
+                told.append(read(tmp_path))
+        told.append(read(tmp_path))
+    assert [said.iteration for said in told] == [3, 4, 4, 6, 6, 7]
+    assert [said.seconds for said in told] == [None, 60_000, 60_000, 20_002, 20_002, 20_002]
+    assert all(said.total == 9 and said.losses == {"loss_cls": 0.5} and said.node == "detectors/a1" for said in told)
+    lines = (tmp_path / "train.log").read_text("utf-8").splitlines()
+    assert len(lines) == 2 and "4/9  60000.000 s/it  ETA 3 days, 11:20:00  lr 0.1  cls 0.5" in lines[0]
 
 
 # --- real trainings ---------------------------------------------------------------------------------------------------
