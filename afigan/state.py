@@ -111,7 +111,7 @@ def read(folder: Path) -> State | None:
 
 def write(folder: Path, state: State) -> None:
     """Replace the state in a folder."""
-    temporary = folder / f".{FILE}.{os.getpid()}.tmp"
+    temporary = folder / f".{FILE}.tmp"  # always the same: what a killed process leaves is written over
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
