@@ -20,6 +20,7 @@ from afigan.evaluation.predict import Predictor, predict, results_of, sized_inpu
 from afigan.evaluation.pseudo_labels import write_pseudo_labels
 from afigan.evaluation.speed import benchmark
 from afigan.evaluation.submission import split_name, submit
+from afigan.files import sha256_file
 from afigan.lineage import fingerprint
 from afigan.training.models import load_config, load_detector
 
@@ -248,10 +249,12 @@ def test_a_metrics_file_is_complete(own_world):
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     count = sum(v.numel() for n, v in weights.items() if not n.endswith(buffers) and not n.startswith("pixel_"))
     assert metrics.keys() == {
-        "key", "model", "params_hash", "data", "schedule", "seed", "multi_scale", "params_M", "box", "mask"
+        "key", "model", "params_hash", "inputs", "data", "schedule", "seed", "multi_scale", "params_M", "box", "mask"
     }  # fmt: skip
     assert (metrics["key"], metrics["model"]) == ("a5", "detectors/a5")
     assert metrics["params_hash"] == fingerprint(own_world.params, "evaluations/a5")
+    files = ("models/detectors/a5/model.safetensors", "data/prepared/val.json")
+    assert metrics["inputs"] == {name: sha256_file(name) for name in files}
     assert metrics["data"] == {"source": "shapes", "train_images": 6, "val_images": 3}
     assert metrics["params_M"] == pytest.approx(count / 1e6)
     assert metrics["schedule"].startswith("stage 3: 2 iterations of 2 images")

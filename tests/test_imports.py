@@ -16,7 +16,7 @@ RANKS = {
     **dict.fromkeys(["compat", "files", "config", "schema", "references", "replicas", "experiments", "lineage"], 0),
     **dict.fromkeys(["losses", "discriminator", "interpolators"], 0),
     "backbones": 0,
-    **dict.fromkeys(["pyramids", "weights"], 1),
+    **dict.fromkeys(["provenance", "pyramids", "weights"], 1),
     **dict.fromkeys(["data", "detectors"], 2),
     **dict.fromkeys(["training", "evaluation", "reporting"], 3),
 }

@@ -33,7 +33,18 @@ KINDS = {
 # imported everywhere and without a part in a result; the params hash is what schema and lineage have to do with one
 PLUMBING = {
     f"afigan/{name}.py"
-    for name in ("__init__", "compat", "config", "experiments", "files", "lineage", "references", "replicas", "schema")
+    for name in [
+        "__init__",
+        "compat",
+        "config",
+        "experiments",
+        "files",
+        "lineage",
+        "provenance",
+        "references",
+        "replicas",
+        "schema",
+    ]
 }
 
 

@@ -10,7 +10,7 @@ from pycocotools.cocoeval import COCOeval
 from afigan import experiments
 from afigan.evaluation.predict import Predictor, results_of
 from afigan.files import write_json
-from afigan.lineage import fingerprint
+from afigan.provenance import record
 from afigan.schema import Params
 from afigan.training.models import load_config
 from afigan.training.stage import PREPARED, read_summary
@@ -58,7 +58,7 @@ def evaluate(params: Params, key: str) -> None:
         {
             "key": key,
             "model": item.model,
-            "params_hash": fingerprint(params, f"evaluations/{key}"),
+            **record(params, f"evaluations/{key}", predictor.inputs),
             "data": {
                 "source": params.data.source,
                 "train_images": summary["train"]["images"],

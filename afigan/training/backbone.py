@@ -99,12 +99,12 @@ def _write(params: Params, key: str) -> None:
     seed_everything(experiments.seed(params, node), params.threads)
     backbone = build_backbone(settings.name, norm=settings.norm, freeze_at=settings.freeze_at, options=settings.options)
     log: list[dict[str, float]] = []
-    with open_run(params, node, [PREPARED / "train.json"]) as run:
+    with open_run(params, node, [PREPARED / "train.json"]) as (run, inputs):
         if settings.weights == "crops":
             log = _pretrain(params, node, backbone, run)
         elif settings.weights is not None:
             load_pretrained(backbone, settings.weights, place=f"experiments.backbones.{key}.weights")
-        save_model(params, node, backbone.state_dict(), log, {"backbone": settings.model_dump()})
+        save_model(params, node, inputs, backbone.state_dict(), log, {"backbone": settings.model_dump()})
 
 
 def _pretrain(params: Params, node: str, backbone: Backbone, run: Path) -> list[dict[str, float]]:

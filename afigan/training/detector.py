@@ -75,7 +75,7 @@ def _train(params: Params, node: str) -> None:
         union = {"images": split["images"] + labels["images"], "masks": split["masks"] and labels["masks"]}
         split = split | union
     architecture = Architecture.of(params, node, len(split["classes"]))
-    with open_run(params, node, files) as run:
+    with open_run(params, node, files) as (run, inputs):
         detector = build_detector(architecture)
         initialise(detector, experiment)
         detector.to(device).train()
@@ -93,7 +93,7 @@ def _train(params: Params, node: str) -> None:
         )
         words = describe(schedule, params.input) + (", with pseudo-labels" if len(files) > 1 else "")
         config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": words}
-        save_model(params, node, detector.state_dict(), log, config)
+        save_model(params, node, inputs, detector.state_dict(), log, config)
 
 
 def describe(schedule: Schedule, inputs: Input) -> str:

@@ -13,8 +13,9 @@ import torch
 
 import afigan
 from afigan import experiments
-from afigan.files import digest, sha256_file
+from afigan.files import digest
 from afigan.lineage import fingerprint, parents
+from afigan.provenance import sums
 from afigan.schema import MASK_HEADS, Params
 from afigan.training import distributed, engine
 from afigan.training.models import MODELS, check_trained
@@ -103,8 +104,10 @@ def check_labels(params: Params, key: str) -> None:
 
 
 @contextmanager
-def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[Path]:
-    """The run's folder for a node; its checkpoints are removed once the body has ended well.
+def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The run's folder for a node, and the sums of all it starts from, for `save_model`.
+
+    The run's checkpoints are removed once the body has ended well.
 
     Args:
         inputs: the data files that the run reads besides its parents' weights.
@@ -117,9 +120,9 @@ def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[Path]:
     for parent in trained:
         check_trained(params, parent)
     weights = [MODELS / parent / "model.safetensors" for parent in trained]
-    sums = {str(path): sha256_file(path) for path in [*inputs, *weights]}
+    found = sums([*inputs, *weights])
     software = [code_version(), torch.__version__, choose_device(params).type]
     kind, _, key = node.rpartition("/")
-    run = RUNS / kind / f"{key}-{digest([fingerprint(params, node), sums, software])[:12]}"
-    yield run
+    run = RUNS / kind / f"{key}-{digest([fingerprint(params, node), found, software])[:12]}"
+    yield run, found
     engine.finish(run)
