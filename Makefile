@@ -6,15 +6,21 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 # another environment may be active: uv must not install into that
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: help repro test setup snakemake zoo params lint format lock clean
+.PHONY: help repro test setup snakemake adopt-dvc adopt-snakemake zoo params lint format lock clean
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 repro: setup  ## everything that params.yaml asks for, under DVC: results/README.md shows it
 	dvc repro
 
 snakemake: setup  ## the same under Snakemake, on CORES=2
 	snakemake --cores $(CORES)
+
+adopt-dvc: setup  ## what Snakemake has made becomes DVC's too; what is stale is refused
+	python workflow/scripts/adopt.py --to dvc
+
+adopt-snakemake: setup  ## what DVC has made, or fetched, becomes Snakemake's too
+	python workflow/scripts/adopt.py --to snakemake
 
 test: setup  ## the tests; ARGS="-k tables" for some of them
 	python -m pytest $(ARGS)

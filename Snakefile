@@ -40,7 +40,7 @@ if not any(Path(".snakemake/metadata").glob("*")):
         if config_file.name == "config.json" and config_file.is_file():
             if json.loads(config_file.read_text("utf-8"))["params_hash"] != fingerprint(PARAMS, node):
                 raise WorkflowError(
-                    f"models/{node} is of other parameters, and Snakemake has not made it: `dvc repro`."
+                    f"models/{node} is of other parameters, and Snakemake has not made it: `dvc repro`, then `make adopt-snakemake`."
                 )
 
 

@@ -6,18 +6,31 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from dags import ROOT, Dag, copy_project, downstream, dvc_dag, dvc_due, environment, snakemake_dag, write_params
+from dags import (
+    ROOT,
+    Dag,
+    changed,
+    copy_project,
+    downstream,
+    dvc_dag,
+    dvc_due,
+    environment,
+    nested,
+    snakemake_dag,
+    write_params,
+)
+from runs import RUN
 
 from afigan.config import check_params, compose, load_params
 from afigan.files import sha256_file
 from afigan.lineage import fingerprint
 
+pytest_plugins = ["runs"]
 PROFILES = ("mini", "smoke", "zoo", "paper")
 # stages of one experiment each: the script of a stage -> what it is run for
 KINDS = {
@@ -56,14 +69,6 @@ def command(stage: str) -> str:
 
 def commands(*stages: str) -> set[str]:
     return {command(stage) for stage in stages}
-
-
-def nested(values: dict, path: str) -> tuple[dict, str]:
-    """The dictionary that holds the dotted name, and its last part."""
-    *sections, last = path.split(".")
-    for section in sections:
-        values = values[section]
-    return values, last
 
 
 def leaves(values: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -247,36 +252,7 @@ def test_snakemake_refuses_models_of_dvc_that_it_would_keep(tmp_path):
 
 # --- the smoke profile, run by both -----------------------------------------------------------------------------------
 
-RUN = {"dvc": ["dvc", "repro"], "snakemake": ["snakemake", "--cores", "2"]}
 DUE = {"dvc": dvc_due, "snakemake": lambda root: set(snakemake_dag(root, due=True))}
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The project of each engine after its run, both at a time."""
-    roots = {engine: copy_project(tmp_path_factory.mktemp(engine), "smoke") for engine in RUN}
-    started = {}
-    for engine, root in roots.items():
-        log = (root / "run.log").open("w")
-        started[engine] = subprocess.Popen(RUN[engine], cwd=root, env=environment(), stdout=log, stderr=log)
-    for engine, process in started.items():
-        assert process.wait(timeout=900) == 0, (roots[engine] / "run.log").read_text("utf-8")[-4000:]
-    return roots
-
-
-@contextmanager
-def changed(root: Path, path: str, value: Any) -> Iterator[None]:
-    """params.yaml with another value under a dotted name."""
-    file = root / "params.yaml"
-    text = file.read_text("utf-8")
-    values = yaml.safe_load(text)
-    section, last = nested(values, path)
-    section[last] = value
-    write_params(root, values)
-    try:
-        yield
-    finally:
-        file.write_text(text, "utf-8")
 
 
 @pytest.mark.pipeline

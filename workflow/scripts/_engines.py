@@ -1,5 +1,6 @@
 """What Snakemake and DVC say of the stages, and how each is told to take what the other has made for its own."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DAGSettings, OutputSettings, Quietness, ResourceSettings
 
 from afigan.files import sha256_file
+
+for engine in ("snakemake", "dvc"):  # they have handlers of their own
+    logging.getLogger(engine).propagate = False
 
 
 @dataclass(frozen=True)
