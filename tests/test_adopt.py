@@ -11,9 +11,10 @@ from types import ModuleType
 
 import pytest
 from dags import ROOT, changed, dvc_due, environment
+from dvc.repo import Repo
 from runs import RUN
 
-from afigan.config import check_params, compose
+from afigan.config import check_params, compose, load_params
 from afigan.files import sha256_file, write_json
 from afigan.lineage import parents
 from afigan.provenance import record, stale, sums
@@ -164,7 +165,7 @@ def ran(*command: str, cwd: Path) -> str:
 def test_dvc_takes_a_run_of_snakemake_and_gives_it_back(project, adoption):
     root = project("snakemake")
     before, times = contents(), [path.stat().st_mtime_ns for path in map(Path, contents())]
-    assert "DVC has all 17 stages" in adoption.to_dvc()
+    assert "DVC has all 17 stages" in adoption.to_dvc(load_params("params.yaml"))
     assert contents() == before and [path.stat().st_mtime_ns for path in map(Path, before)] == times
     assert dvc_due(root) == set() and due() == set()
     # now DVC goes on
@@ -172,22 +173,21 @@ def test_dvc_takes_a_run_of_snakemake_and_gives_it_back(project, adoption):
         text = ran(*RUN["dvc"], cwd=root)
         assert text.count("Running stage") == 1 and "Running stage 'tables'" in text
         with pytest.raises(ValueError, match=r"tables is due: params have changed since last execution\n"):
-            adoption.to_dvc()
+            adoption.to_dvc(load_params("params.yaml"))
         before = contents()
-        assert "Snakemake has all 17 stages" in adoption.to_snakemake()
-        assert contents() == before
-        assert due() == set() and dvc_due(root) == set()
+        assert "Snakemake has all 17 stages" in adoption.to_snakemake(load_params("params.yaml"))
+        assert contents() == before and due() == set()
     assert due() == {"tables"}
 
 
 @pytest.mark.pipeline
 def test_snakemake_takes_a_run_of_dvc_and_gives_it_back(project, adoption):
     root = project("dvc")
-    with pytest.raises(ValueError, match=r"a1/model.safetensors Snakemake has no record of it\n"):
-        adoption.to_dvc()
+    with pytest.raises(ValueError, match=r"a1/model.safetensors is not known to Snakemake\n"):
+        adoption.to_dvc(load_params("params.yaml"))
     before = contents()
-    assert "Snakemake has all 17 stages" in adoption.to_snakemake()
-    assert contents() == before and dvc_due(root) == set() and due() == set()
+    assert "Snakemake has all 17 stages" in adoption.to_snakemake(load_params("params.yaml"))
+    assert contents() == before and due() == set()
     # its records are as good as those of a run
     with changed(root, "train_extractor.lr", 0.5):
         assert due() == EXTRACTOR_ON | REPORT
@@ -196,22 +196,25 @@ def test_snakemake_takes_a_run_of_dvc_and_gives_it_back(project, adoption):
     code.write_text(text + "\n# another line\n", "utf-8")
     assert due() == EXTRACTOR_ON | REPORT
     code.write_text(text, "utf-8")
-    assert due() == set()
-    # now Snakemake goes on
+    # now Snakemake goes on, with what DVC refuses otherwise
+    Path("results/claims.md").write_text("All of them hold.")
+    with pytest.raises(ValueError, match=r"claims.md has changed since Snakemake made it\n") as refused:
+        adoption.to_dvc(load_params("params.yaml"))
     with changed(root, "tables.table4", {"A1": "a1"}):
-        assert "1 of 1 steps (100%) done" in ran(*RUN["snakemake"], cwd=root)
-        with pytest.raises(ValueError, match=r"tables .*params.yaml"):
-            adoption.to_snakemake()
-        adoption.to_dvc()
-        assert dvc_due(root) == set() and due() == set()
+        text = ran(*str(refused.value).split("`")[1].split(), cwd=root)
+        assert "rule tables" in text and "2 of 2 steps (100%) done" in text  # the other step is `all`
+        with pytest.raises(ValueError, match=r"\n  tables .*modified"):
+            adoption.to_snakemake(load_params("params.yaml"))
+        adoption.to_dvc(load_params("params.yaml"))
+        assert dvc_due(root) == set()
 
 
-def edit(path: Path, text: str = "\n# another line\n") -> None:
-    """Append to a file behind the engines' back: its time of change stays."""
+def edit(path: Path, text: str = "\n# another line\n", later: int = 0) -> None:
+    """Append to a file behind the engines' back: its time of change stays, or is some nanoseconds later."""
     status = path.stat()
     with path.open("a") as file:
         file.write(text)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + later))
 
 
 def other_params() -> None:
@@ -227,69 +230,67 @@ def other_model() -> None:
     os.utime(A1 / "config.json", ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+# what is done -> what is named, and what Snakemake is to be forced to make again
+STALE = {
+    "parameters": (other_params, "backbone@main is due: params have changed since last execution", ""),
+    "code": (
+        lambda: DETECTOR.write_text("\n# another\n"),
+        "train_detector@a1 is due: updated input files, afigan/training/detector.py",
+        "",
+    ),
+    "missing": (
+        lambda: Path("results/metrics/a3.json").unlink(),
+        "evaluate@a3 is due: output files have to be generated, results/metrics/a3.json",
+        "",
+    ),
+    # from here on Snakemake sees nothing
+    "missing between": (
+        lambda: shutil.rmtree("data/pairs/bilinear"),
+        "data/pairs/bilinear is not there",
+        "data/pairs/bilinear`",
+    ),
+    "hidden code": (lambda: edit(DETECTOR), f"{WEIGHTS} is of another {DETECTOR}", f"{WEIGHTS} "),
+    "hidden weights": (lambda: edit(WEIGHTS), f"{WEIGHTS} is not what its stage has written", f"{WEIGHTS}`"),
+    "other model": (
+        other_model,
+        f"{WEIGHTS} is not what models/afigan/main/config.json was made from",
+        f"{A1}/config.json {WEIGHTS}`",
+    ),
+    "hidden data": (
+        lambda: edit(Path("data/prepared/val.json"), " "),
+        "data/prepared/val.json is not what results/metrics/a1.json was made from",
+        "data/prepared`",
+    ),
+    "hidden metrics": (
+        lambda: edit(Path("results/metrics/a5.json"), " "),
+        "results/metrics/a5.json is not what results/benchmark.json was made from",
+        "results/metrics/a5.json`",
+    ),
+    "image": (
+        lambda: next(Path("data/prepared").rglob("*.png")).touch(),
+        "data/prepared has changed since Snakemake made it",
+        "data/prepared`",
+    ),
+    "report": (
+        lambda: edit(Path("results/claims.md"), later=-1_000_000),
+        "results/claims.md has changed since Snakemake made it",
+        "results/claims.md`",
+    ),
+}
+
+
 @pytest.mark.pipeline
-@pytest.mark.parametrize(
-    ("change", "named", "again"),
-    [
-        (other_params, "backbone@main is due: params have changed since last execution", ""),
-        (
-            lambda: DETECTOR.write_text("\n# another\n"),
-            "train_detector@a1 is due: updated input files, afigan/training/detector.py",
-            "",
-        ),
-        (
-            lambda: Path("results/metrics/a3.json").unlink(),
-            "evaluate@a3 is due: output files have to be generated, results/metrics/a3.json",
-            "",
-        ),
-        # from here on Snakemake sees nothing
-        (lambda: edit(DETECTOR), f"{WEIGHTS} was made with another {DETECTOR}", f"{WEIGHTS} "),
-        (lambda: edit(WEIGHTS), f"{WEIGHTS} is not what its stage has written", f"{WEIGHTS}`"),
-        (other_model, f"{WEIGHTS} is not what models/afigan/main/config.json was made from", f"{WEIGHTS}`"),
-        (
-            lambda: edit(Path("data/prepared/val.json"), " "),
-            "data/prepared/val.json is not what results/metrics/a1.json was made from",
-            "data/prepared`",
-        ),
-        (lambda: edit(Path("results/metrics/a5.json"), " "), "results/benchmark.json was made with another", "results"),
-        (
-            lambda: next(Path("data/prepared").rglob("*.png")).touch(),
-            "data/prepared was changed after Snakemake had made it",
-            "data/prepared`",
-        ),
-        (
-            lambda: Path("results/claims.md").write_text("All of them hold."),
-            "results/claims.md was changed after Snakemake had made it",
-            "results/claims.md`",
-        ),
-        (
-            lambda: shutil.rmtree("data/pairs/bilinear"),
-            "data/pairs/bilinear is not there",
-            "data/pairs/bilinear`",
-        ),
-    ],
-)
-def test_dvc_does_not_take_what_is_stale(project, adoption, change, named, again):
+@pytest.mark.parametrize("case", STALE)
+def test_dvc_does_not_take_what_is_stale(project, adoption, case):
+    change, named, again = STALE[case]
     project("snakemake")
     change()
     with pytest.raises(ValueError) as refused:
-        adoption.to_dvc()
+        adoption.to_dvc(load_params("params.yaml"))
     text = str(refused.value)
-    assert f"\n  {named}" in text and (f"--cores 2 --forcerun {again}" if again else "`snakemake --cores 2`") in text
+    assert f"\n  {named}" in text
+    assert (f"`snakemake --cores 2 --forcerun {again}" if again else "`snakemake --cores 2`") in text
     assert not Path("dvc.lock").exists()
-
-
-@pytest.mark.pipeline
-def test_what_dvc_has_refused_can_be_made_again_as_it_says(project, adoption):
-    root = project("snakemake")
-    before = contents()
-    Path("results/claims.md").write_text("All of them hold.")
-    with pytest.raises(ValueError) as refused:
-        adoption.to_dvc()
-    command = str(refused.value).split("`")[1]
-    assert "1 of 1 steps (100%) done" in ran(*command.split(), cwd=root)
-    adoption.to_dvc()
-    assert contents() == before
 
 
 @pytest.mark.pipeline
@@ -297,47 +298,62 @@ def test_snakemake_does_not_take_what_is_stale(project, adoption):
     root = project("dvc")
     with (
         changed(root, "train_extractor.lr", 0.5),
-        pytest.raises(ValueError, match=r"train_extractor@main .*extractor\.lr"),
+        pytest.raises(ValueError, match=r"\n  train_extractor@main modified train_extractor\n  tables "),
     ):
-        adoption.to_snakemake()
+        adoption.to_snakemake(load_params("params.yaml"))
     kept = WEIGHTS.read_bytes()
     WEIGHTS.unlink()
     with pytest.raises(ValueError, match=rf"\n  train_detector@a1 deleted {WEIGHTS}\n(.|\n)*`dvc pull` fetches"):
-        adoption.to_snakemake()
+        adoption.to_snakemake(load_params("params.yaml"))
     WEIGHTS.write_bytes(kept + b"more")
     import _engines
 
     _engines.dvc_takes_all()  # as `dvc commit -f` does
     assert dvc_due(root) == set()
     with pytest.raises(ValueError) as refused:
-        adoption.to_snakemake()
+        adoption.to_snakemake(load_params("params.yaml"))
     assert f"\n  {WEIGHTS} is not what its stage has written\n" in str(refused.value)
-    text = ran(*str(refused.value).split("`")[1].split(), "--dry", cwd=root)
-    assert "Running stage 'train_detector@a1'" in text and "Running stage 'evaluate@a5'" in text
-    assert "backbone" not in text
+    command = str(refused.value).split("`")[1]
+    assert command == "dvc repro --force --downstream train_detector@a1"
+    with Repo(str(root)) as repo:
+        stages = repo.reproduce(command.split()[-1], force=True, downstream=True, dry=True)
+    again = {stage.addressing for stage in stages}
+    assert {"train_detector@a1", *EXTRACTOR_ON, *REPORT} <= again and not again & {"prepare", "backbone@main"}
     assert not any(Path(".snakemake/metadata").glob("*"))
 
 
 @pytest.mark.pipeline
-def test_a_run_can_be_pushed_and_pulled(project, tmp_path, monkeypatch):
+def test_a_run_can_be_pushed_and_pulled(project, adoption, tmp_path, monkeypatch):
     """From Snakemake through DVC's remote to a fresh clone, where neither engine has anything left to do."""
-    from dvc.repo import Repo
-
     root, clone = project("snakemake"), tmp_path / "clone"
     before = contents()
-    script = (sys.executable, "workflow/scripts/adopt.py", "--to")
-    assert "adopt: DVC has all 17 stages" in ran(*script, "dvc", cwd=root)
-    ran("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"), cwd=root)
+    adoption.to_dvc(load_params("params.yaml"))
+    with Repo(str(root)) as repo, repo.config.edit("repo") as config:  # `dvc remote add --default store ...`
+        config["remote"]["store"] = {"url": str(tmp_path / "store")}
+        config["core"]["remote"] = "store"
     with Repo(str(root)) as repo:
-        assert repo.push() > 17
+        assert repo.push() > len(before) / 2  # many are the same bytes
     ran("git", "add", ".", cwd=root)
     ran("git", "-c", "user.name=A", "-c", "user.email=a@b", "commit", "--quiet", "-m", "A run", cwd=root)
     ran("git", "clone", "--quiet", str(root), str(clone), cwd=tmp_path)
+    monkeypatch.chdir(clone)
+    assert not contents()
     with Repo(str(clone)) as repo:
         repo.pull()
-    monkeypatch.chdir(clone)
     assert contents() == before
-    assert "adopt: Snakemake has all 17 stages" in ran(*script, "snakemake", cwd=clone)
+    done = ran(sys.executable, "workflow/scripts/adopt.py", "--to", "snakemake", cwd=clone)
+    assert "adopt: Snakemake has all 17 stages" in done
     assert "Nothing to be done" in ran(*RUN["snakemake"], cwd=clone)
     assert "Running" not in ran(*RUN["dvc"], cwd=clone)
     assert contents() == before
+
+
+def test_the_script_says_what_is_missing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "workflow/scripts/adopt.py"), "--to", "dvc"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("adopt: params.yaml does not exist: compose it with `make params")

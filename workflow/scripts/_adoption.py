@@ -2,17 +2,16 @@
 
 import _engines
 
-from afigan.config import load_params
 from afigan.provenance import stale
+from afigan.schema import Params
 
 
-def to_dvc() -> str:
+def to_dvc(params: Params) -> str:
     """Write dvc.lock, and DVC's cache, of what Snakemake has made; say what was done.
 
     Raises:
         ValueError: something is stale, or an engine cannot do its part.
     """
-    params = load_params("params.yaml")
     stages = _engines.snakemake_stages()
     found = {stage.name: f"is due: {stage.due}" for stage in stages if stage.due}
     doubts = {path: doubt for stage in stages for path, doubt in stage.doubts.items()} | stale(params)
@@ -33,13 +32,12 @@ def to_dvc() -> str:
     return f"DVC has all {len(stages)} stages; `git add dvc.lock` keeps them, `dvc push` shares them"
 
 
-def to_snakemake() -> str:
+def to_snakemake(params: Params) -> str:
     """Write Snakemake's records of what DVC has made, or fetched; say what was done.
 
     Raises:
         ValueError: something is stale, or an engine cannot do its part.
     """
-    params = load_params("params.yaml")
     if changes := _engines.dvc_changes():
         remedy = (
             "`dvc repro` makes them again, `dvc pull` fetches them if another checkout has pushed them. If it was "

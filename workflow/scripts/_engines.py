@@ -28,7 +28,8 @@ class Stage:
         outputs: files and folders.
         runs: whether Snakemake would run it.
         due: why it would, other stages' being run left aside; empty if for nothing else.
-        doubts: {output: why its record does not vouch for it, though Snakemake may let it pass}.
+        doubts: {output: why Snakemake's records do not vouch for it, though Snakemake may let it pass}, of its own
+            outputs and of those that it was made from.
     """
 
     name: str
@@ -45,8 +46,9 @@ def snakemake_stages() -> list[Stage]:
         ValueError: Snakemake cannot say; in its words.
     """
     with _snakemake("dryrun", DAGSettings(force_incomplete=True)) as workflow:
-        sums: dict[str, str] = {}
-        return [_stage(job, workflow.dag, workflow.persistence, sums) for job in workflow.dag.jobs if job.shellcmd]
+        jobs = [job for job in workflow.dag.jobs if job.shellcmd]
+        made, sums = {str(out) for job in jobs for out in job.output}, {}
+        return [_stage(job, workflow.dag, workflow.persistence, made, sums) for job in jobs]
 
 
 def snakemake_takes_all() -> None:
@@ -89,33 +91,45 @@ def dvc_takes_all() -> None:
         repo.commit(force=True, relink=False)
 
 
-def _stage(job: Any, dag: Any, persistence: Any, sums: dict[str, str]) -> Stage:
-    reasons = []
-    if dag.needrun(job):
-        reason = dag.reason(job)
-        reasons = [name for name in reason.get_names() if name != "input files updated by another job"]
-        reasons += sorted(reason.updated_input - reason.updated_input_run) + sorted(reason.missing_output)
+def _stage(job: Any, dag: Any, persistence: Any, made: set[str], sums: dict[str, str]) -> Stage:
+    runs, outputs = dag.needrun(job), [*map(str, job.output)]
+    records = [persistence.metadata(out) for out in job.output]
+    doubts = [doubt for out, record in zip(outputs, records, strict=True) for doubt in _doubts(out, record, made, sums)]
     return Stage(
         name="@".join([job.rule.name, *job.wildcards]),
-        outputs=tuple(map(str, job.output)),
-        runs=dag.needrun(job),
-        due=", ".join(reasons),
-        doubts={str(out): doubt for out in job.output if (doubt := _doubt(out, persistence.metadata(out), sums))},
+        outputs=tuple(outputs),
+        runs=runs,
+        due=_due(dag.reason(job)) if runs else "",
+        doubts=dict(doubts),
     )
 
 
-def _doubt(output: str, record: Any, sums: dict[str, str]) -> str:
-    """What Snakemake does not look at: it knows by their times of change what is newer than the outputs, no more."""
+def _due(reason: Any) -> str:
+    found = [name for name in reason.get_names() if name != "input files updated by another job"]
+    return ", ".join([*found, *sorted(reason.updated_input - reason.updated_input_run), *sorted(reason.missing_output)])
+
+
+def _doubts(output: str, record: Any, made: set[str], sums: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """What Snakemake does not look at: it knows by their times of change what is newer than the outputs, no more.
+
+    Args:
+        record: Snakemake's, of an output.
+        made: all outputs.
+        sums: those of files that have been looked at, to which others are added.
+    """
     if not Path(output).exists():
-        return "is not there"
+        yield output, "is not there"
+        return
     if record is None or record.incomplete:
-        return "Snakemake has no record of it"
+        yield output, "is not known to Snakemake"
+        return
     for path, recorded in record.input_checksums.items():
         if path not in sums:
             sums[path] = f"sha256:{sha256_file(path)}" if Path(path).is_file() else ""
         if sums[path] != recorded:
-            return f"was made with another {path}"
-    return "was changed after Snakemake had made it" if changed_since(Path(output), record.endtime) else ""
+            yield (path, f"is not what {output} was made from") if path in made else (output, f"is of another {path}")
+    if changed_since(Path(output), record.endtime):
+        yield output, "has changed since Snakemake made it"
 
 
 def changed_since(path: Path, recorded: float) -> bool:

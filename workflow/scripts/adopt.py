@@ -12,9 +12,12 @@ def main() -> None:
     parser.add_argument("--to", choices=("dvc", "snakemake"), required=True, help="the engine that takes over")
     arguments = parser.parse_args()
     with clean_exit(arguments.traceback):
+        from afigan.config import load_params
+
+        params = load_params("params.yaml")  # where the engines look for it
         import _adoption
 
-        print(f"adopt: {_adoption.to_dvc() if arguments.to == 'dvc' else _adoption.to_snakemake()}")
+        print(f"adopt: {_adoption.to_dvc(params) if arguments.to == 'dvc' else _adoption.to_snakemake(params)}")
 
 
 if __name__ == "__main__":
