@@ -6,9 +6,9 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 # another environment may be active: uv must not install into that
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: help repro test setup snakemake zoo params lint format lock clean
+.PHONY: help repro test test-slurm setup snakemake zoo params lint format lock clean
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 repro: setup  ## everything that params.yaml asks for, under DVC: results/README.md shows it
 	dvc repro
@@ -18,6 +18,9 @@ snakemake: setup  ## the same under Snakemake, on CORES=2
 
 test: setup  ## the tests; ARGS="-k tables" for some of them
 	python -m pytest $(ARGS)
+
+test-slurm: setup  ## smoke through a real Slurm on this machine, jobs killed on the way; installs slurm-wlm, munge
+	python tests/slurm/run.py
 
 setup: .venv/ready  ## the environment of requirements.lock in .venv; uv itself, if absent, in .uv
 .venv/ready: requirements.lock pyproject.toml
@@ -52,4 +55,4 @@ lock: setup  ## resolve pyproject.toml anew into requirements.lock
 	uv pip compile pyproject.toml --quiet --all-extras --universal --generate-hashes --no-annotate --no-header -o requirements.lock
 
 clean:  ## remove what the stages have written; DVC's cache still has it
-	rm -rf data/prepared data/pairs data/pseudo models results runs zoo
+	rm -rf data/prepared data/pairs data/pseudo models results runs logs zoo

@@ -21,7 +21,7 @@ except ValueError as error:
     raise WorkflowError(str(error))
 VALUES = yaml.safe_load(open("params.yaml", encoding="utf-8"))
 EXPERIMENTS = PARAMS.experiments
-# GPUs that a job takes. `auto` asks this machine; where others run the jobs, params.yaml has to say `device: cuda`
+# GPUs that a process takes. `auto` asks this machine; where others run the jobs, params.yaml has to say `device: cuda`
 GPU = int(PARAMS.device == "cuda" or (PARAMS.device == "auto" and shutil.which("nvidia-smi") is not None))
 
 KINDS = ("backbones", "afigan", "extractors", "detectors", "students")
@@ -112,6 +112,7 @@ rule all:
         "results/README.md",
 
 
+include: "workflow/rules/resources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"

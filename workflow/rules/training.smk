@@ -16,7 +16,7 @@ rule backbone:
         expand("models/backbones/{{key}}/{name}", name=MODEL),
     threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU * PARAMS.processes,
+        **training("train_backbone"),
     params:
         watch("seed", "threads", "processes", "data", "model", "train_backbone", "experiments.backbones.{key}"),
     shell:
@@ -37,7 +37,7 @@ rule train_afigan:
         expand("models/afigan/{{key}}/{name}", name=MODEL),
     threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU * PARAMS.processes,
+        **training("train_afigan"),
     params:
         watch(
             "seed",
@@ -68,7 +68,7 @@ rule train_extractor:
         expand("models/extractors/{{key}}/{name}", name=MODEL),
     threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU * PARAMS.processes,
+        **training("train_extractor"),
     params:
         watch(
             "seed",
@@ -98,7 +98,7 @@ rule train_detector:
         expand("models/detectors/{{key}}/{name}", name=MODEL),
     threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU * PARAMS.processes,
+        **training("train_detector"),
     params:
         watch("seed", "threads", "processes", "data", "model", "input", "train_detector", "experiments.detectors.{key}"),
     shell:
@@ -118,7 +118,7 @@ rule train_student:
         expand("models/students/{{key}}/{name}", name=MODEL),
     threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU * PARAMS.processes,
+        **training("train_detector"),
     params:
         watch("seed", "threads", "processes", "data", "model", "input", "train_detector", "experiments.students.{key}"),
     shell:

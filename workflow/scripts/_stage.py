@@ -18,7 +18,10 @@ SCRIPTS = str(Path(__file__).resolve().parent)
 sys.path = [str(Path(SCRIPTS).parents[1]), *(path for path in sys.path if path != SCRIPTS), SCRIPTS]
 
 import _eager  # noqa: E402 - found beside this file
+import _gpus  # noqa: E402
 
+CPU_STAGES = ("prepare", "pairs", "tables")
+TRAINING = tuple(f"experiments.{kind}" for kind in ("backbones", "afigan", "extractors", "detectors", "students"))
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -46,6 +49,8 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
             values.append(chosen(params, option, among, getattr(arguments, option)))
         # before torch is imported, and over what Snakemake sets: results depend on it
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(params.threads)))
+        if params.device != "cpu" and Path(sys.argv[0]).stem not in CPU_STAGES:
+            _gpus.take(params.processes if among in TRAINING else 1)
         _eager.install()
         call(params, *values)
     sys.exit(0)
