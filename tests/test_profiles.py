@@ -229,34 +229,42 @@ def test_what_ends_a_pod_ends_the_stage_first(tmp_path, monkeypatch):
 # --- several GPUs on one machine --------------------------------------------------------------------------------------
 
 
+THREE = "GPU-a,GPU-b,GPU-c"
+
+
 @pytest.fixture
 def gpus(tmp_path, monkeypatch):
     """Three GPUs that nobody holds."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", THREE)
     monkeypatch.setattr(_gpus.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(_gpus, "_held", [])
 
 
-def chosen_elsewhere(folder: Path, count: int) -> subprocess.Popen:
-    """A process that has taken GPUs, prints them and holds them until its input ends."""
+def other_stage(folder: Path, count: int) -> subprocess.Popen:
+    """A process that takes some of the three GPUs, prints which, and holds them until its input ends."""
     code = (
         f"import sys, os, tempfile; sys.path.append({str(ROOT / 'workflow/scripts')!r})\n"
         f"tempfile.tempdir = {str(folder)!r}\n"
         f"import _gpus; _gpus.take({count}); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
     )
-    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    environ = os.environ | {"CUDA_VISIBLE_DEVICES": THREE}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
-def test_stages_at_a_time_have_gpus_of_their_own(tmp_path, monkeypatch, gpus):
-    with chosen_elsewhere(tmp_path, 1) as other:
+def test_stages_at_a_time_have_gpus_of_their_own(tmp_path, gpus):
+    with other_stage(tmp_path, 1) as other:
         assert other.stdout.readline() == "GPU-a\n"
-        _gpus.take(2)
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-b,GPU-c"
+        _gpus.take(1)
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-b"
         other.kill()  # lets go, as every end of a process does
-    with chosen_elsewhere(tmp_path, 1) as third:
-        third.stdin.close()
-        # this process's own two are held; what it sees now is what the child inherits
-        assert third.stdout.readline() in ("GPU-b\n", "GPU-b,GPU-c\n")
+    with other_stage(tmp_path, 2) as other:
+        assert other.stdout.readline() == "GPU-a,GPU-c\n"
+        with other_stage(tmp_path, 2) as late:  # none is free: shared, as without this
+            assert late.stdout.readline() == "GPU-a,GPU-b\n"
+            late.stdin.close()
+        other.stdin.close()
 
 
 def test_what_a_queue_has_chosen_stays(monkeypatch, gpus):

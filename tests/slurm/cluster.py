@@ -135,7 +135,8 @@ def slurm(folder: Path) -> Iterator[None]:
     os.environ |= {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{folder / 'bin'}{os.pathsep}{before['PATH']}"}
     munge = [f"--{name}-file={folder / 'munge' / name}" for name in ("key", "log", "pid", "seed")]
     daemons: Sequence[Sequence[str]] = (
-        ("munged", "--foreground", f"--socket={folder / 'munge/socket'}", *munge),
+        # --force: it wants a socket that all users can reach; here is one
+        ("munged", "--foreground", "--force", f"--socket={folder / 'munge/socket'}", *munge),
         ("slurmctld", "-D"),
         ("slurmd", "-D"),
     )
