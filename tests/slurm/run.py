@@ -1,6 +1,6 @@
 """Run the smoke profile through a real Slurm, disturb it, compare what comes out with a local run: `make test-slurm`.
 
-Each training stage is interrupted once, after its first checkpoint, in a way of its own. All of it takes some minutes.
+Four training jobs, of all three stages, are interrupted after their first checkpoint, each in a way of its own.
 """
 
 import os
@@ -87,7 +87,7 @@ def log_of(root: Path, rule: str, key: str, job: str) -> str:
 
 
 def interrupt_all(root: Path, snakemake: subprocess.Popen) -> None:
-    """Interrupt each stage once it has a checkpoint, and see that it goes on from one."""
+    """Interrupt each of these jobs once it has a checkpoint, and see that it goes on from one."""
     for rule, node, name, act, requeued in INTERRUPTIONS:
         key = node.partition("/")[2]
 
