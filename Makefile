@@ -7,9 +7,10 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 # another environment may be active: uv must not install into that
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: help repro test test-faults setup snakemake zoo params lint format lock clean
+.PHONY: help repro test test-faults test-slurm setup snakemake adopt-dvc adopt-snakemake zoo status params lint format lock
+.PHONY: benchmarks clean
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 repro: setup  ## everything that params.yaml asks for, under DVC: results/README.md shows it
 	dvc repro
@@ -17,8 +18,17 @@ repro: setup  ## everything that params.yaml asks for, under DVC: results/README
 snakemake: setup  ## the same under Snakemake, on CORES=2
 	snakemake --cores $(CORES)
 
+adopt-dvc: setup  ## what Snakemake has made becomes DVC's too; what is stale is refused
+	python workflow/scripts/adopt.py --to dvc
+
+adopt-snakemake: setup  ## what DVC has made, or fetched, becomes Snakemake's too
+	python workflow/scripts/adopt.py --to snakemake
+
 test: setup  ## the tests; ARGS="-k tables" for some of them
 	python -m pytest $(ARGS)
+
+test-slurm: setup  ## smoke through a real Slurm on this machine, jobs killed on the way; installs slurm-wlm, munge
+	python tests/slurm/run.py
 
 setup: .venv/ready  ## the environment of requirements.lock in .venv; uv itself, if absent, in .uv
 .venv/ready: requirements.lock pyproject.toml
@@ -39,8 +49,19 @@ zoo: setup  ## every row of Tables 1-9 at toy size, in zoo/, under Snakemake: zo
 	python workflow/scripts/compose.py --profile zoo --output zoo/params.yaml
 	cd zoo && snakemake --cores $(CORES)
 
+# without setup: it must not change the environment of what is running
+status:  ## how far each experiment is, and what has failed; ARGS="--watch 10"
+	@python workflow/scripts/status.py $(ARGS)
+
 params: setup  ## compose params.yaml from conf/: PROFILE=mini
 	python workflow/scripts/compose.py --profile $(PROFILE)
+
+benchmarks: setup  ## time and memory at COCO's size: docs/benchmarks.md; PHOTOS=folder adds the stage pairs
+	python benchmarks/coco_sized.py runs/benchmarks/coco
+	python benchmarks/prepare.py runs/benchmarks/coco --out runs/benchmarks/prepared
+	python benchmarks/loader.py runs/benchmarks/prepared/data/prepared/train.json
+	python benchmarks/engines.py runs/benchmarks/coco
+	$(if $(PHOTOS),python benchmarks/pairs.py $(PHOTOS))
 
 lint: setup  ## what CI checks besides the tests
 	ruff check .
@@ -56,4 +77,4 @@ lock: setup  ## resolve pyproject.toml anew into requirements.lock
 	uv pip compile pyproject.toml --quiet --all-extras --universal --generate-hashes --no-annotate --no-header -o requirements.lock
 
 clean:  ## remove what the stages have written; DVC's cache still has it
-	rm -rf data/prepared data/pairs data/pseudo models results runs zoo
+	rm -rf data/prepared data/pairs data/pseudo models results runs logs zoo

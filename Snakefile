@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(workflow.basedir))
 from afigan.config import load_params
+from afigan.files import read_json
 from afigan.lineage import fingerprint, parents
 
 if config:
@@ -21,7 +22,7 @@ except ValueError as error:
     raise WorkflowError(str(error))
 VALUES = yaml.safe_load(open("params.yaml", encoding="utf-8"))
 EXPERIMENTS = PARAMS.experiments
-# GPUs that a job takes. `auto` asks this machine; where others run the jobs, params.yaml has to say `device: cuda`
+# GPUs that a process takes. `auto` asks this machine; where others run the jobs, params.yaml has to say `device: cuda`
 GPU = int(PARAMS.device == "cuda" or (PARAMS.device == "auto" and shutil.which("nvidia-smi") is not None))
 
 KINDS = ("backbones", "afigan", "extractors", "detectors", "students")
@@ -38,9 +39,9 @@ if not any(Path(".snakemake/metadata").glob("*")):
     for config_file in map(Path, MODELS):
         node = config_file.parent.relative_to("models").as_posix()
         if config_file.name == "config.json" and config_file.is_file():
-            if json.loads(config_file.read_text("utf-8"))["params_hash"] != fingerprint(PARAMS, node):
+            if read_json(config_file).get("params_hash") != fingerprint(PARAMS, node):
                 raise WorkflowError(
-                    f"models/{node} is of other parameters, and Snakemake has not made it: `dvc repro`."
+                    f"models/{node} is of other parameters, and Snakemake has not made it: `dvc repro`, then `make adopt-snakemake`."
                 )
 
 
@@ -112,6 +113,7 @@ rule all:
         "results/README.md",
 
 
+include: "workflow/rules/resources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"

@@ -4,13 +4,14 @@ Unknown keys, wrong types, impossible values and references to experiments that 
 key, all of them at once, before anything runs.
 """
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from afigan.references import broken_references
+from afigan.references import broken_references, reasons
 from afigan.replicas import replicate
 from afigan.schema import Params
 
@@ -23,24 +24,30 @@ def check_params(values: Any, source: str = "params.yaml") -> Params:
     """
     if not isinstance(values, dict):
         raise ValueError(f"{source}: expected sections such as data: and model:, found {type(values).__name__}")
-    lines = []
     try:
         params = Params.model_validate(values)
         lines = broken_references(params)
     except ValidationError as error:
-        for item in error.errors():
-            where = ".".join(str(part) for part in item["loc"] if part != "[key]")
-            message = item["msg"].removeprefix("Value error, ")
-            if item["type"] == "extra_forbidden":
-                message = "unknown key; remove it or see afigan/schema.py for the names"
-            elif item["type"] == "missing":
-                message = "missing"
-            else:
-                message += f" (found {item['input']!r})" if not isinstance(item["input"], dict | BaseModel) else ""
-            lines.append(f"{where}: {message}" if where else message)
+        lines = reasons(error)
     if lines:
         raise ValueError(f"{source} has {len(lines)} problem(s):\n  " + "\n  ".join(lines))
     return params
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, without what it takes in silence: a key that is there twice, and a value that contains itself."""
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        return self.construct_object(node, deep=True)  # which refuses what is being constructed already
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        merge = "tag:yaml.org,2002:merge"
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge]
+        values = super().construct_mapping(node, deep)
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", node.start_mark)
+        return values
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
@@ -50,11 +57,13 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         ValueError: as `check_params`; or the file is missing or no YAML.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text("utf-8"))
+        values = yaml.load(Path(path).read_text("utf-8"), _Loader)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: compose it with `make params PROFILE=mini`") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except Exception as error:  # PyYAML has none of its own for a month 13, a number of 5000 digits, 1000 brackets
+        raise ValueError(f"{path} is not YAML: {error}; correct it or compose it anew, `make params`") from None
     return check_params(values, str(path))
 
 

@@ -53,3 +53,16 @@ def pyramid(params: Params, node: str) -> Pyramid:
 def head(params: Params, node: str) -> Head:
     """Its detection head."""
     return experiment(params, node).head or params.model.head
+
+
+def starts_at_p2(head: Head, pyramid: Pyramid) -> bool:
+    """Whether a detector has the levels P2-P6, as the R-CNN family has them; else P3-P7, as every BiFPN."""
+    return "rcnn" in head and pyramid != "bifpn"
+
+
+def interpolated_levels(params: Params, node: str) -> tuple[str, ...]:
+    """N_s..N_e of its pyramid, fine to coarse: see `afigan.pyramids.base.Pyramid`."""
+    levels = ("p2", "p3", "p4", "p5", "p6", "p7")
+    if pyramid(params, node) == "bifpn":
+        return levels[1:]
+    return levels[0 if starts_at_p2(head(params, node), pyramid(params, node)) else 1 : 4]

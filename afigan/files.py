@@ -118,6 +118,18 @@ def write_json(path: str | Path, value: Any, indent: int | None = 2) -> None:
         temporary.write_text(json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
 
 
+def read_json(path: str | Path) -> Any:
+    """The value of a JSON file that a stage has written.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): remove it and run the stage again that made it") from None
+
+
 def sha256_file(path: str | Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with open(path, "rb") as file:

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from afigan import experiments as resolved
 from afigan.schema import MASK_HEADS, ExtractorExperiment, Network, Params
+from afigan.wording import shown
 
 R_CNN = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn")
 
@@ -13,6 +14,23 @@ R_CNN = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn")
 def broken_references(params: Params) -> list[str]:
     """What one experiment says of another that does not hold, each naming its key."""
     return _References(params).problems
+
+
+def reasons(error: ValidationError, *place: str) -> list[str]:
+    """What the schema finds wrong, a line for each, naming the key under `place`."""
+    lines = []
+    for item in error.errors():
+        parts = [str(part) for part in item["loc"] if part != "[key]"]
+        where = ".".join([*place, *(part if part and part.isprintable() else repr(part) for part in parts)])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "unknown key; remove it or see afigan/schema.py for the names"
+        elif item["type"] == "missing":
+            message = "missing"
+        elif not isinstance(item["input"], dict | BaseModel):
+            message += f" (found {shown(item['input'])})"
+        lines.append(f"{where}: {message}" if where else message)
+    return lines
 
 
 class _References:
@@ -55,6 +73,10 @@ class _References:
             self._say(f"{_place(node)}.{name}", f"there is no experiments.{kind}.{key}; those that exist: {names}")
         return known.get(key)
 
+    def _is_there(self, node: str) -> bool:
+        kind, key = node.split("/")
+        return key in getattr(self.params.experiments, kind)
+
     def _agree(self, node: str, name: str, ours: Any, theirs: Any) -> None:
         if ours != theirs:
             self._say(f"{_place(node)}.{name}", f"{ours!r}, but the weights it starts from have {theirs!r}")
@@ -66,8 +88,7 @@ class _References:
             if size % processes:
                 self._say(f"{_place(node)}", f"its batch_size of {size} is not evenly shared by {processes} processes")
         except ValidationError as error:
-            for item in error.errors():
-                self._say(".".join([_place(node), "schedule", *map(str, item["loc"])]), item["msg"])
+            self.problems += reasons(error, f"{_place(node)}.schedule")
 
     def _afigan(self, node: str) -> None:
         item = resolved.experiment(self.params, node)
@@ -174,16 +195,28 @@ class _References:
         return backbone.pixel_format if backbone else None
 
     def _tables(self) -> None:
+        evaluations = self.params.experiments.evaluations
         for table, rows in self.params.tables.items():
             for row, keys in rows.items():
-                for key in [keys] if isinstance(keys, str) else keys:
-                    if key not in self.params.experiments.evaluations:
+                for key in keys:
+                    if key not in evaluations:
                         self._say(f"tables.{table}.{row}", f"there is no experiments.evaluations.{key}")
+                models = [evaluations[key].model for key in keys if key in evaluations]
+                seeds = [resolved.seed(self.params, model) for model in models if self._is_there(model)]
+                if len(set(seeds)) < len(seeds):
+                    self._say(f"tables.{table}.{row}", f"{', '.join(keys)} are not each of another seed: {seeds}")
 
     def _figures(self) -> None:
         figures, experiments = self.params.figures, self.params.experiments
         if figures.afigan not in experiments.afigan:
             self._say("figures.afigan", f"there is no experiments.afigan.{figures.afigan}")
+        elif self._is_there(teacher := f"detectors/{experiments.afigan[figures.afigan].teacher}"):
+            levels = resolved.interpolated_levels(self.params, teacher)
+            if figures.level not in levels:
+                self._say("figures.level", f"{figures.level}, but G learns on {', '.join(levels)} of {teacher}")
+        images = self.params.data.shapes.val
+        if self.params.data.source == "shapes" and figures.image >= images:
+            self._say("figures.image", f"{figures.image}, but the validation set has {images} images: lower it")
         named = {"nearest": figures.nearest, "afi": figures.afi}
         named |= {f"gradcam.{title}": key for title, key in figures.gradcam.items()}
         for name, key in named.items():

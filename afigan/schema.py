@@ -3,15 +3,23 @@
 A section checks what it can check by itself; what one experiment says of another is `afigan.references`.
 """
 
+import json
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
+LARGEST = 2**31 - 1  # what torch and the file formats count with
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+NonNegative = Annotated[int, Field(ge=0, le=LARGEST)]
+Size = Annotated[int, Field(ge=1, le=2**16)]  # pixels, or channels
+Workers = Annotated[int, Field(ge=0, le=1024)]  # processes or threads
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # numpy's limit
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]  # names files and folders
+Row = Annotated[str, Field(pattern=r"^[^\p{Cc}|]+$")]  # fits into a cell of a Markdown table
+Place = Annotated[str, Field(pattern=r"^[^\x00]+$")]  # a path
 Level = Literal["p2", "p3", "p4", "p5", "p6", "p7"]
 Pyramid = Literal["fpn", "pafpn", "bifpn"]
 Head = Literal["faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "retinanet", "fcos", "centermask"]
@@ -33,10 +41,35 @@ def _yaml_switch(value: Any) -> Any:
 Adversarial = Annotated[Literal["on", "detached", "off"], BeforeValidator(_yaml_switch)]
 
 
+def _no_twins(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError("the same twice: remove one")
+    return values
+
+
+def _ascending(values: list[float]) -> list[float]:
+    if any(before >= after for before, after in pairwise(values)):
+        raise ValueError("each has to be larger than the one before")
+    return values
+
+
+def _hashable(values: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(values, allow_nan=False)
+    except ValueError:
+        raise ValueError("NaN and infinity cannot stand here") from None
+    return values
+
+
+Limits = Annotated[list[Rate], Field(min_length=4, max_length=4), AfterValidator(_ascending)]
+Keys = Annotated[list[Key], Field(min_length=1), BeforeValidator(lambda one: [one] if isinstance(one, str) else one)]
+Options = Annotated[dict[str, JsonValue], AfterValidator(_hashable)]
+
+
 class Section(BaseModel):
     """A part of params.yaml: no unknown keys, no silent conversions, no changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -55,14 +88,14 @@ class Shapes(Section):
 class Split(Section):
     """A folder of images and its COCO annotation file."""
 
-    images: str | None = None
-    annotations: str
+    images: Place | None = None
+    annotations: Place
 
 
 class Unlabeled(Section):
     """A folder of images without annotations, for self-training."""
 
-    images: str | None = None
+    images: Place | None = None
 
 
 class Data(Section):
@@ -92,10 +125,10 @@ class Data(Section):
 class Pairs(Section):
     """Low-resolution training images."""
 
-    degradations: list[Degradation]
+    degradations: Annotated[list[Degradation], AfterValidator(_no_twins)]
     format: Literal["png", "jpeg"] = "png"
     shard_size: Positive = 1000
-    workers: Positive = 2
+    workers: Annotated[Workers, Field(ge=1)] = 2
 
 
 # --- model -----------------------------------------------------------------------------------------------------------
@@ -103,8 +136,8 @@ class Pairs(Section):
 
 class RoIHeads(Section):
     batch_size: Positive = 512  # RoIs sampled an image
-    fc_dim: Positive = 1024
-    mask_dim: Positive = 256
+    fc_dim: Size = 1024
+    mask_dim: Size = 256
 
 
 class RPN(Section):
@@ -118,10 +151,10 @@ class Model(Section):
 
     pyramid: Pyramid = "fpn"
     head: Head = "mask_rcnn"
-    channels: Positive = 256
+    channels: Size = 256
     anchor_sizes: Annotated[list[Rate], Field(min_length=5, max_length=5)]  # pixels, one a level: P2-P6, or P3-P7
     # pixels, of FCOS: the distance to an object's farthest side where one level ends and the next begins
-    sizes_of_interest: Annotated[list[Rate], Field(min_length=4, max_length=4)] = [64.0, 128.0, 256.0, 512.0]
+    sizes_of_interest: Limits = [64.0, 128.0, 256.0, 512.0]
     canonical_box_size: Rate = 224.0  # pixels: the side of a RoI that is pooled from P4
     roi_heads: RoIHeads = RoIHeads()
     rpn: RPN = RPN()
@@ -130,9 +163,9 @@ class Model(Section):
 class Input(Section):
     """Image sizes in pixels. The low-resolution side of a pair has half of them."""
 
-    short_sides: Annotated[list[Positive], Field(min_length=1)]  # one is drawn an image
-    max_side: Positive
-    test_short_side: Positive
+    short_sides: Annotated[list[Size], Field(min_length=1)]  # one is drawn an image
+    max_side: Size
+    test_short_side: Size
     flip: bool = True
 
     @model_validator(mode="after")
@@ -148,7 +181,7 @@ class Input(Section):
 class Schedule(Section):
     """One training stage: length, batch, optimizer and what the engine does meanwhile."""
 
-    iterations: NonNegative
+    iterations: Positive
     batch_size: Positive
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Rate
@@ -159,7 +192,7 @@ class Schedule(Section):
     gamma: Rate = 0.1
     warmup: NonNegative = 0  # iterations of linear warm-up
     clip: Rate | None = None  # largest norm of a module's gradient
-    workers: NonNegative = 0  # processes that load data, for each that trains
+    workers: Workers = 0  # processes that load data, for each that trains
     checkpoint_every: Positive = 1000
     log_every: Positive = 1  # iterations a line of the log, which has the means over them
     amp: bool = True  # bfloat16 on a GPU
@@ -174,8 +207,8 @@ class AdversarialSchedule(Schedule):
 class MultiScale(Section):
     """Test-time augmentation: an image is seen at each of these short sides, in pixels, and mirrored if `flip`."""
 
-    short_sides: Annotated[list[Positive], Field(min_length=1)]
-    max_side: Positive
+    short_sides: Annotated[list[Size], Field(min_length=1)]
+    max_side: Size
     flip: bool = True
 
 
@@ -212,7 +245,7 @@ class Figures(Section):
 class Experiment(Section):
     """What every trained experiment may say for itself."""
 
-    seed: NonNegative | None = None  # None: params.yaml's; the data are the same for all
+    seed: Seed | None = None  # None: params.yaml's; the data are the same for all
     schedule: dict[str, Any] = {}  # what is other than in the stage's section
 
 
@@ -222,9 +255,9 @@ class BackboneExperiment(Experiment):
     name: str
     # None: random; `crops`: learned from the training set's own objects; else see afigan/weights
     weights: str | None = None
-    freeze_at: NonNegative = 0
+    freeze_at: Annotated[int, Field(ge=0, le=5)] = 0  # the stem and four stages
     norm: Literal["BN", "FrozenBN", "SyncBN"] = "FrozenBN"
-    options: dict[str, Any] = {}  # of timm's model
+    options: Options = {}  # of timm's model
     pixel_format: Literal["RGB", "BGR"] = "BGR"
     pixel_mean: Annotated[list[Finite], Field(min_length=3, max_length=3)] = [103.53, 116.28, 123.675]
     pixel_std: Annotated[list[Rate], Field(min_length=3, max_length=3)] = [1.0, 1.0, 1.0]
@@ -246,7 +279,7 @@ class Network(Experiment):
 
     backbone: Key
     pyramid: Pyramid | None = None
-    repeats: Positive = 3  # of BiFPN
+    repeats: Annotated[int, Field(ge=1, le=100)] = 3  # of BiFPN
     head: Head | None = None
     blocks: Blocks = "rdb"
     upsampling: Upsampling = "per_level"
@@ -300,7 +333,7 @@ class Submission(Evaluation):
 class Experiments(Section):
     backbones: dict[Key, BackboneExperiment]
     afigan: dict[Key, AfiganExperiment]
-    extractors: dict[Key, ExtractorExperiment]
+    extractors: Annotated[dict[Key, ExtractorExperiment], Field(min_length=1)]  # for the figure of their losses
     detectors: dict[Key, DetectorExperiment]
     pseudo_labels: dict[Key, PseudoLabels] = {}
     students: dict[Key, StudentExperiment] = {}
@@ -311,10 +344,11 @@ class Experiments(Section):
 class Params(Section):
     """All of params.yaml."""
 
-    seed: NonNegative
-    threads: Positive
+    seed: Seed
+    threads: Annotated[Workers, Field(ge=1)]
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    processes: Positive = 1  # that a training stage is split over, one GPU each; without GPUs they share the cores
+    # that a training stage is split over, one GPU each; without GPUs they share the cores
+    processes: Annotated[Workers, Field(ge=1)] = 1
     data: Data
     pairs: Pairs
     model: Model
@@ -328,4 +362,4 @@ class Params(Section):
     figures: Figures = Figures()
     experiments: Experiments
     # table -> printed row -> the evaluation that fills it, or several, one a seed
-    tables: dict[Annotated[str, Field(pattern=r"^table[1-9]$")], dict[str, Key | list[Key]]]
+    tables: dict[Annotated[str, Field(pattern=r"^table[1-9]$")], dict[Row, Keys]]

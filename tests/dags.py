@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -55,6 +57,29 @@ def copy_project(root: Path, profile: str) -> Path:
 
 def write_params(root: Path, values: dict) -> None:
     (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), "utf-8")
+
+
+def nested(values: dict, path: str) -> tuple[dict, str]:
+    """The dictionary that holds the dotted name, and its last part."""
+    *sections, last = path.split(".")
+    for section in sections:
+        values = values[section]
+    return values, last
+
+
+@contextmanager
+def changed(root: Path, path: str, value: Any) -> Iterator[None]:
+    """params.yaml with another value under a dotted name."""
+    file = root / "params.yaml"
+    text = file.read_text("utf-8")
+    values = yaml.safe_load(text)
+    section, last = nested(values, path)
+    section[last] = value
+    write_params(root, values)
+    try:
+        yield
+    finally:
+        file.write_text(text, "utf-8")
 
 
 def environment() -> dict[str, str]:

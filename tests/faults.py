@@ -84,8 +84,7 @@ def start(stage: Stage, params: Params, root: Path, log: Path, fault: Fault) -> 
 
 def _print_error() -> None:
     with contextlib.suppress(OSError):  # the disk may be full for the log, too
-        traceback.print_exc()
-        sys.stderr.flush()
+        os.write(2, traceback.format_exc().encode())  # sys.stderr may be pytest's
 
 
 def run(stage: Stage, params: Params, root: Path, log: Path, fault: Fault | None = None) -> int | None:

@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 import torch
+from composed import composed
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.modeling.meta_arch import RetinaNet
@@ -14,8 +15,10 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 import afigan
+from afigan.config import check_params
 from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import detectron2_config, set_test_limits
+from afigan.experiments import interpolated_levels
 from afigan.pyramids import InterpolatedFPN
 from afigan.schema import MASK_HEADS, BackboneExperiment, Head, Model, Pyramid
 
@@ -320,3 +323,15 @@ def test_retinanets_normaliser_is_detectron2s_and_survives():
             assert {k: v.item() for k, v in losses.items()} == pytest.approx({k: v.item() for k, v in expected.items()})
     assert dict(ours.named_buffers())["normalizer"].item() == pytest.approx(theirs.loss_normalizer)
     assert "normalizer" not in ours.state_dict()
+
+
+@pytest.mark.parametrize("pyramid", ["fpn", "pafpn", "bifpn"])
+@pytest.mark.parametrize("head", ["cascade_mask_rcnn", "retinanet", "centermask"])
+def test_parameters_know_the_levels_that_a_detector_will_have(head, pyramid):
+    values = composed("smoke")
+    values["figures"]["level"] = "p3"
+    values["model"] |= {"head": head, "pyramid": pyramid}
+    values["experiments"]["evaluations"]["student"]["multi_scale"] = False  # which is for the R-CNN family
+    params = check_params(values)
+    detector = build_detector(Architecture.of(params, "detectors/a1", 3))
+    assert interpolated_levels(params, "detectors/a1") == detector.backbone.interpolated_levels

@@ -408,11 +408,6 @@ def test_tensorboard_has_the_curves_once_after_a_kill(tmp_path, uninterrupted):
     assert [e.value for e in events.Scalars("content")] == pytest.approx(expected)
 
 
-def test_no_iterations_is_no_training(tmp_path):
-    duel, log = run_duel(tmp_path, schedule(iterations=0))
-    assert log == [] and duel.seen == []
-
-
 def test_a_gpu_computes_in_bfloat16_if_the_schedule_wants_it():
     assert engine.autocast(torch.device("cuda"), schedule()).fast_dtype == torch.bfloat16
     for device, plan in ((CPU, schedule()), (torch.device("cuda"), schedule(amp=False))):

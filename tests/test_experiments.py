@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 import torch
-from toy import CONF, SWITCHES, World, toy_params
+from composed import composed
+from toy import SWITCHES, World, toy_params
 
-from afigan.config import compose
 from afigan.evaluation.coco import evaluate
 from afigan.evaluation.figures import draw_figures
 from afigan.evaluation.speed import benchmark
@@ -36,7 +36,7 @@ def everything(world: World) -> World:
 
 def test_the_experiments_are_those_of_the_paper():
     for profile in ("zoo", "paper"):
-        for kind, experiments in compose(profile, CONF)["experiments"].items():
+        for kind, experiments in composed(profile)["experiments"].items():
             assert set(getattr(PARAMS.experiments, kind)) == set(experiments) | set(SWITCHES.get(kind, ()))
 
 
@@ -70,7 +70,7 @@ def test_no_two_rows_are_the_same_model(everything):
 @pytest.mark.parametrize("profile", ["zoo", "paper"])
 def test_every_printed_row_has_an_experiment(profile):
     """But for the cited rows of Table 1, which are other people's."""
-    tables = compose(profile, CONF)["tables"]
+    tables = composed(profile)["tables"]
     assert {name: set(rows) for name, rows in tables.items()} == {
         f"table{number}": set(printed_rows(number)) for number in range(1, 10)
     }

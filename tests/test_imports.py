@@ -13,10 +13,12 @@ import afigan
 ROOT = Path(__file__).parents[1]
 # A part imports from parts of lower rank and from itself; those of the highest rank from one another too.
 RANKS = {
-    **dict.fromkeys(["compat", "files", "config", "schema", "references", "replicas", "experiments", "lineage"], 0),
+    **dict.fromkeys(
+        ["compat", "files", "config", "schema", "references", "replicas", "experiments", "lineage", "wording"], 0
+    ),
     **dict.fromkeys(["losses", "discriminator", "interpolators"], 0),
-    "backbones": 0,
-    **dict.fromkeys(["pyramids", "weights"], 1),
+    **dict.fromkeys(["backbones", "preemption", "state"], 0),
+    **dict.fromkeys(["provenance", "pyramids", "weights"], 1),
     **dict.fromkeys(["data", "detectors"], 2),
     **dict.fromkeys(["training", "evaluation", "reporting"], 3),
 }
@@ -29,6 +31,7 @@ FREE = {
     "experiments",
     "compat",
     "losses",
+    "wording",
 }  # any module of rank 0 may use these
 
 
@@ -117,6 +120,7 @@ LIGHT = (
     "afigan.lineage",
     "afigan.data.prepare",
     "afigan.data.pairs",
+    "afigan.reporting.status",
     "afigan.reporting.tables",
 )
 

@@ -97,6 +97,11 @@ def dataset(path, pairs=None, seed=0, pixel_format="RGB", inputs=INPUT, annotate
     return TrainingSet(read_split(path), inputs, pixel_format, seed, pairs, annotated)
 
 
+def images(data):
+    """The images that a training sequence draws from."""
+    return [data.image(index) for index in range(data.epoch)]
+
+
 def reddest(image):
     """The box x0, y0, x1, y1 of the red pixels of an image (3, H, W)."""
     red, green, _ = image.float()
@@ -258,9 +263,10 @@ def test_no_flip_where_none_is_wanted(train):
 
 def test_crowds_are_left_out_always_and_empty_images_where_objects_are_needed(train):
     needed, all_images = dataset(train[0]), dataset(train[0], annotated=False)
-    assert [image["id"] for image in needed.images] == [11, 20, 33]
-    assert [image["id"] for image in all_images.images] == [11, 20, 33, 5]
-    assert all(not a["iscrowd"] for data in (needed, all_images) for image in data.images for a in image["annotations"])
+    assert [image["id"] for image in images(needed)] == [11, 20, 33]
+    assert [image["id"] for image in images(all_images)] == [11, 20, 33, 5]
+    both = images(needed) + images(all_images)
+    assert all(not a["iscrowd"] for image in both for a in image["annotations"])
     assert {len(all_images[i]["instances"]) for i in range(4)} == {0, 1}
 
 
@@ -269,12 +275,12 @@ def test_an_image_of_nothing_but_crowds_holds_no_object(tmp_path):
     value = json.loads(path.read_text())
     value["annotations"] = [a for a in value["annotations"] if a["iscrowd"] or a["image_id"] != 20]
     path.write_text(json.dumps(value))
-    assert [image["id"] for image in dataset(path).images] == [11, 33]
+    assert [image["id"] for image in images(dataset(path))] == [11, 33]
     value["annotations"] = [a for a in value["annotations"] if a["iscrowd"]]
     path.write_text(json.dumps(value))
     with pytest.raises(ValueError, match="no image with an object"):
         dataset(path)
-    assert len(dataset(path, annotated=False).images) == 4
+    assert dataset(path, annotated=False).epoch == 4
 
 
 # --- pairs -----------------------------------------------------------------------------------------------------------

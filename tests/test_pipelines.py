@@ -4,23 +4,34 @@ import ast
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from dags import ROOT, Dag, copy_project, downstream, dvc_dag, dvc_due, environment, snakemake_dag, write_params
+from dags import (
+    ROOT,
+    Dag,
+    changed,
+    copy_project,
+    downstream,
+    dvc_dag,
+    dvc_due,
+    environment,
+    nested,
+    snakemake_dag,
+    write_params,
+)
+from runs import RUN
 
 from afigan.config import check_params, compose, load_params
 from afigan.files import sha256_file
 from afigan.lineage import fingerprint
 
+pytest_plugins = ["runs"]
 PROFILES = ("mini", "smoke", "zoo", "paper")
 # stages of one experiment each: the script of a stage -> what it is run for
 KINDS = {
@@ -44,9 +55,12 @@ PLUMBING = {
         "files",
         "lineage",
         "preemption",
+        "provenance",
         "references",
         "replicas",
         "schema",
+        "state",
+        "wording",
     )
 }
 
@@ -59,14 +73,6 @@ def command(stage: str) -> str:
 
 def commands(*stages: str) -> set[str]:
     return {command(stage) for stage in stages}
-
-
-def nested(values: dict, path: str) -> tuple[dict, str]:
-    """The dictionary that holds the dotted name, and its last part."""
-    *sections, last = path.split(".")
-    for section in sections:
-        values = values[section]
-    return values, last
 
 
 def leaves(values: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -250,54 +256,7 @@ def test_snakemake_refuses_models_of_dvc_that_it_would_keep(tmp_path):
 
 # --- the smoke profile, run by both -----------------------------------------------------------------------------------
 
-RUN = {"dvc": ["dvc", "repro"], "snakemake": ["snakemake", "--cores", "2"]}
 DUE = {"dvc": dvc_due, "snakemake": lambda root: set(snakemake_dag(root, due=True))}
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The project of each engine after its run, both at a time; a training of each is killed after an iteration."""
-    roots = {engine: copy_project(tmp_path_factory.mktemp(engine), "smoke") for engine in RUN}
-    started = {engine: start(engine, root) for engine, root in roots.items()}
-    uninterrupted = set(RUN)
-    while uninterrupted:
-        for engine in sorted(uninterrupted):
-            if list(roots[engine].glob("runs/extractors/main-*/checkpoint-00000001.pt")):
-                holder = (roots[engine] / "runs/locks/train_extractor-main.lock").read_text("utf-8").split()[1]
-                os.kill(int(holder), signal.SIGKILL)
-                uninterrupted.remove(engine)
-            assert started[engine].poll() is None, log(roots[engine])
-        time.sleep(0.005)
-    for engine, process in started.items():
-        assert process.wait(timeout=900) != 0
-        started[engine] = start(engine, roots[engine])
-    for engine, process in started.items():
-        assert process.wait(timeout=900) == 0, log(roots[engine])
-    return roots
-
-
-def start(engine: str, root: Path) -> subprocess.Popen:
-    file = (root / "run.log").open("a")
-    return subprocess.Popen(RUN[engine], cwd=root, env=environment(), stdout=file, stderr=file)
-
-
-def log(root: Path) -> str:
-    return (root / "run.log").read_text("utf-8")[-4000:]
-
-
-@contextmanager
-def changed(root: Path, path: str, value: Any) -> Iterator[None]:
-    """params.yaml with another value under a dotted name."""
-    file = root / "params.yaml"
-    text = file.read_text("utf-8")
-    values = yaml.safe_load(text)
-    section, last = nested(values, path)
-    section[last] = value
-    write_params(root, values)
-    try:
-        yield
-    finally:
-        file.write_text(text, "utf-8")
 
 
 @pytest.mark.pipeline
@@ -337,13 +296,19 @@ def test_everything_declared_is_there(runs):
 @pytest.mark.parametrize("engine", RUN)
 def test_a_second_run_does_nothing(runs, engine):
     root = runs[engine]
-    for name in ("params.yaml", "afigan/training/engine.py", "workflow/scripts/prepare.py"):
-        (root / name).touch()  # new times, as after a checkout: the contents are what they were
-    done = subprocess.run(RUN[engine], cwd=root, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 0
-    assert ("Nothing to be done" in done.stdout + done.stderr) == (engine == "snakemake")
-    assert "Running" not in done.stdout
-    assert DUE[engine](root) == set()
+    touched = [root / name for name in ("params.yaml", "afigan/training/engine.py", "workflow/scripts/prepare.py")]
+    times = {path: path.stat().st_mtime_ns for path in touched}
+    for path in touched:
+        path.touch()  # new times, as after a checkout: the contents are what they were
+    try:
+        done = subprocess.run(RUN[engine], cwd=root, env=environment(), capture_output=True, text=True)
+        assert done.returncode == 0
+        assert ("Nothing to be done" in done.stdout + done.stderr) == (engine == "snakemake")
+        assert "Running" not in done.stdout
+        assert DUE[engine](root) == set()
+    finally:
+        for path, time in times.items():
+            os.utime(path, ns=(time, time))
 
 
 REPORT = ("figures", "tables")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from composed import composed
 
-from afigan.config import compose
 from afigan.files import exclusive
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,14 +41,14 @@ def run(stage, *arguments, cwd):
 @pytest.fixture
 def root(tmp_path):
     """A working directory with the smoke profile's params.yaml and nothing else."""
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(compose("smoke", ROOT / "conf")))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(composed("smoke")))
     return tmp_path
 
 
 def test_there_is_a_script_for_every_stage():
     names = (
         "prepare pairs backbone train_afigan train_extractor train_detector pseudo_labels train_student "
-        "evaluate submit benchmark figures tables compose"
+        "evaluate submit benchmark figures tables compose status adopt"
     )
     assert sorted(names.split()) == STAGES
 
@@ -65,7 +65,7 @@ def test_help_comes_at_once(tmp_path, stage):
 @pytest.mark.parametrize("stage", KEYED)
 def test_an_unknown_key_lists_the_known_ones(root, stage):
     status, _, message, imports = run(stage, "--key", "a9", cwd=root)
-    experiments = compose("smoke", ROOT / "conf")["experiments"]
+    experiments = composed("smoke")["experiments"]
     known = ", ".join(experiments[KEYED[stage].split(".")[1]])
     assert status == 2
     assert message == f"{stage}: --key a9: not in {KEYED[stage]} of the parameters; choose one of {known}"
@@ -81,9 +81,6 @@ def test_an_unknown_degradation_lists_the_known_ones(root):
     ("text", "expected"),
     [
         ("seed: 0\nsede: 1\n", "sede: unknown key"),
-        ("seed: [", "params.yaml is not YAML"),
-        ("- seed\n", "expected sections such as data"),
-        ("", "expected sections such as data"),
         (None, "params.yaml does not exist: compose it with `make params"),
     ],
 )
@@ -110,7 +107,7 @@ def test_missing_inputs_are_named_with_what_makes_them(root, stage, arguments, m
 
 
 def test_a_broken_data_set_is_told_by_prepare(root):
-    values = compose("smoke", ROOT / "conf")
+    values = composed("smoke")
     split = {"images": "photos", "annotations": "instances.json"}
     values["data"] |= {"source": "coco", "train": split, "val": split, "test": split}
     values["data"]["unlabeled"] = {"images": "photos"}
@@ -125,7 +122,7 @@ def test_compose_writes_what_the_profile_says(root):
     status, _, _, _ = run("compose", "--profile", "mini", "--conf", ROOT / "conf", cwd=root)
     text = (root / "params.yaml").read_text("utf-8")
     assert status == 0 and text.startswith("# Composed from conf/ by `make params PROFILE=mini`")
-    assert yaml.safe_load(text) == compose("mini", ROOT / "conf")
+    assert yaml.safe_load(text) == composed("mini")
     status, _, message, _ = run("compose", "--profile", "maxi", "--conf", ROOT / "conf", cwd=root)
     assert status == 2 and message.startswith("compose: there is no profile 'maxi': choose one of ")
     assert (root / "params.yaml").read_text("utf-8") == text

@@ -23,7 +23,8 @@ from afigan.data.loader import TrainingSet, batches, read_split
 from afigan.data.pairs import PairReader
 from afigan.detectors import Architecture, build_detector
 from afigan.evaluation.coco import evaluate
-from afigan.lineage import fingerprint
+from afigan.files import sha256_file
+from afigan.lineage import fingerprint, parents
 from afigan.training import adversarial, engine, stage
 from afigan.training.adversarial import halve
 from afigan.training.detector import initialise
@@ -338,7 +339,7 @@ def test_a_student_learns_from_both_sets(own_world, monkeypatch):
     seen = []
     monkeypatch.setattr(engine, "train", lambda **arguments: seen.append(arguments["dataset"]) or [{"iteration": 1}])
     own_world.train("students/swin_t_nn_self")
-    paths = {image["path"].split("/")[-2] for image in seen[0].images}
+    paths = {seen[0].image(index)["path"].split("/")[-2] for index in range(seen[0].epoch)}
     assert paths == {"train", "unlabeled"} and not seen[0].masks
 
 
@@ -573,7 +574,7 @@ def test_nothing_is_left_as_a_model_when_training_diverges(own_world, monkeypatc
 
 
 def run_folder(world: World, node: str, inputs: list[Path]) -> Path:
-    with stage.open_run(world.params, node, inputs) as run:
+    with stage.open_run(world.params, node, inputs) as (run, _):
         return run
 
 
@@ -619,6 +620,12 @@ def test_a_model_says_what_it_is(world, node):
     weights, config = world.model(node), world.config(node)
     assert set(world.output(node)) == {"model.safetensors", "config.json", "log.jsonl"}
     assert config["node"] == node and config["params_hash"] == fingerprint(world.params, node)
+    with world:
+        assert config["sha256"] == sha256_file(f"models/{node}/model.safetensors")
+        files = ["data/prepared/train.json", *(f"models/{n}/model.safetensors" for n in parents(world.params, node))]
+        if node.split("/")[0] in ("afigan", "extractors"):
+            files.append("data/pairs/bilinear/index.json")
+        assert config["inputs"] == {name: sha256_file(name) for name in files}
     if node == "backbones/main":
         return
     assert [line["iteration"] for line in world.log(node)] == [1, 2]

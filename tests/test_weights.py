@@ -155,20 +155,6 @@ def test_a_pickle_of_detectron2s_own_names(tmp_path, heuristics):
     assert same(resnet(seed=1), target)
 
 
-class Evil:
-    def __reduce__(self):
-        return (print, ("run",))
-
-
-@pytest.mark.parametrize("suffix", ["pkl", "pth"])
-def test_files_run_no_code(tmp_path, capsys, suffix):
-    path = tmp_path / f"evil.{suffix}"
-    path.write_bytes(pickle.dumps({"conv1_w": Evil()}))
-    with pytest.raises(ValueError, match=f"evil.{suffix} is not a file of tensors alone"):
-        load_pretrained(resnet(), str(path))
-    assert not capsys.readouterr().out
-
-
 # --- torchvision's and timm's names -----------------------------------------------------------------------------------
 
 
@@ -288,6 +274,21 @@ def test_timm_as_a_source(tmp_path):
     load_pretrained(backbone, "timm")
     state = backbone.net.state_dict()
     assert state and all(torch.equal(value, whole.state_dict()[name]) for name, value in state.items())
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("run",))
+
+
+def test_timm_runs_no_code_of_a_file(tmp_path, capsys):
+    """Nor do we: test_bad_input."""
+    path = tmp_path / "w.pth"
+    path.write_bytes(pickle.dumps({"conv1.weight": Evil()}))
+    options = {"pretrained_cfg_overlay": {"file": str(path)}}
+    with pytest.raises(ValueError, match=r"^model.backbone.weights: timm's weights of test_resnet are not to be had"):
+        load_pretrained(build_backbone("timm/test_resnet", options=options), "timm")
+    assert not capsys.readouterr().out
 
 
 @pytest.fixture

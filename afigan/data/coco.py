@@ -6,6 +6,7 @@ object, and two polygons of train2017 are flat (see `is_flat`).
 """
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from afigan.data.images import inspect_image
 from afigan.data.parallel import map_images
 from afigan.data.problems import Problem
 from afigan.data.segmentations import are_finite, is_flat, is_whole, mask_area, segmentation_reasons
+from afigan.wording import shown
 
 BOX_TOLERANCE = 1.0  # pixels by which a box may stick out of its image
 _CHUNK = 32  # images a worker inspects at a time
@@ -25,12 +27,20 @@ Reasons = Iterator[tuple[str, str]]  # (reason, remedy)
 def load_annotations(path: str | Path) -> Any:
     """The JSON value of an annotation file, or the `Problem` that keeps it from being read."""
     try:
-        return json.loads(Path(path).read_bytes())
+        return json.loads(Path(path).read_bytes(), object_pairs_hook=_without_twins)
     except OSError as error:
         reason, remedy = f"cannot be read: {error.strerror}", "correct the path in params.yaml"
     except (ValueError, RecursionError) as error:
         reason, remedy = f"is not JSON: {error}", "copy or export it again"
     return Problem(str(path), "file", None, reason, remedy)
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"an object has the key {shown(next(n for n in names if names.count(n) > 1))} twice")
+    return values
 
 
 def check_annotations(
@@ -55,8 +65,10 @@ def check_annotations(
     names: dict[str, int] = {}
     for key, category in categories.items():
         problems += [Problem(file, "category", key, *why) for why in _category_reasons(key, category, names)]
+    names = {}
     for key, image in images.items():
-        problems += [Problem(file, "image", key, *why) for why in _image_reasons(image)]
+        why_not = [*_image_reasons(image), *_name_reasons(key, image, names)]
+        problems += [Problem(file, "image", key, *why) for why in why_not]
     if masks is None:
         masks = has_masks(annotations)
     for key, annotation in objects.items():
@@ -65,6 +77,9 @@ def check_annotations(
     for name in lists:
         if not annotations[name] and (labelled or name != "annotations"):
             problems.append(Problem(file, "file", None, f"has no {name}", "use a file that has some"))
+    if objects and not problems and all(item.get("iscrowd") or is_flat(item) for item in objects.values()):
+        reason = "has no objects to learn from or to find, for all of them are crowds or flat"
+        problems.append(Problem(file, "file", None, reason, "use a file that has some"))
     return problems
 
 
@@ -73,7 +88,7 @@ def check_images(annotations: Any, root: Path, *, file: str, workers: int, descr
 
     Entries whose id, name or size `check_annotations` objects to are passed over.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):  # Path's own raises for a name that is too long, or closed to us
         return [Problem(str(root), "folder", None, "is not a folder", "correct the path in params.yaml")]
     entries = annotations.get("images") if isinstance(annotations, dict) else None
     images = _by_id(entries if isinstance(entries, list) else [], "image", file, [])
@@ -83,9 +98,10 @@ def check_images(annotations: Any, root: Path, *, file: str, workers: int, descr
     for (key, image), result in zip(images.items(), inspected, strict=True):
         name, declared = image["file_name"], (image["width"], image["height"])
         if isinstance(result, str):
-            reason, remedy = f"{name!r} {result}", f"put a whole, single-frame 8-bit image there (under {root})"
+            reason, remedy = f"{shown(name)} {result}", f"put a whole, single-frame 8-bit image there (under {root})"
         elif result != declared:
-            reason = f"{name!r} is {result[0]}x{result[1]} pixels upright, but declared as {declared[0]}x{declared[1]}"
+            sizes = [f"{width}x{height}" for width, height in (result, declared)]
+            reason = f"{shown(name)} is {sizes[0]} pixels upright, but declared as {sizes[1]}"
             remedy = "correct width and height, or restore the image that was annotated"
         else:
             continue
@@ -139,7 +155,7 @@ def clean(annotations: dict[str, Any], *, masks: bool) -> tuple[dict[str, Any], 
             "category_id": annotation["category_id"],
             "bbox": annotation["bbox"],
             "area": area,
-            "iscrowd": annotation.get("iscrowd") or 0,
+            "iscrowd": int(annotation.get("iscrowd") or 0),
         }
         if masks:
             entry["segmentation"] = annotation["segmentation"]
@@ -160,7 +176,7 @@ def _by_id(entries: list[Any], kind: str, file: str, problems: list[Problem]) ->
         if not isinstance(entry, dict):
             problems.append(Problem(file, kind, place, "is not an object", "remove or correct it"))
         elif not is_whole(entry.get("id")):
-            reason = f"its id is {entry.get('id')!r}, not a whole number"
+            reason = f"its id is {shown(entry.get('id'))}, not a whole number below 2^53"
             problems.append(Problem(file, kind, place, reason, "give it a whole number as id"))
         elif entry["id"] in found:
             problems.append(Problem(file, kind, entry["id"], f"its id is used twice ({place})", "make ids unique"))
@@ -171,23 +187,37 @@ def _by_id(entries: list[Any], kind: str, file: str, problems: list[Problem]) ->
 
 def _category_reasons(key: int, category: dict[str, Any], names: dict[str, int]) -> Reasons:
     name = category.get("name")
-    if not isinstance(name, str) or not name:
-        yield f"its name is {name!r}", "give it a name"
+    if not isinstance(name, str) or not name or not is_unicode(name):
+        yield f"its name is {shown(name)}", "give it a name of Unicode characters"
     elif names.setdefault(name, key) != key:
-        yield f"its name {name!r} is that of category {names[name]} too", "give every category a name of its own"
+        yield f"its name {shown(name)} is that of category {names[name]} too", "give every category a name of its own"
 
 
 def _image_reasons(image: dict[str, Any]) -> Reasons:
     name = image.get("file_name")
     if not isinstance(name, str) or not name:
-        yield f"its file_name is {name!r}", "name its file, relative to the image folder"
+        yield f"its file_name is {shown(name)}", "name its file, relative to the image folder"
+    elif not is_unicode(name):
+        yield f"its file_name {shown(name)} is not of Unicode characters", "rename the file, there and here"
     elif Path(name).is_absolute():
-        yield f"its file_name {name!r} is an absolute path", "name its file relative to the image folder"
+        yield f"its file_name {shown(name)} is an absolute path", "name its file relative to the image folder"
     elif Path(os.path.normpath(name)).parts[:1] in ((), ("..",)):
-        yield f"its file_name {name!r} leads out of the image folder", "name a file inside the image folder"
+        yield f"its file_name {shown(name)} leads out of the image folder", "name a file inside the image folder"
     if not all(is_whole(image.get(side)) and image[side] > 0 for side in ("width", "height")):
-        reason = f"its size is {image.get('width')!r} x {image.get('height')!r}"
+        reason = f"its size is {shown(image.get('width'))} x {shown(image.get('height'))}"
         yield reason, "give its width and height in pixels, as whole numbers above 0"
+
+
+def _name_reasons(key: int, image: dict[str, Any], names: dict[str, int]) -> Reasons:
+    """Of one file under two ids each has the objects of the other for background."""
+    name = image.get("file_name")
+    if isinstance(name, str) and (other := names.setdefault(os.path.normpath(name), key)) != key:
+        yield f"its file_name {shown(name)} is that of image {other} too", "give all objects of a file to one image"
+
+
+def is_unicode(name: str) -> bool:
+    """Whether UTF-8 can write a name: JSON may hold, and a folder too, what it cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _annotation_reasons(
@@ -196,26 +226,31 @@ def _annotation_reasons(
     image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
     image = images.get(image_id) if is_whole(image_id) else None
     if image is None:
-        yield f"its image_id {image_id!r} is not that of any image", "add the image or remove the annotation"
+        yield f"its image_id {shown(image_id)} is not that of any image", "add the image or remove the annotation"
     elif any(_image_reasons(image)):
         image = None  # listed already; without a size nothing can be compared with it
     if not is_whole(category_id) or category_id not in categories:
-        reason = f"its category_id {category_id!r} is not that of any category"
+        reason = f"its category_id {shown(category_id)} is not that of any category"
         yield reason, "add the category or remove the annotation"
     yield from _box_reasons(annotation, image)
     area, crowd = annotation.get("area"), annotation.get("iscrowd")
-    if area is not None and not (are_finite([area]) and area >= 0):
-        yield f"its area is {area!r}", "give the area in square pixels, or leave it out"
+    if area is not None and not (are_finite([area]) and 0 <= area <= _largest_area(image)):
+        yield f"its area is {shown(area)}", "give the area in square pixels of the image, or leave it out"
     if crowd is not None and not (isinstance(crowd, int) and crowd in (0, 1)):
-        yield f"its iscrowd is {crowd!r}", "use 0 or 1"
+        yield f"its iscrowd is {shown(crowd)}", "use 0 or 1"
     if masks:
         yield from segmentation_reasons(annotation.get("segmentation"), image)
+
+
+def _largest_area(image: dict[str, Any] | None) -> float:
+    """That of the largest box of an image of known size."""
+    return math.inf if image is None else (image["width"] + 2 * BOX_TOLERANCE) * (image["height"] + 2 * BOX_TOLERANCE)
 
 
 def _box_reasons(annotation: dict[str, Any], image: dict[str, Any] | None) -> Reasons:
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not are_finite(box):
-        yield f"its bbox is {box!r}", "give it as four finite numbers x, y, width, height"
+        yield f"its bbox is {shown(box)}", "give it as four finite numbers x, y, width, height"
         return
     x, y, width, height = box
     if min(width, height) <= 0 and not is_flat(annotation):

@@ -4,7 +4,6 @@ What is drawn at a position of the training sequence (which image, its size, its
 position alone. A resumed run therefore continues with exactly the batches it would have seen.
 """
 
-import json
 import signal
 from collections import defaultdict
 from collections.abc import Generator
@@ -21,7 +20,9 @@ from pycocotools import mask as coco_mask
 from torch.utils.data import DataLoader, Dataset
 
 from afigan.data.images import read_rgb
+from afigan.data.packed import Packed
 from afigan.data.pairs import PairReader
+from afigan.files import read_json
 from afigan.schema import Input, Schedule
 
 
@@ -29,22 +30,26 @@ def read_split(path: str | Path) -> dict[str, Any]:
     """Read a prepared annotation file and index it.
 
     Returns:
-        `images`: the COCO images, each with its `path` and `annotations`, in which `category_id` counts from 0;
+        `images`: the COCO images, each with its `path` and `annotations`, in which `category_id` counts from 0; they
+        are packed: an item is a copy;
         `classes`: category names in the order of their ids; `category_ids`: those ids; `masks`: whether there are any.
     """
-    values = json.loads(Path(path).read_text("utf-8"))
+    values = read_json(path)
     category_ids = sorted(category["id"] for category in values["categories"])
     names = {category["id"]: category["name"] for category in values["categories"]}
     contiguous = {category_id: index for index, category_id in enumerate(category_ids)}
     by_image = defaultdict(list)
     for item in values["annotations"]:
-        by_image[item["image_id"]].append(item | {"category_id": contiguous[item["category_id"]]})
+        item["category_id"] = contiguous[item["category_id"]]
+        by_image[item["image_id"]].append(item)
+    del values["annotations"]  # so that packing an image frees its objects: COCO's are three gigabytes
     root = Path(values["info"]["root"])
-    images = [
-        item | {"path": str(root / item["file_name"]), "annotations": by_image[item["id"]]} for item in values["images"]
-    ]
+    images = (
+        item | {"path": str(root / item["file_name"]), "annotations": by_image.pop(item["id"], [])}
+        for item in values["images"]
+    )
     return {
-        "images": images,
+        "images": Packed(images),
         "classes": [names[category_id] for category_id in category_ids],
         "category_ids": category_ids,
         "masks": values["info"]["masks"],
@@ -97,29 +102,36 @@ class TrainingSet(Dataset):
         pairs: PairReader | None = None,
         annotated: bool = True,
     ) -> None:
-        def objects(image: dict[str, Any]) -> list[dict[str, Any]]:
-            return [item for item in image["annotations"] if not item["iscrowd"]]
-
-        images = [image for image in split["images"] if objects(image) or not annotated]
-        if not images:
+        chosen, run_length = [], False
+        for number, image in enumerate(split["images"]):
+            objects = _objects(image)
+            if objects or not annotated:
+                chosen.append(number)
+            run_length = run_length or any(isinstance(item.get("segmentation"), dict) for item in objects)
+        if not chosen:
             raise ValueError("the training set has no image with an object: check data.train.annotations")
-        self.images = [image | {"annotations": objects(image)} for image in images]
+        self._images, self._chosen = split["images"], np.array(chosen)
+        self.epoch = len(chosen)  # images
         self.inputs, self.pixel_format, self.seed, self.pairs = inputs, pixel_format, seed, pairs
         self.masks = split["masks"]
-        run_length = any(isinstance(a.get("segmentation"), dict) for i in self.images for a in i["annotations"])
         self.mask_format = "bitmask" if run_length else "polygon"
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
+    def image(self, index: int) -> dict[str, Any]:
+        """One of the `epoch` images, as in the split but without crowds."""
+        image = self._images[self._chosen[index]]
+        return image | {"annotations": _objects(image)}
+
     def image_index(self, position: int) -> int:
         """Which image comes at a position: each epoch is a permutation of its own."""
-        epoch, offset = divmod(position, len(self.images))
+        epoch, offset = divmod(position, self.epoch)
         if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.images)))
+            self._order = (epoch, np.random.default_rng([self.seed, 0, epoch]).permutation(self.epoch))
         return int(self._order[1][offset])
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         rng = np.random.default_rng([self.seed, 1, position])
-        record = self.images[self.image_index(position)]
+        record = self.image(self.image_index(position))
         short_side = int(rng.choice(self.inputs.short_sides))
         flip = bool(self.inputs.flip and rng.random() < 0.5)
         shape = resized_shape(record["height"], record["width"], short_side, self.inputs.max_side)
@@ -154,6 +166,10 @@ class TrainingSet(Dataset):
             "height": record["height"],
             "width": record["width"],
         }
+
+
+def _objects(image: dict[str, Any]) -> list[dict[str, Any]]:
+    return [item for item in image["annotations"] if not item["iscrowd"]]
 
 
 def _segmentation(segmentation: Any, record: dict[str, Any]) -> Any:

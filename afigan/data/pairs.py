@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL
 from PIL import Image
 
 from afigan.data.degradation import DEGRADATIONS, downscale, downscaled_size
 from afigan.data.images import read_rgb
 from afigan.data.parallel import map_images
-from afigan.files import atomic_dir, atomic_path, digest, sha256_file, write_json
+from afigan.files import atomic_dir, atomic_path, digest, read_json, sha256_file, write_json
 
 SCALE = 0.5
 # png is lossless (compress level 1: 3.5 times as fast as Pillow's 6 for 4 % more bytes); jpeg keeps full-size chroma
@@ -29,6 +30,7 @@ FORMATS: dict[str, dict[str, Any]] = {
     "png": {"format": "PNG", "compress_level": 1},
     "jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
 }
+_PLACE = ("shard", "offset", "length", "width", "height")  # an image's entry of index.json
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def write_pairs(
     if image_format not in FORMATS:
         raise ValueError(f"unknown image format {image_format!r}: use one of {', '.join(FORMATS)}")
     assert shard_size >= 1 and workers >= 1
-    prepared = json.loads(annotations.read_bytes())
+    prepared = read_json(annotations)
     images, root = prepared["images"], Path(prepared["info"]["root"])
 
     settings = [degradation, SCALE, image_format, FORMATS[image_format], shard_size, PIL.__version__]
@@ -189,17 +191,19 @@ class PairReader:
             raise ValueError(f"{self.path}: no low-resolution images here ({error}); run the stage pairs") from None
         self.degradation: str = index["degradation"]
         self.scale: float = index["scale"]
-        # tuples: the index of COCO in every worker is a matter of megabytes
-        self._places = {
-            int(key): (place["shard"], place["offset"], place["length"], place["width"], place["height"])
-            for key, place in index["images"].items()
-        }
+        # arrays: data-loading processes share them, where each would have a copy of so many Python objects
+        places = sorted((int(key), *(place[name] for name in _PLACE)) for key, place in index["images"].items())
+        self._ids = np.array([key for key, *_ in places], dtype=np.int64)
+        self._shards = sorted({shard for _, shard, *_ in places})
+        numbers = {shard: number for number, shard in enumerate(self._shards)}
+        self._places = np.array([(numbers[shard], *rest) for _, shard, *rest in places], dtype=np.int64)
         self._files: dict[str, int] = {}
         self._owner = os.getpid()
 
     def size(self, image_id: int) -> tuple[int, int]:
         """Width and height of a low-resolution image in pixels. ValueError: there is none of this id."""
-        return self._place(image_id)[3:]
+        *_, width, height = self._place(image_id)
+        return width, height
 
     def read(self, image_id: int) -> Image.Image:
         """The low-resolution image, RGB. ValueError: there is none of this id, or its shard is cut short."""
@@ -214,9 +218,11 @@ class PairReader:
         return {**self.__dict__, "_files": {}}
 
     def _place(self, image_id: int) -> tuple[str, int, int, int, int]:
-        if image_id not in self._places:
+        row = int(np.searchsorted(self._ids, image_id))
+        if row == len(self._ids) or self._ids[row] != image_id:
             raise ValueError(f"image {image_id} is not in {self.path / 'index.json'}; run the stage pairs again")
-        return self._places[image_id]
+        number, *rest = self._places[row].tolist()
+        return (self._shards[number], *rest)
 
     def _file(self, shard: str) -> int:
         if self._owner != os.getpid():  # a forked process opens its own

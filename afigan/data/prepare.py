@@ -1,5 +1,6 @@
 """Stage `prepare`: check a data set completely and write it in the one form that every later stage reads."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from afigan.data.coco import (
     clean,
     has_masks,
     inspect_images,
+    is_unicode,
     load_annotations,
 )
 from afigan.data.images import find_images
@@ -23,6 +25,7 @@ from afigan.files import atomic_dir, write_json
 
 # COCO's size classes: small below 32 x 32 square pixels, large above 96 x 96.
 _SMALL, _LARGE = 32**2, 96**2
+_CHUNK = 1000  # entries written at a time
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def prepare(data: Any, seed: int, out: Path, *, workers: int | None = None) -> N
         for split in (train, val, unlabeled, test):
             annotations, flat = clean({**split.annotations, "categories": categories}, masks=masks)
             info = {"source": data.source, "root": split.root, "masks": masks, "split": split.name}
-            write_json(folder / f"{split.name}.json", {"info": info, **annotations}, indent=None)
+            _write_split(folder / f"{split.name}.json", {"info": info, **annotations})
             counts = _summarise(annotations, split.folder)
             summary[split.name] = {**counts, "flat_objects_left_out": flat, "masks": masks}
         write_json(folder / "summary.json", summary)
@@ -89,15 +92,21 @@ def _read_unlabeled(images: Any, workers: int, problems: list[Problem]) -> _Spli
     found: list[dict[str, Any]] = []
     folder = Path(images or "")
     if images:
-        names = list(find_images(folder))
+        names, why = list[str](), ""
+        try:
+            names += find_images(folder)
+        except OSError as error:
+            why = f" ({error.filename}: {error.strerror})"
         sizes = inspect_images([folder / name for name in names], workers, "checking unlabeled images")
         for key, (name, size) in enumerate(zip(names, sizes, strict=True), start=1):
+            if not is_unicode(name):
+                size = "has a name that is not of Unicode characters"
             if isinstance(size, str):
                 problems.append(Problem(str(folder), "image", name, size, "restore or remove the file"))
             else:
                 found.append({"id": key, "file_name": name, "width": size[0], "height": size[1]})
         if not names:
-            reason = "is not a folder with images in it"
+            reason = f"is not a folder with images in it{why}"
             problems.append(Problem(str(folder), "folder", None, reason, "correct data.unlabeled.images"))
     root = str(images) if images else ""
     return _Split("unlabeled", root, folder, root, {"images": found, "annotations": []})
@@ -136,6 +145,24 @@ def _check(train: _Split, val: _Split, test: _Split, workers: int) -> list[Probl
             description=f"checking {split.name} images",
         )
     return problems
+
+
+def _write_split(path: Path, value: dict[str, Any]) -> None:
+    """What `write_json` would write without indent, but some entries at a time: COCO's are half a gigabyte of text."""
+    with path.open("w", encoding="utf-8") as file:
+        for number, (name, section) in enumerate(value.items()):
+            file.write((", " if number else "{") + f"{json.dumps(name)}: ")
+            if not isinstance(section, list):
+                file.write(_text(section))
+                continue
+            for start in range(0, len(section), _CHUNK):
+                file.write((", " if start else "[") + _text(section[start : start + _CHUNK])[1:-1])
+            file.write("]" if section else "[]")
+        file.write("}\n")
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
 def _summarise(annotations: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from afigan.wording import shown
+
 
 def segmentation_reasons(segmentation: Any, image: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     """What is wrong with the segmentation of an annotation; `image` None = its size is not known."""
@@ -14,7 +16,7 @@ def segmentation_reasons(segmentation: Any, image: dict[str, Any] | None) -> Ite
         yield "it has no segmentation", "give every annotation one, or remove all of them for boxes only"
     elif isinstance(segmentation, list):
         for number, polygon in enumerate(segmentation, start=1):
-            if reason := _polygon_reason(polygon):
+            if reason := _polygon_reason(polygon) or _stray_reason(polygon, image):
                 yield f"polygon {number} of its segmentation {reason}", "use lists x1, y1, x2, y2, x3, y3, ..."
                 return
     elif isinstance(segmentation, dict):
@@ -32,12 +34,22 @@ def _polygon_reason(polygon: Any) -> str | None:
     return None
 
 
+def _stray_reason(polygon: list[float], image: dict[str, Any] | None) -> str | None:
+    """Polygons may stick out, masks are cut off there; but pycocotools needs memory for every pixel of an outline."""
+    if image is None:
+        return None
+    side = max(image["width"], image["height"])
+    if min(polygon) < -side or max(polygon) > 2 * side:
+        return f"is far outside of the image of {image['width']}x{image['height']} pixels"
+    return None
+
+
 def _rle_reason(rle: dict[str, Any], image: dict[str, Any] | None) -> str | None:
     size, counts = rle.get("size"), rle.get("counts")
     if image is None:
         return None
-    if size != [image["height"], image["width"]]:
-        return f"is of size {size!r}, but the image's height and width are {[image['height'], image['width']]}"
+    if size != [image["height"], image["width"]] or not all(map(is_whole, size)):
+        return f"is of size {shown(size)}, but the image's height and width are {[image['height'], image['width']]}"
     if isinstance(counts, str):
         counts = _decode_counts(counts)
     if not isinstance(counts, list) or not all(is_whole(count) and count >= 0 for count in counts):
@@ -102,8 +114,8 @@ def is_flat(annotation: dict[str, Any]) -> bool:
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a JSON value is an integer (true and false are not)."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether a JSON value is an integer (true and false are not) that a float can hold, as COCO's evaluations do."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**53) < value < 2**53
 
 
 def are_finite(values: list[Any]) -> bool:

@@ -12,7 +12,7 @@ from afigan.backbones import FEATURES
 from afigan.detectors import retinanet  # noqa: F401 - registers SteadyRetinaNet
 from afigan.detectors.centermask import add_centermask_config
 from afigan.pyramids.registry import add_afigan_config
-from afigan.schema import MASK_HEADS, BackboneExperiment, Model, Params
+from afigan.schema import MASK_HEADS, BackboneExperiment, Head, Model, Params, Pyramid
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Architecture:
     model: Model
     backbone: BackboneExperiment
     num_classes: int
-    head: str = "mask_rcnn"
-    pyramid: str = "fpn"
+    head: Head = "mask_rcnn"
+    pyramid: Pyramid = "fpn"
     repeats: int = 3
     interpolator: str = "nearest"
     blocks: str = "rdb"
@@ -57,8 +57,8 @@ class Architecture:
 
     @property
     def starts_at_p2(self) -> bool:
-        """Whether the pyramid is P2-P6, as the R-CNN family has it; else it is P3-P7, as is every BiFPN."""
-        return "rcnn" in self.head and self.pyramid != "bifpn"
+        """Whether the pyramid is P2-P6; else it is P3-P7."""
+        return experiments.starts_at_p2(self.head, self.pyramid)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"model": self.model.model_dump(), "backbone": self.backbone.model_dump()}

@@ -22,7 +22,7 @@ def feature_maps(params: Params) -> tuple[dict[str, np.ndarray], np.ndarray]:
         `high-resolution target` (C, H, W); and the image, (H', W', 3) uint8 RGB.
 
     Raises:
-        ValueError: a model is missing, `figures.image` is beyond the validation set, F has no `figures.level`.
+        ValueError: a model is missing, `figures.image` is beyond the validation set.
     """
     seed_everything(params.seed, params.threads)
     device = choose_device(params)
@@ -42,9 +42,6 @@ def feature_maps(params: Params) -> tuple[dict[str, np.ndarray], np.ndarray]:
     )
 
     teacher = load_detector(f"detectors/{experiment.teacher}", device)
-    if settings.level not in teacher.backbone.interpolated_levels:
-        levels = ", ".join(teacher.backbone.interpolated_levels)
-        raise ValueError(f"figures.level: {settings.level}, but G learns on {levels} of {experiment.teacher}")
     node = f"afigan/{settings.afigan}"
     config = load_config(node)
     interpolator = build_interpolator("afi", config["channels"], blocks=config["blocks"]).eval().to(device)

@@ -15,8 +15,9 @@ from tqdm import tqdm
 from afigan.data.images import read_rgb
 from afigan.data.loader import read_split, resized_shape, to_tensor
 from afigan.detectors.build import Architecture, detectron2_config, set_test_limits
+from afigan.provenance import sums
 from afigan.schema import Evaluate, Input, Params
-from afigan.training.models import check_trained, load_architecture, load_config, load_detector
+from afigan.training.models import MODELS, check_trained, load_architecture, load_config, load_detector
 from afigan.training.stage import choose_device, seed_everything
 
 
@@ -28,6 +29,9 @@ class Predictor:
         node: of the model.
         multi_scale: see every image at the sizes of `evaluate.multi_scale`.
 
+    Attributes:
+        inputs: the sums of the files it has read so far, images left out.
+
     Raises:
         ValueError: the model is missing or of other parameters.
     """
@@ -38,6 +42,7 @@ class Predictor:
         self.params, self.node, self.multi_scale = params, node, multi_scale
         self.architecture, self.classes = load_architecture(node), load_config(node)["classes"]
         detector = load_detector(node, choose_device(params))
+        self.inputs = sums([MODELS / node / "model.safetensors"])
         set_test_limits(detector, params.evaluate.score_threshold, params.evaluate.detections)
         self.parameters = sum(p.numel() for p in detector.parameters())
         self.detector = multi_scale_detector(detector, self.architecture, params.evaluate) if multi_scale else detector
@@ -56,6 +61,7 @@ class Predictor:
             ValueError: the data set has other classes than the detector.
         """
         split = read_split(path)
+        self.inputs |= sums([path])
         if split["classes"] != self.classes:
             raise ValueError(
                 f"models/{self.node} knows the classes {self.classes}, the data set has {split['classes']}"

@@ -4,7 +4,7 @@ import json
 
 from afigan.evaluation.predict import Predictor
 from afigan.files import write_json
-from afigan.lineage import fingerprint
+from afigan.provenance import record
 from afigan.schema import Params
 from afigan.training.stage import PREPARED, PSEUDO
 
@@ -31,5 +31,6 @@ def write_pseudo_labels(params: Params, key: str) -> None:
         area = result["bbox"][2] * result["bbox"][3]
         kept = {k: result[k] for k in ("image_id", "category_id", "bbox", "score", "segmentation") if k in result}
         split["annotations"].append({"id": number, **kept, "area": area, "iscrowd": 0})
-    info = {"masks": predictor.architecture.has_masks, "params_hash": fingerprint(params, f"pseudo_labels/{key}")}
+    info = {"masks": predictor.architecture.has_masks}
+    info |= record(params, f"pseudo_labels/{key}", predictor.inputs)
     write_json(PSEUDO / f"{key}.json", split | {"info": split["info"] | info}, indent=None)

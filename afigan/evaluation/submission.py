@@ -6,7 +6,7 @@ from pathlib import Path
 
 from afigan.evaluation.predict import Predictor, results_of
 from afigan.files import atomic_dir, write_json
-from afigan.lineage import fingerprint
+from afigan.provenance import record
 from afigan.schema import Params
 from afigan.training.stage import PREPARED
 
@@ -35,7 +35,8 @@ def submit(params: Params, key: str) -> None:
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(entry, json.dumps(results_of(results, kind)))
         about = {"key": key, "model": item.model, "multi_scale": item.multi_scale, "results": len(results)}
-        write_json(folder / "about.json", about | {"params_hash": fingerprint(params, f"submissions/{key}")})
+        made = record(params, f"submissions/{key}", predictor.inputs)
+        write_json(folder / "about.json", about | made)
 
 
 def split_name(params: Params) -> str:

@@ -80,7 +80,7 @@ def _train(params: Params, key: str) -> None:
     seed_everything(seed, params.threads)
     device = choose_device(params)
     pairs = PAIRS / experiment.degradation
-    with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as run:
+    with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as (run, inputs):
         teacher = load_detector(f"detectors/{experiment.teacher}", device)
         architecture = load_architecture(f"detectors/{experiment.teacher}")
         channels = architecture.model.channels
@@ -112,4 +112,4 @@ def _train(params: Params, key: str) -> None:
         state = {}
         for name, learner in learners.items():
             state |= prefixed(learner.module, f"{name}.")
-        save_model(params, node, state, log, {"channels": channels, "blocks": experiment.blocks})
+        save_model(params, node, inputs, state, log, {"channels": channels, "blocks": experiment.blocks})

@@ -38,16 +38,24 @@ class ObjectCrops(Dataset):
     def __init__(self, split: dict[str, Any], pixel_format: str, seed: int) -> None:
         self.pixel_format, self.seed = pixel_format, seed
         self.background = len(split["classes"])
-        self.images = [image for image in split["images"] if image["annotations"]]
-        self.objects = [(n, a) for n, image in enumerate(self.images) for a in image["annotations"] if not a["iscrowd"]]
-        if not self.objects:
+        self.images = split["images"]
+        objects = [
+            (number, place)
+            for number, image in enumerate(self.images)
+            for place, annotation in enumerate(image["annotations"])
+            if not annotation["iscrowd"]
+        ]
+        self.objects = np.array(objects)  # (objects, 2): the image, and which of its annotations
+        if not objects:
             raise ValueError("weights: crops, but the training set has no objects")
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
         """(3, CROP, CROP) uint8 and a class; the last class is background."""
         rng = np.random.default_rng([self.seed, 2, position])
-        number, annotation = self.objects[rng.integers(len(self.objects))]
-        image, label = self.images[number], annotation["category_id"]
+        number, place = self.objects[rng.integers(len(self.objects))]
+        image = self.images[number]
+        annotation = image["annotations"][place]
+        label = annotation["category_id"]
         x, y, width, height = annotation["bbox"]
         # up to four times its size, for a detector sees objects at many scales
         side = max(width, height) * rng.uniform(1.0, 4.0)
@@ -99,12 +107,12 @@ def _write(params: Params, key: str) -> None:
     seed_everything(experiments.seed(params, node), params.threads)
     backbone = build_backbone(settings.name, norm=settings.norm, freeze_at=settings.freeze_at, options=settings.options)
     log: list[dict[str, float]] = []
-    with open_run(params, node, [PREPARED / "train.json"]) as run:
+    with open_run(params, node, [PREPARED / "train.json"]) as (run, inputs):
         if settings.weights == "crops":
             log = _pretrain(params, node, backbone, run)
         elif settings.weights is not None:
             load_pretrained(backbone, settings.weights, place=f"experiments.backbones.{key}.weights")
-        save_model(params, node, backbone.state_dict(), log, {"backbone": settings.model_dump()})
+        save_model(params, node, inputs, backbone.state_dict(), log, {"backbone": settings.model_dump()})
 
 
 def _pretrain(params: Params, node: str, backbone: Backbone, run: Path) -> list[dict[str, float]]:

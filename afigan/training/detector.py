@@ -1,9 +1,12 @@
 """Stage 3: the target detector T (section 4.3), fine-tuned with its detection loss on full-size images."""
 
+from itertools import chain
+
 from torch import Tensor, nn
 
 from afigan import experiments
 from afigan.data.loader import TrainingSet, read_split
+from afigan.data.packed import Packed
 from afigan.detectors import Architecture, build_detector
 from afigan.schema import DetectorExperiment, Input, Params, Schedule, StudentExperiment
 from afigan.training import engine
@@ -72,10 +75,11 @@ def _train(params: Params, node: str) -> None:
         files.append(PSEUDO / f"{experiment.labels}.json")
         check_labels(params, experiment.labels)
         labels = read_split(files[1])
-        union = {"images": split["images"] + labels["images"], "masks": split["masks"] and labels["masks"]}
-        split = split | union
+        images = Packed(chain(split["images"], labels["images"]))
+        split = split | {"images": images, "masks": split["masks"] and labels["masks"]}
+        del labels
     architecture = Architecture.of(params, node, len(split["classes"]))
-    with open_run(params, node, files) as run:
+    with open_run(params, node, files) as (run, inputs):
         detector = build_detector(architecture)
         initialise(detector, experiment)
         detector.to(device).train()
@@ -93,7 +97,7 @@ def _train(params: Params, node: str) -> None:
         )
         words = describe(schedule, params.input) + (", with pseudo-labels" if len(files) > 1 else "")
         config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": words}
-        save_model(params, node, detector.state_dict(), log, config)
+        save_model(params, node, inputs, detector.state_dict(), log, config)
 
 
 def describe(schedule: Schedule, inputs: Input) -> str:

@@ -93,7 +93,7 @@ def _train(params: Params, key: str) -> None:
     split = read_split(PREPARED / "train.json")
     architecture = Architecture.of(params, node, len(split["classes"]))
     image_scale = 1.0 if experiment.match == "different" else 0.5
-    with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as run:
+    with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as (run, inputs):
         teacher = load_detector(f"detectors/{experiment.teacher}", device)
         extractor = build_detector(architecture, image_scale)
         backbone = f"backbones/{experiment.backbone}"
@@ -132,7 +132,7 @@ def _train(params: Params, key: str) -> None:
         if "discriminator" in learners:
             state |= prefixed(learners["discriminator"].module, "discriminator.")
         config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": describe(schedule)}
-        save_model(params, node, state, log, config)
+        save_model(params, node, inputs, state, log, config)
 
 
 def describe(schedule: Schedule) -> str:

@@ -3,12 +3,14 @@
 import json
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
 
+from afigan import state
 from afigan.files import atomic_path
 from afigan.training.distributed import average_scalars
 
@@ -42,7 +44,8 @@ class Window:
 class Journal:
     """A run's `metrics.jsonl`, `tensorboard/`, `train.log` and its progress on the terminal; for rank 0.
 
-    On a terminal progress is a bar, otherwise a line every few seconds; those lines always go to `train.log`.
+    On a terminal progress is a bar, otherwise a line every few seconds; those lines always go to `train.log`. As often
+    `state.json` is told how far the run is.
 
     Args:
         run: the run's folder.
@@ -54,7 +57,7 @@ class Journal:
     def __init__(self, run: Path, total: int, start: int, log: list[dict[str, float]]) -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes a second to import, and who evaluates needs none
 
-        self.name, self.total, self.start = run.name, total, start
+        self.run, self.total, self.start, self.done = run, total, start, start
         path = run / "metrics.jsonl"
         with atomic_path(path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in log), "utf-8")
@@ -62,13 +65,16 @@ class Journal:
         self.file = open(run / "train.log", "a", encoding="utf-8")  # noqa: SIM115
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
         self.bar = tqdm(total=total, initial=start, desc=run.name, disable=not sys.stderr.isatty(), leave=False)
-        self.losses = _losses(log[-1]) if log else ""
+        self.losses = _losses(log[-1]) if log else {}
         self.begin, self.last = time.monotonic(), 0.0
+        self.each: float | None = None  # seconds for an iteration
+        self._tell()
 
     def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._tell()
         for part in (self.bar, self.board, self.file, self.metrics):
             part.close()
 
@@ -82,19 +88,25 @@ class Journal:
 
     def progress(self, iteration: int, lr: float) -> None:
         """Show that an iteration is done, with the losses of the last line."""
+        self.done = iteration
         self.bar.update()
-        self.bar.set_postfix_str(self.losses, refresh=False)
+        self.bar.set_postfix_str(state.in_words(self.losses), refresh=False)
         now = time.monotonic()
         if now - self.last > 5 or iteration == self.total:
             self.last = now
-            each = (now - self.begin) / (iteration - self.start)
-            eta = time.strftime("%H:%M:%S", time.gmtime(each * (self.total - iteration)))
-            text = f"{self.name}  {iteration}/{self.total}  {each:.3f} s/it  ETA {eta}  lr {lr:.3g}  {self.losses}"
+            self.each = (now - self.begin) / (iteration - self.start)
+            eta = timedelta(seconds=round(self.each * (self.total - iteration)))
+            shown = f"{iteration}/{self.total}  {self.each:.3f} s/it  ETA {eta}  lr {lr:.3g}"
+            text = f"{self.run.name}  {shown}  {state.in_words(self.losses)}"
             self.file.write(text + "\n")
             self.file.flush()
             if self.bar.disable:
                 print(text, file=sys.stderr, flush=True)
+            self._tell()
+
+    def _tell(self) -> None:
+        state.update(self.run, iteration=self.done, total=self.total, seconds=self.each, losses=self.losses)
 
 
-def _losses(line: dict[str, float]) -> str:
-    return "  ".join(f"{name.removeprefix('loss_')} {value:.3g}" for name, value in line.items() if "loss" in name)
+def _losses(line: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in line.items() if "loss" in name}

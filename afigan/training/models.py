@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from afigan.detectors import Architecture, build_detector
-from afigan.files import atomic_path, write_json
+from afigan.files import atomic_path, read_json, sha256_file, write_json
 from afigan.lineage import fingerprint
+from afigan.provenance import record
 from afigan.schema import Params
 from afigan.training.distributed import is_main
 
@@ -36,12 +37,15 @@ def load_config(node: str) -> dict[str, Any]:
     """What `models/NODE` was trained with, as `save_model` wrote it.
 
     Raises:
-        ValueError: it is not there.
+        ValueError: it is not there, or damaged.
     """
     path = MODELS / node / "config.json"
     if not path.is_file():
         raise ValueError(f"{path} does not exist: train it first (`dvc repro` or `snakemake` does)")
-    return json.loads(path.read_text("utf-8"))
+    config = read_json(path)
+    if not isinstance(config, dict) or "params_hash" not in config:
+        raise ValueError(f"{path} does not say what was trained: remove it and run the stage again that made it")
+    return config
 
 
 def check_trained(params: Params, node: str) -> None:
@@ -77,8 +81,17 @@ def load_part(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
 
 
 def load_architecture(node: str) -> Architecture:
-    """What the detector of `models/NODE` is built of."""
-    return Architecture.from_dict(load_config(node)["architecture"])
+    """What the detector of `models/NODE` is built of.
+
+    Raises:
+        ValueError: it is not there, or of another version of this project.
+    """
+    config = load_config(node)
+    try:
+        return Architecture.from_dict(config["architecture"])
+    except (KeyError, TypeError, ValueError) as error:
+        path = MODELS / node / "config.json"
+        raise ValueError(f"{path} is not of this version ({error}): run the stage again that made it") from None
 
 
 def load_detector(node: str, device: torch.device) -> nn.Module:
@@ -117,15 +130,25 @@ def prefixed(module: nn.Module, prefix: str) -> dict[str, Tensor]:
 
 
 def save_model(
-    params: Params, node: str, state: dict[str, Tensor], log: list[dict[str, float]], config: dict[str, Any]
+    params: Params,
+    node: str,
+    inputs: dict[str, str],
+    state: dict[str, Tensor],
+    log: list[dict[str, float]],
+    config: dict[str, Any],
 ) -> None:
-    """Write `models/NODE`: log and config first, the weights last, each whole or not at all. Rank 0 does."""
+    """Write `models/NODE`: log and config first, the weights last, each whole or not at all. Rank 0 does.
+
+    Args:
+        inputs: what it was made from, as `open_run` has summed it. The config has them, and the sum of the weights.
+    """
     if not is_main():
         return
     out = MODELS / node
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / "log.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in log), "utf-8")
-    write_json(out / "config.json", {"node": node, "params_hash": fingerprint(params, node), **config})
     with atomic_path(out / "model.safetensors") as temporary:
         save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
+        made = record(params, node, inputs) | {"sha256": sha256_file(temporary)}
+        write_json(out / "config.json", {"node": node, **made, **config})

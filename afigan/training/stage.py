@@ -1,7 +1,6 @@
 """What the stages share: where their data lies, the device, the seed and the run's folder."""
 
 import hashlib
-import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +11,14 @@ import numpy as np
 import torch
 
 import afigan
-from afigan import experiments
-from afigan.files import digest, sha256_file
+from afigan import experiments, state
+from afigan.files import digest, read_json
 from afigan.lineage import fingerprint, parents
+from afigan.provenance import sums
 from afigan.schema import MASK_HEADS, Params
 from afigan.training import distributed, engine
 from afigan.training.models import MODELS, check_trained
 
-RUNS = Path("runs")
 PREPARED = Path("data/prepared")
 PAIRS = Path("data/pairs")
 PSEUDO = Path("data/pseudo")
@@ -84,9 +83,19 @@ def check_masks(params: Params) -> None:
                 )
 
 
+def check_drawn(params: Params) -> None:
+    """What is drawn last is known first.
+
+    Raises:
+        ValueError: `figures.image` is beyond the validation set.
+    """
+    if params.figures.image >= (images := read_summary()["val"]["images"]):
+        raise ValueError(f"figures.image: {params.figures.image}, but the validation set has {images} images: lower it")
+
+
 def read_summary() -> dict[str, Any]:
     """What `prepare` says of the data set."""
-    return json.loads((PREPARED / "summary.json").read_text("utf-8"))
+    return read_json(PREPARED / "summary.json")
 
 
 def check_labels(params: Params, key: str) -> None:
@@ -98,28 +107,34 @@ def check_labels(params: Params, key: str) -> None:
     path = PSEUDO / f"{key}.json"
     if not path.is_file():
         raise ValueError(f"{path} does not exist: make it first (`dvc repro` or `snakemake` does)")
-    if json.loads(path.read_text("utf-8"))["info"]["params_hash"] != fingerprint(params, f"pseudo_labels/{key}"):
+    if read_json(path)["info"]["params_hash"] != fingerprint(params, f"pseudo_labels/{key}"):
         raise ValueError(f"{path} was made with other parameters than these: make it again")
 
 
 @contextmanager
-def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[Path]:
-    """The run's folder for a node; its checkpoints are removed once the body has ended well.
+def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The run's folder for a node, and the sums of all it starts from, for `save_model`.
+
+    The run's checkpoints are removed once the body has ended well.
 
     Args:
         inputs: the data files that the run reads besides its parents' weights.
 
     Raises:
-        ValueError: a parent was trained with other parameters, or a mask head has no masks to learn from.
+        ValueError: a parent was trained with other parameters, a mask head has no masks to learn from, or there is no
+            image to draw in the end.
     """
     check_masks(params)
+    check_drawn(params)
     trained = [parent for parent in parents(params, node) if parent.split("/")[0] in experiments.STAGES]
     for parent in trained:
         check_trained(params, parent)
     weights = [MODELS / parent / "model.safetensors" for parent in trained]
-    sums = {str(path): sha256_file(path) for path in [*inputs, *weights]}
+    found = sums([*inputs, *weights])
     software = [code_version(), torch.__version__, choose_device(params).type]
     kind, _, key = node.rpartition("/")
-    run = RUNS / kind / f"{key}-{digest([fingerprint(params, node), sums, software])[:12]}"
-    yield run
-    engine.finish(run)
+    params_hash = fingerprint(params, node)
+    run = state.RUNS / kind / f"{key}-{digest([params_hash, found, software])[:12]}"
+    with state.recorded(run, node, params_hash, first=distributed.is_main()):
+        yield run, found
+        engine.finish(run)

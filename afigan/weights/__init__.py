@@ -14,6 +14,7 @@ the stride in the first 1x1 convolution; these are this project's defaults. torc
 255 times mean and std of its model's `pretrained_cfg`. EfficientNet-Lite0's: RGB with mean 127, standard deviation 128.
 """
 
+import torch
 from detectron2.modeling.backbone import Backbone
 from torch import Tensor, nn
 
@@ -55,8 +56,9 @@ def _load(backbone: Backbone, state: dict[str, Tensor], source: str) -> None:
     own = backbone.state_dict()
     missing = sorted(name for name in own.keys() - state.keys() if not _may_miss(name))
     wrong = sorted(name for name in own.keys() & state.keys() if state[name].shape != own[name].shape)
+    broken = sorted(name for name in own.keys() & state.keys() if not torch.isfinite(state[name]).all())
     further = sorted(name for name in state.keys() - own.keys() if _continues(backbone, name))
-    problems = {"missing": missing, "of another shape": wrong, "too many": further}
+    problems = {"missing": missing, "of another shape": wrong, "not finite": broken, "too many": further}
     if any(problems.values()):
         shown = "; ".join(f"{what}: {', '.join(n[:3])} ({len(n)} in all)" for what, n in problems.items() if n)
         raise ValueError(f"{source} does not fit the backbone: {shown}; give weights of its own architecture")

@@ -83,7 +83,10 @@ def _tensors(content: Any, source: str) -> dict[str, Tensor]:
     state = {}
     for name, value in content.items():
         if isinstance(value, Tensor | np.ndarray):
-            state[str(name).removeprefix("module.")] = torch.as_tensor(value)
+            try:
+                state[str(name).removeprefix("module.")] = torch.as_tensor(value)
+            except (TypeError, ValueError) as error:  # of texts, of objects
+                raise ValueError(f"{source}: {name} is not of numbers ({error}): give a plain state dict") from None
     prefix = "backbone.bottom_up."
     return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)} or state
 

@@ -13,6 +13,8 @@ rule prepare:
     output:
         directory("data/prepared"),
     threads: PARAMS.threads
+    resources:
+        **asks(cpus=PARAMS.pairs.workers, gigabytes=8, hours=4),
     params:
         watch("seed", "data"),
     shell:
@@ -28,6 +30,8 @@ rule pairs:
     output:
         directory("data/pairs/{degradation}"),
     threads: PARAMS.pairs.workers
+    resources:
+        **asks(cpus=PARAMS.pairs.workers, gigabytes=4 + PARAMS.pairs.workers, hours=4),
     params:
         watch("pairs.format", "pairs.shard_size"),
     shell:

@@ -13,7 +13,7 @@ rule evaluate:
         "results/metrics/{key}.json",
     threads: PARAMS.threads
     resources:
-        gpu=GPU,
+        **asks(gpus=1, gigabytes=16, hours=4),
     params:
         watch("seed", "threads", "data", "model", "input", "evaluate", "experiments.evaluations.{key}"),
     shell:
@@ -31,7 +31,7 @@ rule pseudo_labels:
         "data/pseudo/{key}.json",
     threads: PARAMS.threads
     resources:
-        gpu=GPU,
+        **asks(gpus=1, gigabytes=16, hours=24),
     params:
         watch("seed", "threads", "data", "model", "input", "evaluate", "experiments.pseudo_labels.{key}"),
     shell:
@@ -49,7 +49,7 @@ rule submit:
         directory("results/submissions/{key}"),
     threads: PARAMS.threads
     resources:
-        gpu=GPU,
+        **asks(gpus=1, gigabytes=16, hours=24),
     params:
         watch("seed", "threads", "data", "model", "input", "evaluate", "experiments.submissions.{key}"),
     shell:
@@ -65,10 +65,10 @@ rule benchmark:
         METRICS,
     output:
         "results/benchmark.json",
-    # all cores: it measures time, and must run alone
-    threads: workflow.cores
+    # all cores: it measures time, and must run alone; elsewhere a profile sees to that
+    threads: PARAMS.threads if ELSEWHERE else workflow.cores
     resources:
-        gpu=GPU,
+        **asks(gpus=1, gigabytes=16, hours=4),
     params:
         watch("seed", "threads", "data", "model", "input", "evaluate", "benchmark", "experiments.evaluations"),
     shell:

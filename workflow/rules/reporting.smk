@@ -18,7 +18,7 @@ rule figures:
         FIGURES,
     threads: PARAMS.threads
     resources:
-        gpu=GPU,
+        **asks(gpus=1, gigabytes=16, hours=4),
     params:
         watch(
             "seed",
@@ -50,6 +50,8 @@ rule tables:
         directory("results/tables"),
         "results/claims.md",
         "results/README.md",
+    resources:
+        **asks(gigabytes=4, hours=1),
     params:
         watch(
             "seed",

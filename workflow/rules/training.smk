@@ -1,5 +1,5 @@
 # The backbones' weights, the three stages of Algorithm 1, and self-training.
-LOADER = [*IMAGES, *modules("data/degradation", "data/loader", "data/pairs")]
+LOADER = [*IMAGES, *modules("data/degradation", "data/loader", "data/packed", "data/pairs")]
 ENGINE = modules(
     "training/batch_norm",
     "training/distributed",
@@ -23,7 +23,7 @@ rule backbone:
         expand("models/backbones/{{key}}/{name}", name=MODEL),
     threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU * PARAMS.processes,
+        **training("train_backbone"),
     params:
         watch("seed", "threads", "processes", "data", "model", "train_backbone", "experiments.backbones.{key}"),
     shell:
@@ -44,7 +44,7 @@ rule train_afigan:
         expand("models/afigan/{{key}}/{name}", name=MODEL),
     threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU * PARAMS.processes,
+        **training("train_afigan"),
     params:
         watch(
             "seed",
@@ -75,7 +75,7 @@ rule train_extractor:
         expand("models/extractors/{{key}}/{name}", name=MODEL),
     threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU * PARAMS.processes,
+        **training("train_extractor"),
     params:
         watch(
             "seed",
@@ -105,7 +105,7 @@ rule train_detector:
         expand("models/detectors/{{key}}/{name}", name=MODEL),
     threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU * PARAMS.processes,
+        **training("train_detector"),
     params:
         watch("seed", "threads", "processes", "data", "model", "input", "train_detector", "experiments.detectors.{key}"),
     shell:
@@ -125,7 +125,7 @@ rule train_student:
         expand("models/students/{{key}}/{name}", name=MODEL),
     threads: PARAMS.threads * PARAMS.processes
     resources:
-        gpu=GPU * PARAMS.processes,
+        **training("train_detector"),
     params:
         watch("seed", "threads", "processes", "data", "model", "input", "train_detector", "experiments.students.{key}"),
     shell:

@@ -19,9 +19,12 @@ SCRIPTS = str(Path(__file__).resolve().parent)
 sys.path = [str(Path(SCRIPTS).parents[1]), *(path for path in sys.path if path != SCRIPTS), SCRIPTS]
 
 import _eager  # noqa: E402 - found beside this file
+import _gpus  # noqa: E402
 
 LOCKS = Path("runs/locks")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CPU_STAGES = ("prepare", "pairs", "tables")
+TRAINING = tuple(f"experiments.{kind}" for kind in ("backbones", "afigan", "extractors", "detectors", "students"))
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -43,19 +46,31 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
         parser.add_argument(f"--{option}", required=True, help=f"one of {among} in the parameters")
     arguments = parser.parse_args()
     with clean_exit(arguments.traceback):
+        from afigan import state
         from afigan.config import load_params
         from afigan.files import exclusive
+        from afigan.lineage import fingerprint
 
         params = load_params(arguments.params)
+        node, params_hash = Path(sys.argv[0]).stem, ""
         values = []
         if option and among:
             values.append(chosen(params, option, among, getattr(arguments, option)))
+            section, _, kind = among.partition(".")
+            node = f"{kind if section == 'experiments' else section}/{values[0]}"
+            params_hash = fingerprint(params, node) if section == "experiments" else ""
         # before torch is imported, and over what Snakemake sets: results depend on it
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(params.threads)))
+        # torchrun's ranks have their GPUs by their number
+        if params.device != "cpu" and Path(sys.argv[0]).stem not in CPU_STAGES and "LOCAL_RANK" not in os.environ:
+            _gpus.take(params.processes if among in TRAINING else 1)
         _eager.install()
         name = "-".join([Path(sys.argv[0]).stem, *values])
-        # under torchrun the ranks are one run: the first stands for all
-        with exclusive(LOCKS / name) if os.environ.get("RANK", "0") == "0" else contextlib.nullcontext():
+        first = os.environ.get("RANK", "0") == "0"  # under torchrun every rank is here, and they are one run
+        with (
+            exclusive(LOCKS / name) if first else contextlib.nullcontext(),
+            state.recorded(state.RUNS / node, node, params_hash, first=first),
+        ):
             call(params, *values)
     sys.exit(0)
 

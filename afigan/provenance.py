@@ -1,0 +1,75 @@
+"""What results say of themselves: the hash of their parameters, and of the files that they were made from.
+
+An engine knows what has changed since it made something; of what another has made, or a hand has put there, it knows
+nothing. These records are in the results, and hold whoever has made them.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from afigan.experiments import STAGES
+from afigan.files import sha256_file
+from afigan.lineage import fingerprint
+from afigan.schema import Params
+
+# where the record of a node is; that of a model is in its config.json
+_RECORDS = {
+    "pseudo_labels": "data/pseudo/{}.json",
+    "evaluations": "results/metrics/{}.json",
+    "submissions": "results/submissions/{}/about.json",
+}
+
+
+def sums(files: Iterable[Path]) -> dict[str, str]:
+    """{file: hex SHA-256 of its bytes}; take them when the files are read, not days later."""
+    return {path.as_posix(): sha256_file(path) for path in files}
+
+
+def record(params: Params, node: str, inputs: dict[str, str]) -> dict[str, Any]:
+    """What the result at `node` has to say: of which parameters it is, and of which `inputs`, as `sums` has them."""
+    return {"params_hash": fingerprint(params, node), "inputs": inputs}
+
+
+def stale(params: Params) -> dict[str, str]:
+    """{file: why it is not today's}, of all results of the experiments that have a record; empty if all are today's.
+
+    They have to be there, of today's parameters, made from just the files that are there now, and the weights of a
+    model those that it was left with. Of a result and what it was made from, which do not fit, it is the latter that is
+    named: whoever makes that again makes again what descends from it.
+    """
+    found: dict[str, str] = {}
+    today: dict[str, str | None] = {}  # {file: its sum}: many have the same inputs
+    made_from: list[tuple[str, str, str]] = []
+
+    def now(path: str) -> str | None:
+        if path not in today:
+            today[path] = sha256_file(path) if Path(path).is_file() else None
+        return today[path]
+
+    for kind, experiments in params.experiments:
+        for key in experiments:
+            node = f"{kind}/{key}"
+            path = _RECORDS.get(kind, f"models/{kind}/{{}}/config.json").format(key)
+            try:
+                content = json.loads(Path(path).read_text("utf-8"))
+                content = content["info"] if kind == "pseudo_labels" else content
+                params_hash, inputs = content["params_hash"], content["inputs"].items()
+                weights = {f"models/{node}/model.safetensors": content["sha256"]} if kind in STAGES else {}
+            except FileNotFoundError:
+                found[path] = "is not there"
+                continue
+            except (ValueError, TypeError, KeyError, AttributeError):
+                found[path] = "does not say what it was made of"
+                continue
+            if params_hash != fingerprint(params, node):
+                found[path] = "is of other parameters than today's"
+            for file, total in weights.items():
+                if now(file) != total:
+                    found[file] = "is not what its stage has written" if now(file) else "is not there"
+            made_from += [(path, file, total) for file, total in inputs]
+    for path, file, total in made_from:
+        if now(file) != total and path not in found:
+            found.setdefault(file, f"is not what {path} was made from" if now(file) else "is not there")
+    return found

@@ -1,0 +1,27 @@
+"""All of the paper's experiments at once: both engines have to answer in seconds what is to be done."""
+
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from afigan import lineage
+from afigan.config import check_params, compose
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def test_fingerprints_ask_little_of_the_grid(monkeypatch):
+    """A fingerprint takes its ancestors' again: some for each node, not as many as there are ways through the graph."""
+    params = check_params(compose("paper", CONF))
+    kinds = type(params.experiments).model_fields
+    nodes = [f"{kind}/{key}" for kind in kinds for key in getattr(params.experiments, kind)]
+    calls, digest = [], lineage.digest
+    monkeypatch.setattr(lineage, "digest", lambda value: calls.append(value["node"]) or digest(value))
+    for node in nodes:
+        lineage.fingerprint(params, node)
+    assert set(calls) == set(nodes) and len(nodes) < len(calls) < 12 * len(nodes)
+
+
+def test_dvc_reads_yaml_in_c():
+    """It parses params.yaml once for each stage: that takes Python six times as long."""
+    assert YAML(typ="safe").Parser.__name__ == "CParser"

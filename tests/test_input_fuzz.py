@@ -1,0 +1,395 @@
+"""Arbitrary changes of annotation files and of params.yaml: taken and fit for all that reads them, or refused by name.
+
+`FUZZ=5000 python -m pytest tests/test_input_fuzz.py` tries that many of each, others every time.
+"""
+
+import contextlib
+import copy
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import tiny_coco
+import yaml
+from composed import composed
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from afigan import experiments
+from afigan.config import check_params, load_params
+from afigan.data.loader import TrainingSet, read_split
+from afigan.data.prepare import prepare
+from afigan.data.problems import DataError
+from afigan.detectors import Architecture
+from afigan.lineage import fingerprint, parents
+from afigan.schema import Input, Params
+from afigan.training.backbone import ObjectCrops
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = int(os.environ.get("FUZZ", "0"))
+fuzz = settings(
+    max_examples=EXAMPLES or 120,
+    derandomize=not EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+NUMBERS = [0, -1, 1, 2, 3, 7, 17, 2**31, 2**53 + 1, 2**63, -(2**63) - 1, 10**30, 10**400, 0.0, -0.0, 0.5, 1e-300, 1e30]
+NUMBERS += [1e308, 1e-3, 31.0, 20.0, math.nan, math.inf, -math.inf, True, False]
+TEXTS = [
+    "",
+    "a",
+    "a1",
+    "main",
+    "..",
+    "/",
+    "a/../../b",
+    "nul\0",
+    "half\ud800",
+    "e\u0301",
+    "x" * 5000,
+    "1",
+    "nan",
+    "on",
+    "~",
+]
+
+
+def one_of(values: list) -> st.SearchStrategy:
+    """By number: a report would write all of them out."""
+    return st.integers(0, len(values) - 1).map(values.__getitem__)
+
+
+SCALARS = st.none() | one_of(NUMBERS) | one_of(TEXTS) | st.integers() | st.floats() | st.text(max_size=9)
+KEYS = st.sampled_from(
+    ["id", "bbox", "segmentation", "size", "counts", "images", "a1", "main", "A", "", "1"]
+) | st.text(max_size=4)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def places(value: Any, way: tuple = ()) -> list[tuple]:
+    """The ways to all nodes of a tree, its root among them."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [way, *(place for key, item in inside for place in places(item, (*way, key)))]
+
+
+def similar(draw: st.DrawFn, value: Any, tree: Any) -> Any:
+    """Something that may well stand in the place of a value: of its type, or nearly so."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float) and draw(st.booleans()):
+        step = draw(st.sampled_from([value, 1, 2, 0.5, 1e-9, 40, -value / 2]))
+        return draw(st.sampled_from([value + step, value - step, float(value + step), int(value - step)]))
+    others = [node for node in (at(tree, way) for way in places(tree)) if type(node) is type(value)]
+    return copy.deepcopy(draw(one_of(others)))
+
+
+def at(tree: Any, way: Sequence) -> Any:
+    return reduce(lambda node, key: node[key], way, tree)
+
+
+def mutated(draw: st.DrawFn, value: Any) -> Any:
+    """`value` with some nodes replaced, removed, put twice, added to, or exchanged for one another."""
+    tree = {"root": copy.deepcopy(value)}
+    for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
+        *way, last = draw(one_of(places(tree)[1:]))
+        holder = at(tree, way)
+        change = draw(st.sampled_from(["similar"] * 8 + ["replace", "remove", "twice", "add", "exchange", "wrap"]))
+        if change == "similar":
+            holder[last] = similar(draw, holder[last], tree)
+        elif change == "remove" and way:
+            del holder[last]
+        elif change == "twice" and isinstance(holder, list):
+            holder.insert(last, copy.deepcopy(holder[last]))
+        elif change == "add" and isinstance(holder[last], dict):
+            holder[last][draw(KEYS)] = draw(VALUES)
+        elif change == "add" and isinstance(holder[last], list):
+            holder[last].append(draw(VALUES))
+        elif change == "exchange":
+            holder[last] = copy.deepcopy(at(tree, draw(one_of(places(tree)[1:]))))
+        elif change == "wrap":
+            holder[last] = [holder[last]]
+        else:
+            holder[last] = draw(VALUES)
+    return tree["root"]
+
+
+# --- annotation files -------------------------------------------------------------------------------------------------
+
+
+def varied(draw: st.DrawFn) -> dict[str, Any]:
+    """A COCO set with little wrong in it but geometry: any polygons and boxes, some of them valid."""
+    value = tiny_coco.annotations()
+    coordinate = st.floats(-3, 40) | st.integers(-3, 40)
+    if draw(st.booleans()):
+        del value["annotations"][2]  # a crowd as run lengths, which makes bitmaps of all masks
+    for annotation in value["annotations"]:
+        if draw(st.booleans()):
+            x, y, right, bottom = (draw(st.floats(0, 20)) for _ in range(4))
+            annotation["bbox"] = [min(x, right), min(y, bottom), abs(right - x), abs(bottom - y)]
+        if draw(st.booleans()) and isinstance(annotation["segmentation"], list):
+            points = st.lists(coordinate, min_size=6, max_size=12)
+            annotation["segmentation"] = draw(
+                st.lists(points.map(lambda p: p[: len(p) // 2 * 2]), min_size=1, max_size=3)
+            )
+        if draw(st.booleans()):
+            annotation["iscrowd"] = draw(st.sampled_from([0, 1, True, None]))
+        if draw(st.booleans()):
+            del annotation["area"]
+    if draw(st.booleans()):
+        for annotation in value["annotations"]:
+            del annotation["segmentation"]
+    return value
+
+
+@st.composite
+def annotation_files(draw: st.DrawFn) -> bytes:
+    """A small COCO file that has been changed: as a tree, as text, or as bytes."""
+    value = varied(draw)
+    content = json.dumps(mutated(draw, value) if draw(st.integers(0, 3)) else value).encode()
+    kind = draw(st.sampled_from(["tree", "tree", "tree", "tree", "tree", "cut", "bytes", "encoding", "token"]))
+    if kind == "cut":
+        return content[: draw(st.integers(0, len(content)))]
+    if kind == "bytes":
+        position = draw(st.integers(0, len(content)))
+        return content[:position] + draw(st.binary(max_size=4)) + content[position + draw(st.integers(0, 4)) :]
+    if kind == "encoding":
+        return content.decode().encode(draw(st.sampled_from(["utf-8-sig", "utf-16", "utf-32", "utf-16-le"])))
+    if kind == "token":
+        numbers = list(re.finditer(rb"-?\d+\.?\d*", content))
+        if numbers:
+            number = draw(st.sampled_from(numbers))
+            word = draw(st.sampled_from([b"NaN", b"Infinity", b"-Infinity", b"1e999", b"9" * 5000, b"[" * 2000, b"01"]))
+            return content[: number.start()] + word + content[number.end() :]
+    return content
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photographs")
+    tiny_coco.write_images(tiny_coco.annotations(), folder)
+    return folder
+
+
+def use(folder: Path) -> None:
+    """All that reads a prepared training and validation set."""
+    masks = json.loads((folder / "summary.json").read_text("utf-8"))["train"]["masks"]
+    for name in ("train", "val"):
+        split = read_split(folder / f"{name}.json")
+        assert split["masks"] is masks
+        for flip in (False, True):
+            inputs = Input(short_sides=[40], max_side=90, test_short_side=40, flip=flip)
+            dataset = TrainingSet(split, inputs, "RGB", 0, annotated=name == "train" and flip)
+            for position in range(3):
+                item = dataset[position]
+                instances = item["instances"]
+                assert instances.gt_boxes.tensor.isfinite().all()
+                height, width = item["image"].shape[1:]
+                x, y = instances.gt_boxes.tensor[:, 0::2], instances.gt_boxes.tensor[:, 1::2]
+                assert (x >= 0).all() and (x <= width).all() and (y >= 0).all() and (y <= height).all()
+                if masks and len(instances):
+                    assert instances.gt_masks.crop_and_resize(instances.gt_boxes.tensor, 8).shape[1:] == (8, 8)
+        ObjectCrops(split, "RGB", 0)[0]
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth, nothing = COCO(str(folder / f"{name}.json")), COCO()
+            nothing.dataset = truth.dataset | {"annotations": []}
+            nothing.createIndex()
+            for kind in ("bbox", "segm") if masks else ("bbox",):
+                evaluation = COCOeval(truth, nothing, kind)
+                evaluation.evaluate()
+                evaluation.accumulate()
+                evaluation.summarize()
+                assert evaluation.stats[0] == 0  # there are objects, and none was found
+
+
+@fuzz
+@given(annotation_files(), st.booleans())
+def test_an_annotation_file_is_fit_for_use_or_refused(photographs, tmp_path, content, as_val):
+    (tmp_path / "odd.json").write_bytes(content)
+    (tmp_path / "good.json").write_text(json.dumps(tiny_coco.annotations()))
+    splits = [
+        SimpleNamespace(images=str(photographs), annotations=str(tmp_path / f"{n}.json")) for n in ("odd", "good")
+    ]
+    if as_val:
+        splits.reverse()
+    nothing = SimpleNamespace(images=None, annotations="")
+    data = SimpleNamespace(source="coco", train=splits[0], val=splits[1], unlabeled=nothing, test=nothing)
+    out = tmp_path / "prepared"
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # progress
+            prepare(data, 0, out, workers=1)
+    except DataError as error:
+        event("refused")
+        assert all(str(problem).startswith(str(tmp_path)) and problem.remedy for problem in error.problems)
+        assert len(str(error)) < 300 * (len(error.problems) + 1)
+        listing = tmp_path / "prepared.problems.txt"
+        assert len(listing.read_text("utf-8").splitlines()) == len(error.problems)
+        return
+    event("taken")
+    use(out)
+
+
+# --- params.yaml ------------------------------------------------------------------------------------------------------
+
+PROFILES = {name: composed(name) for name in ("smoke", "mini", "zoo")}
+
+
+@st.composite
+def parameters(draw: st.DrawFn) -> Any:
+    return mutated(draw, PROFILES[draw(st.sampled_from(["smoke", "smoke", "mini", "zoo"]))])
+
+
+def at_parse_time(params: Params, values: dict[str, Any]) -> None:
+    """What the Snakefile makes of parameters before a job runs, and every stage when it begins."""
+    for kind in type(params.experiments).model_fields:
+        for key in getattr(params.experiments, kind):
+            node = f"{kind}/{key}"
+            assert re.fullmatch(r"[0-9a-f]{64}", fingerprint(params, node))
+            for parent in parents(params, node):
+                experiments.experiment(params, parent)
+            if kind in experiments.STAGES:
+                experiments.schedule(params, node)
+                assert 0 <= experiments.seed(params, node) < 2**32
+            if kind in ("extractors", "detectors", "students"):
+                architecture = Architecture.of(params, node, 3)
+                assert (
+                    Architecture.from_dict(json.loads(json.dumps(architecture.as_dict(), allow_nan=False)))
+                    == architecture
+                )
+    json.dumps(values, sort_keys=True)  # of which the rules watch parts
+    for part in values["experiments"].values():
+        for key in part:
+            assert re.fullmatch("[a-z][a-z0-9_]*", key) and len(key) <= 100
+
+
+def numbers(value: Any, way: tuple = ()) -> list[tuple[tuple, Any]]:
+    """The numbers and truth values of a tree, where they are."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found = [pair for key, item in inside for pair in numbers(item, (*way, key))]
+    return [(way, value), *found] if isinstance(value, int | float) else found
+
+
+SWITCHES = {"flip", "amp", "adversarial", "content", "freeze_interpolator", "multi_scale"}
+SIGNED = {"pixel_mean"}
+
+
+@fuzz
+@given(parameters())
+def test_parameters_are_fit_for_use_or_refused_by_name(values):
+    try:
+        params = check_params(values)
+    except ValueError as error:
+        event("refused")
+        head, *lines = str(error).splitlines()
+        assert head.startswith("params.yaml")
+        if isinstance(values, dict):
+            assert lines and all(line.startswith("  ") and ": " in line for line in lines), lines
+            names = {*map(str, values), *map(repr, values), *Params.model_fields}
+            assert all(line.strip().startswith(tuple(names)) for line in lines), lines
+        return
+    event("taken")
+    at_parse_time(params, values)
+    for way, number in numbers(values):
+        if "options" in way:
+            continue
+        assert (math.isfinite(number) and abs(number) < 2**32) or isinstance(number, float), way
+        assert number >= 0 or SIGNED & set(way), way
+        assert isinstance(number, bool) == (way[-1] in SWITCHES), way
+
+
+SCRAPS = [
+    "<<: *a",
+    "&a",
+    "*a",
+    "a: &a [*a]",
+    "? [1]",
+    "!!int x",
+    "!!bool x",
+    "!!python/object:os.system x",
+    "---",
+    "...",
+    "%",
+]
+SCRAPS += [
+    "2026-13-45",
+    "!!timestamp x",
+    "0b_",
+    "!!int ''",
+    "9" * 5000,
+    "0x" + "f" * 5000,
+    "[" * 800,
+    "\t",
+    "\0",
+    "\ud800",
+]
+SCRAPS += [
+    "seed: 1",
+    "experiments: {}",
+    "{seed: 1}",
+    '"\\ud800"',
+    "!!binary x",
+    "!!set {a}",
+    "1e-3",
+    ".nan",
+    "0o8",
+    "1:30",
+    "2",
+    "0.5",
+    "true",
+    "adamw",
+    "# x",
+    "~",
+]
+
+
+@st.composite
+def parameter_files(draw: st.DrawFn) -> bytes:
+    lines = yaml.safe_dump(PROFILES["smoke"], sort_keys=False).splitlines()
+    for _ in range(draw(st.integers(1, 2))):
+        number = draw(st.integers(0, len(lines) - 1))
+        scrap = draw(one_of(SCRAPS) | st.text(max_size=12))
+        how = draw(st.sampled_from(["line", "value", "value", "value", "cut", "twice", "instead"]))
+        if how == "line":
+            lines.insert(number, " " * draw(st.integers(0, 4)) + scrap)
+        elif how == "value":
+            lines[number] = f"{lines[number].partition(':')[0]}: {scrap}"
+        elif how == "cut":
+            lines[number] = lines[number][: draw(st.integers(0, len(lines[number])))]
+        elif how == "twice":
+            lines.insert(number, lines[number])
+        else:
+            lines[number] = scrap
+    text = "\n".join(lines)
+    how = draw(
+        st.sampled_from([*[("utf-8", "surrogatepass")] * 3, ("utf-16", "surrogatepass"), ("latin-1", "replace")])
+    )
+    return text.encode(*how)
+
+
+@settings(fuzz, max_examples=EXAMPLES or 40)
+@given(st.one_of(parameter_files(), parameter_files(), st.binary(max_size=40)))
+def test_a_parameter_file_is_read_or_refused_by_name(tmp_path, content):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    try:
+        params = load_params(path)
+    except ValueError as error:
+        event("refused")
+        assert str(error).startswith(str(path))
+        return
+    event("taken")
+    at_parse_time(params, yaml.safe_load(content))

@@ -1,0 +1,66 @@
+"""What one engine has made becomes the other's too, if nothing of it is stale: in the working directory."""
+
+import _engines
+
+from afigan.provenance import stale
+from afigan.schema import Params
+
+
+def to_dvc(params: Params) -> str:
+    """Write dvc.lock, and DVC's cache, of what Snakemake has made; say what was done.
+
+    Raises:
+        ValueError: something is stale, or an engine cannot do its part.
+    """
+    stages = _engines.snakemake_stages()
+    found = {stage.name: f"is due: {stage.due}" for stage in stages if stage.due}
+    doubts = {path: doubt for stage in stages for path, doubt in stage.doubts.items()} | stale(params)
+    # what is going to be made anyway need not be named
+    kept = [output for stage in stages if not stage.runs for output in stage.outputs]
+    again = {}
+    for path, doubt in doubts.items():
+        if output := within(path, kept):
+            found[path] = doubt
+            again[output] = True
+    if found:
+        redo = " ".join(["snakemake --cores 2", *(["--forcerun", *again] if again else [])])
+        remedy = f"`{redo}` makes them again. If it was DVC that made them: `make adopt-snakemake`"
+        raise ValueError(listed("not adopted, for not all of it is Snakemake's and today's", found, remedy))
+    _engines.dvc_takes_all()
+    if changes := _engines.dvc_changes():
+        raise ValueError(listed("DVC has taken it, and still finds changed", changes))
+    return f"DVC has all {len(stages)} stages; `git add dvc.lock` keeps them, `dvc push` shares them"
+
+
+def to_snakemake(params: Params) -> str:
+    """Write Snakemake's records of what DVC has made, or fetched; say what was done.
+
+    Raises:
+        ValueError: something is stale, or an engine cannot do its part.
+    """
+    if changes := _engines.dvc_changes():
+        remedy = (
+            "`dvc repro` makes them again, `dvc pull` fetches them if another checkout has pushed them. If it was "
+            "Snakemake that made them: `make adopt-dvc`"
+        )
+        raise ValueError(listed("not adopted, for not all of it is DVC's and today's", changes, remedy))
+    if found := stale(params):  # what `dvc commit -f` has been told to take
+        makers = _engines.dvc_stages()
+        again = dict.fromkeys(makers[output] for path in found if (output := within(path, makers)))
+        remedy = f"`dvc repro --force --downstream {' '.join(again)}` makes them again"
+        raise ValueError(listed("not adopted, for DVC was given what is stale", found, remedy))
+    _engines.snakemake_takes_all()
+    stages = _engines.snakemake_stages()
+    if due := {stage.name: stage.due for stage in stages if stage.runs}:
+        raise ValueError(listed("Snakemake has taken it, and still would run", due))
+    return f"Snakemake has all {len(stages)} stages"
+
+
+def within(path, outputs) -> str | None:
+    """The output that a file is, or is in."""
+    return next((output for output in outputs if path == output or path.startswith(f"{output}/")), None)
+
+
+def listed(title: str, found: dict[str, str], remedy: str = "") -> str:
+    lines = [f"{name} {reason}" for name, reason in found.items()]
+    return "\n  ".join([f"{title}:", *lines]) + (f"\n{remedy}" if remedy else "")

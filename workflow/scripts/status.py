@@ -1,0 +1,51 @@
+"""How far every experiment of params.yaml is, what has failed and why, from the files that the stages write.
+
+Call it while they run, on any machine that sees this folder.
+
+  done             the output is there, made with today's parameters of the experiment and of its ancestors
+  there            the output is there, and does not tell of which parameters it is
+  stale            it is of other parameters
+  running          with iterations done, time to go at the speed so far, newest checkpoint, losses last logged
+  failed           the error, and the file that has all of it
+  interrupted      by Ctrl-C; preempted: by SIGTERM. Started again, a training goes on from its checkpoint
+  no sign of life  the process is gone without a word, or nothing has been heard from another machine for ten minutes
+  waiting          none of these; what has to be done before is named
+"""
+
+import contextlib
+import shutil
+import signal
+import sys
+import time
+
+from _stage import clean_exit, stage_parser
+
+WIDE = 1000  # characters of a line that does not go to a terminal: nothing is cut
+
+
+def main() -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--params", default="params.yaml", help="parameters of the run (default: %(default)s)")
+    parser.add_argument("--watch", type=float, metavar="SECONDS", help="again and again, until it is interrupted")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `status.py | head`
+    with clean_exit(arguments.traceback), contextlib.suppress(KeyboardInterrupt):
+        from afigan.config import load_params
+        from afigan.reporting.status import render, rows
+        from afigan.state import now
+
+        watching = arguments.watch is not None
+        screen = sys.stdout.isatty()
+        while True:
+            moment = now()
+            size = shutil.get_terminal_size((WIDE, 0))
+            height = size.lines if watching and screen else None
+            text = render(rows(load_params(arguments.params), moment), moment, size.columns, height)
+            print(("\x1b[H\x1b[2J" if height else "") + text, flush=True)
+            if not watching:
+                break
+            time.sleep(max(arguments.watch, 0.0))
+
+
+if __name__ == "__main__":
+    main()
