@@ -18,13 +18,23 @@ class Preempted(Exception):
     """A run was asked to end before its last iteration, and has written a checkpoint."""
 
 
+_asked = threading.Event()
+
+
 def exit_at_once() -> None:
     """Let SIGTERM end this process with `EXIT_STATUS`, temporary files removed, wherever no loop takes note of it."""
 
     def leave(number: int, frame: FrameType | None) -> None:
-        sys.exit(EXIT_STATUS)
+        if not _asked.is_set():  # a scheduler may send it twice; the first time is enough to tidy up
+            _asked.set()
+            sys.exit(EXIT_STATUS)
 
     signal.signal(signal.SIGTERM, leave)
+
+
+def asked() -> bool:
+    """Whether SIGTERM is ending this process: a library may have turned the exit into an error of its own."""
+    return _asked.is_set()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from afigan import preemption
+
 RUNS = Path("runs")
 FILE = "state.json"
 ERROR = "error.log"  # beside it: the traceback of what has failed
@@ -155,7 +157,7 @@ def _failed(folder: Path, error: BaseException) -> None:
         return
     kind = type(error).__name__
     status = ENDS.get(kind, "failed")
-    if isinstance(error, SystemExit) and error.code == os.EX_TEMPFAIL:  # what a scheduler starts again
+    if preemption.asked() or (isinstance(error, SystemExit) and error.code == preemption.EXIT_STATUS):
         status = "preempted"
     if status == "failed":
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from afigan.files import exclusive, sha256_file
-from afigan.preemption import EXIT_STATUS, Preempted, exit_at_once
+from afigan.preemption import EXIT_STATUS, Preempted, asked, exit_at_once
 from afigan.schema import Params
 
 WRITING = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
@@ -53,6 +53,8 @@ class Fault:
 def start(stage: Stage, params: Params, root: Path, log: Path, fault: Fault) -> int:
     """Fork a process, with a group of its own, that runs a stage; its number. What it prints goes to `log`."""
     if pid := os.fork():
+        with contextlib.suppress(OSError):  # whoever of the two is first
+            os.setpgid(pid, pid)
         return pid
     status = 1
     try:
@@ -71,12 +73,11 @@ def start(stage: Stage, params: Params, root: Path, log: Path, fault: Fault) -> 
         status = 0
     except Preempted:
         status = EXIT_STATUS
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
-    except OSError as error:
-        status = 100 + (error.errno or 0)
-        _print_error()
-    except BaseException:
+    except BaseException as error:
+        if asked():
+            status = EXIT_STATUS
+        elif isinstance(error, OSError):
+            status = 100 + (error.errno or 0)
         _print_error()
     finally:
         os._exit(status)

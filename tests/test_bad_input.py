@@ -124,7 +124,12 @@ FIELDS = {
     "image id beyond 53 bits": (
         ("images", 0, "id"),
         2**53,
-        "image number 1 of the list: its id is 9223372036854775808",
+        "image number 1 of the list: its id is 9007199254740992",
+    ),
+    "image id negative": (
+        ("images", 0, "id"),
+        -1,
+        "image number 1 of the list: its id is -1, not a whole number from 0",
     ),
     "image id a tree": (("images", 0, "id"), {"a": [[[[[0]]]]] * 99}, "image number 1 of the list: its id is {'a': ["),
     "image that annotations lack": (("images", 0), ..., "annotation 100: its image_id 7 is not that of any image"),
@@ -725,8 +730,8 @@ def both(change: Callable[[dict], Any]) -> Callable[[Given], None]:
 
 
 def renumber(split: dict) -> None:
-    """Images 0, -1, ... and annotations too; categories as large as they may be."""
-    images = {image["id"]: -number for number, image in enumerate(split["images"])}
+    """Images 0, 1, ...; annotations 0, -1, ...; categories as large as they may be."""
+    images = {image["id"]: number for number, image in enumerate(split["images"])}
     categories = {category["id"]: 2**53 - 1 - number for number, category in enumerate(split["categories"])}
     for image in split["images"]:
         image["id"] = images[image["id"]]
@@ -790,9 +795,9 @@ WORKING = {
     "nothing wrong": (lambda g: None, lambda s: len(s["images"]) == 3 and s["masks"]),
     "json with a byte order mark": (encoded("utf-8", codecs.BOM_UTF8), lambda s: s["classes"][0] == "naïve dog"),
     "json in UTF-16": (encoded("utf-16"), lambda s: s["classes"][0] == "naïve dog"),
-    "ids that are 0, negative, huge": (
+    "ids that are 0, huge, negative of annotations": (
         both(renumber),
-        lambda s: [i["id"] for i in s["images"]] == [0, -1, -2] and s["category_ids"] == [2**53 - 2, 2**53 - 1],
+        lambda s: [i["id"] for i in s["images"]] == [0, 1, 2] and s["category_ids"] == [2**53 - 2, 2**53 - 1],
     ),
     "a name of spaces, quotes, per cent": (
         named("a 'b' \"c\" %20 {key}.png"),

@@ -31,6 +31,7 @@ FREE = {
     "experiments",
     "compat",
     "losses",
+    "preemption",
     "wording",
 }  # any module of rank 0 may use these
 

@@ -175,8 +175,9 @@ def _by_id(entries: list[Any], kind: str, file: str, problems: list[Problem]) ->
         place = f"number {position + 1} of the list"
         if not isinstance(entry, dict):
             problems.append(Problem(file, kind, place, "is not an object", "remove or correct it"))
-        elif not is_whole(entry.get("id")):
-            reason = f"its id is {shown(entry.get('id'))}, not a whole number below 2^53"
+        # annotations are numbered anew if need be; COCO's evaluations and servers know images and categories by these
+        elif not is_whole(entry.get("id")) or (entry["id"] < 0 and kind != "annotation"):
+            reason = f"its id is {shown(entry.get('id'))}, not a whole number from 0 to 2^53"
             problems.append(Problem(file, kind, place, reason, "give it a whole number as id"))
         elif entry["id"] in found:
             problems.append(Problem(file, kind, entry["id"], f"its id is used twice ({place})", "make ids unique"))

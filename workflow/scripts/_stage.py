@@ -100,11 +100,11 @@ def clean_exit(traceback: bool = False) -> Iterator[None]:
     stage = Path(sys.argv[0]).stem
     logging.basicConfig(format=f"{stage}: %(message)s")
     logging.getLogger("afigan").setLevel(logging.INFO)
-    from afigan.preemption import EXIT_STATUS, Preempted, exit_at_once
+    from afigan.preemption import EXIT_STATUS, Preempted
 
-    exit_at_once()
     try:
-        yield
+        with sigterm(stage):
+            yield
     except KeyboardInterrupt:
         print(f"{stage}: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -117,6 +117,21 @@ def clean_exit(traceback: bool = False) -> Iterator[None]:
             raise
         print(f"{stage}: {describe(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+@contextlib.contextmanager
+def sigterm(stage: str) -> Iterator[None]:
+    """Let SIGTERM end the body with exit status 75, even where a library makes an error of its own of that."""
+    from afigan.preemption import EXIT_STATUS, asked, exit_at_once
+
+    exit_at_once()
+    try:
+        yield
+    except BaseException:
+        if not asked():
+            raise
+        print(f"{stage}: ended by SIGTERM", file=sys.stderr)
+        sys.exit(EXIT_STATUS)
 
 
 def describe(error: Exception) -> str:
