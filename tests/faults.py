@@ -52,7 +52,9 @@ class Fault:
 
 def start(stage: Stage, params: Params, root: Path, log: Path, fault: Fault) -> int:
     """Fork a process, with a group of its own, that runs a stage; its number. What it prints goes to `log`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # until the child is ready for it
     if pid := os.fork():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         with contextlib.suppress(OSError):  # whoever of the two is first
             os.setpgid(pid, pid)
         return pid
@@ -64,6 +66,7 @@ def start(stage: Stage, params: Params, root: Path, log: Path, fault: Fault) -> 
             os.dup2(file.fileno(), 2)
         os.chdir(root)
         exit_at_once()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         if fault.writes is not None:
             _die_at(fault.writes)
         if fault.file_size is not None:
