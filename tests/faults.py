@@ -34,10 +34,11 @@ class Stage:
     outputs: tuple[str, ...]
 
     def contents(self, root: Path) -> dict[str, str]:
-        """SHA-256 of every file of the outputs that is there."""
+        """SHA-256 of every file of the outputs that is there, under its name."""
         places = [root / output for output in self.outputs]
         files = [f for place in places for f in ([place] if place.is_file() else place.rglob("*")) if f.is_file()]
-        return {str(file.relative_to(root)): sha256_file(file) for file in sorted(files)}
+        whole = [file for file in sorted(files) if ".tmp" not in file.name]  # what has its name already
+        return {str(file.relative_to(root)): sha256_file(file) for file in whole}
 
 
 @dataclass(frozen=True)
