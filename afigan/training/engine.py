@@ -161,8 +161,8 @@ def train(
     lead = next(iter(learners.values()))
     share = batches(dataset, schedule, start, rank=distributed.rank(), world_size=distributed.world_size())
     journal_of_run = Journal(run, schedule.iterations, start, log) if main else nullcontext()
-    # detectron2's scripted functions would be compiled after their first calls, and then round otherwise: a run that goes
-    # on calls them for the first time where one that never stopped has compiled ones
+    # detectron2's scripted functions would be compiled after their first calls, and then round otherwise; a resumed run
+    # would make first calls where one that never stopped has compiled functions
     as_written = torch.jit.optimized_execution(False)
     with as_written, noted() as sigterm, closing(share), journal_of_run as journal:
         for iteration, batch in enumerate(share, start + 1):
