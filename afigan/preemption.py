@@ -15,7 +15,7 @@ EXIT_STATUS = os.EX_TEMPFAIL  # 75 of sysexits.h: a failure that another try may
 
 
 class Preempted(Exception):
-    """A run was asked to end before its last iteration, and has written a checkpoint."""
+    """A run was asked to end before its last iteration."""
 
 
 _asked = threading.Event()
@@ -42,6 +42,9 @@ def noted() -> Iterator[Callable[[], bool]]:
     """Within the body SIGTERM ends nothing; what is yielded says whether it has come.
 
     Outside of the main thread, where Python handles no signals, it never says so.
+
+    Raises:
+        Preempted: it has come, and the body lost a process that it needs: schedulers send it to all of a job.
     """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -50,5 +53,9 @@ def noted() -> Iterator[Callable[[], bool]]:
     before = signal.signal(signal.SIGTERM, lambda number, frame: came.set())
     try:
         yield came.is_set
+    except RuntimeError as error:
+        if came.is_set():
+            raise Preempted(f"asked to end ({error})") from error
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

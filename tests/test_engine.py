@@ -247,15 +247,35 @@ def test_sigterm_in_the_last_iteration_comes_too_late(tmp_path, uninterrupted):
 def test_processes_that_load_data_outlast_sigterm(tmp_path):
     """A scheduler may send it to every process of a job; and none of them outlives the run."""
     share = batches(Sequence(), schedule(workers=2), 0)
-    next(share)
+    next(share), next(share)  # one of each
     children = multiprocessing.active_children()
     assert len(children) == 2
     for child in children:
         child.terminate()
-    assert len(list(share)) == 7
+    assert len(list(share)) == 6
     for child in children:
         child.join(10)
         assert child.exitcode == 0
+
+
+def test_sigterm_that_ends_a_process_that_loads_data(tmp_path, uninterrupted):
+    """It was not ready for it: nothing is told but that the run was asked to end, and the last checkpoint stands."""
+
+    class Loses(Obedient):
+        def __call__(self, batch: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+            if self.learners["d"].scheduler.last_epoch + 1 == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+                raise RuntimeError("DataLoader worker is killed by signal")
+            return super().__call__(batch)
+
+    duel = Loses(schedule(), 0)
+    with pytest.raises(Preempted, match="DataLoader worker is killed"):
+        engine.train(
+            run=tmp_path, schedule=schedule(), learners=duel.learners, step=duel, dataset=Sequence(), device=CPU
+        )
+    duel, log = run_duel(tmp_path, schedule())
+    assert len(duel.seen) == 5 and log == uninterrupted[1]
+    assert_same_state(duel, uninterrupted[0])
 
 
 # --- divergence ------------------------------------------------------------------------------------------------------

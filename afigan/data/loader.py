@@ -25,6 +25,8 @@ from afigan.data.pairs import PairReader
 from afigan.files import read_json
 from afigan.schema import Input, Schedule
 
+LINGER = 120  # seconds that a process which loads data goes on after SIGTERM; the training that it is for ends before
+
 
 def read_split(path: str | Path) -> dict[str, Any]:
     """Read a prepared annotation file and index it.
@@ -207,4 +209,4 @@ def batches(
 
 def _outlast_sigterm(worker: int) -> None:
     """A scheduler may send SIGTERM to all processes of a job: the iteration that is under way still needs its data."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(LINGER))

@@ -29,7 +29,7 @@ from torch import Tensor, multiprocessing, nn
 from torch import distributed as dist
 
 from afigan.files import atomic_path
-from afigan.preemption import Preempted, noted
+from afigan.preemption import noted
 
 HOST = "127.0.0.1"
 BACKENDS = "cpu:gloo,cuda:nccl"  # gloo: what is on the CPU needs no GPU to be told
@@ -110,10 +110,7 @@ def _watch(ranks: Sequence[BaseProcess], errors: Path, sigterm: Callable[[], boo
         # not for ever: processes that load data share the sentinel, and may outlive a rank that was killed
         wait([process.sentinel for process in running], timeout=1)
         if any(process.exitcode for process in ranks):
-            error = _error(ranks, errors)
-            if sigterm() and any(process.exitcode == -signal.SIGTERM for process in ranks):
-                error = Preempted("asked to end outside of its iterations")
-            raise error
+            raise _error(ranks, errors)
         if sigterm() and not told:
             told = True
             for process in running:
