@@ -1,6 +1,7 @@
-"""The profiles of conf/, each composed once a session: Hydra takes a second for a large one."""
+"""The profiles of conf/, each composed once a session, as Hydra takes a second for one; changing values in them."""
 
 import copy
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,3 +19,14 @@ def _composed(profile: str) -> dict[str, Any]:
 def composed(profile: str) -> dict[str, Any]:
     """The values of params.yaml for a profile, to be changed at will."""
     return copy.deepcopy(_composed(profile))
+
+
+def put(values: Any, way: Sequence[str | int], value: Any) -> None:
+    """Set what the keys and positions of `way` lead to; ... removes it."""
+    *sections, last = way
+    for section in sections:
+        values = values[section]
+    if value is ...:
+        del values[last]
+    else:
+        values[last] = value

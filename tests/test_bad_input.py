@@ -24,7 +24,7 @@ import pytest
 import tiny_coco
 import torch
 import yaml
-from composed import composed
+from composed import composed, put
 from PIL import Image
 from pycocotools.coco import COCO
 from safetensors.torch import save_file
@@ -65,14 +65,7 @@ class Given:
 
     def set(self, name: str, value: Any) -> None:
         """Change params.yaml under a dotted name; ... removes it."""
-        *sections, last = name.split(".")
-        place = self.values
-        for section in sections:
-            place = place[section]
-        if value is ...:
-            del place[last]
-        else:
-            place[last] = value
+        put(self.values, name.split("."), value)
 
     def prepare(self) -> Params:
         """What the script does; an annotation file that is there already is left."""
@@ -258,14 +251,7 @@ FIELDS = {
 
 @pytest.mark.parametrize(("path", "value", "message"), FIELDS.values(), ids=FIELDS)
 def test_a_wrong_field_is_named(given, path, value, message):
-    *way, last = path
-    place = given.train
-    for key in way:
-        place = place[key]
-    if value is ...:
-        del place[last]
-    else:
-        place[last] = value
+    put(given.train, path, value)
     lines = refused(given)
     assert any(line.startswith("train.json: ") and message in line for line in lines), lines
     assert all(line.endswith(")") and len(line) < 450 for line in lines)  # the remedy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from composed import composed
+from composed import composed, put
 
 from afigan.config import check_params, load_params
 from afigan.lineage import fingerprint, parents
@@ -24,14 +24,7 @@ def values(**changes):
     """mini's values with others under dotted names, `__` for the dots; ... removes a name."""
     changed = copy.deepcopy(MINI)
     for name, value in changes.items():
-        *sections, last = name.split("__")
-        place = changed
-        for section in sections:
-            place = place[section]
-        if value is ...:
-            del place[last]
-        else:
-            place[last] = value
+        put(changed, name.split("__"), value)
     return changed
 
 

@@ -16,11 +16,12 @@ from torch import nn
 from torch.nn import functional as F
 
 import afigan
-from afigan.detectors import fcos_losses
+from afigan.detectors import normalisers
 from afigan.detectors.fcos import add_fcos_config
 from afigan.detectors.fcos_head import FCOSHead
-from afigan.detectors.fcos_losses import box_loss, centreness_loss, classification_loss, mean_over_processes
+from afigan.detectors.fcos_losses import box_loss, centreness_loss, classification_loss
 from afigan.detectors.fcos_targets import Locations, assign, centreness, decode, encode
+from afigan.detectors.normalisers import mean_over_processes
 
 STRIDES = [8, 16, 32]
 
@@ -205,7 +206,7 @@ def test_normalisers_are_means_over_processes(monkeypatch):
         centreness_loss(torch.ones(1), truth, positive),
         box_loss(found, truth),
     ]
-    monkeypatch.setattr(fcos_losses, "dist", TwoProcesses)
+    monkeypatch.setattr(normalisers, "dist", TwoProcesses)
     value = torch.tensor(5.0)
     assert mean_over_processes(value) == 4 and value == 5
     together = [

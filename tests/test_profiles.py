@@ -1,5 +1,6 @@
 """Profiles for queues and for several GPUs: what each job asks for, what a queue is told, who is sent which signal."""
 
+import contextlib
 import functools
 import json
 import os
@@ -237,7 +238,7 @@ def gpus(tmp_path, monkeypatch):
     """Three GPUs that nobody holds."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", THREE)
     monkeypatch.setattr(_gpus.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(_gpus, "_held", [])
+    monkeypatch.setattr(_gpus, "_held", contextlib.ExitStack())
 
 
 def other_stage(folder: Path, count: int) -> subprocess.Popen:
@@ -267,10 +268,10 @@ def test_stages_at_a_time_have_gpus_of_their_own(tmp_path, gpus):
         other.stdin.close()
 
 
-def test_what_a_queue_has_chosen_stays(monkeypatch, gpus):
+def test_what_a_queue_has_chosen_stays(tmp_path, monkeypatch, gpus):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     _gpus.take(1)
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3" and not _gpus._held
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3" and not list(tmp_path.iterdir())
 
 
 def test_the_machine_is_asked_which_gpus_there_are(tmp_path, monkeypatch):

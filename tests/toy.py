@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from composed import put
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -55,11 +56,7 @@ def toy_params(change: dict[str, Any] | None = None) -> Params:
     """Checked toy parameters; `change` maps dotted names to other values."""
     values = toy_values()
     for name, value in (change or {}).items():
-        *sections, last = name.split(".")
-        place = values
-        for section in sections:
-            place = place[section]
-        place[last] = value
+        put(values, name.split("."), value)
     return check_params(values)
 
 

@@ -3,20 +3,11 @@
 import torch
 from fvcore.nn import sigmoid_focal_loss
 from torch import Tensor
-from torch import distributed as dist
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
 from afigan.detectors.fcos_targets import centreness
-
-
-def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of a scalar over all processes that train together; the scalar itself if there is one."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return value
-    total = value.clone()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()
+from afigan.detectors.normalisers import mean_over_processes
 
 
 def classification_loss(logits: Tensor, positive: Tensor, classes: Tensor, *, alpha: float, gamma: float) -> Tensor:

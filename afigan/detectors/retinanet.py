@@ -6,7 +6,7 @@ import torch
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
 
-from afigan.detectors.fcos_losses import mean_over_processes
+from afigan.detectors.normalisers import mean_over_processes
 
 
 @META_ARCH_REGISTRY.register()

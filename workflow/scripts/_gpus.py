@@ -6,19 +6,19 @@ here then.
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import IO
 
-_held: list[IO[str]] = []  # open files hold the locks; the system lets go of them however the process ends
+_held = contextlib.ExitStack()  # the locks of this process's GPUs, until it ends
 
 
 def take(count: int) -> None:
     """Let CUDA see `count` of the visible GPUs, free ones first, and hold them until this process ends."""
+    from afigan.files import exclusive
+
     visible = visible_gpus()
     if len(visible) <= count:
         return
@@ -28,14 +28,9 @@ def take(count: int) -> None:
     for gpu in visible:
         if len(chosen) == count:
             break
-        file = (folder / gpu.replace("/", "_")).open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            continue
-        _held.append(file)
-        chosen.append(gpu)
+        with contextlib.suppress(ValueError):  # another stage holds it
+            _held.enter_context(exclusive(folder / gpu.replace("/", "_")))
+            chosen.append(gpu)
     chosen += [gpu for gpu in visible if gpu not in chosen][: count - len(chosen)]  # more stages than GPUs: share
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
 

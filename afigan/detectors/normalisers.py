@@ -1,0 +1,13 @@
+"""What dense detectors divide their losses by is of the whole batch, however many processes share it."""
+
+from torch import Tensor
+from torch import distributed as dist
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a scalar over all processes that train together; the scalar itself if there is one."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    total = value.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
