@@ -1,6 +1,7 @@
-"""Before any test: detectron2 can be imported, and torch uses one thread, so that sums are the same everywhere."""
+"""Before any test: detectron2 can be imported, torch uses one thread (sums are the same everywhere), SIGINT ends."""
 
 import os
+import signal
 
 import torch
 
@@ -8,3 +9,5 @@ import afigan  # noqa: F401  (finds detectron2's missing operators, see afigan.c
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 torch.set_num_threads(1)
+# a shell that starts the tests in the background has them ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)
