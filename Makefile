@@ -37,7 +37,7 @@ setup: .venv/ready  ## the environment of requirements.lock in .venv; uv itself,
 		|| python3 -m pip install --quiet --target .uv uv \
 		|| { echo 'setup: install uv, or python3 with pip' >&2; exit 1; }
 	@test -x .venv/bin/python || uv venv --quiet .venv
-	uv pip sync --require-hashes requirements.lock
+	uv pip sync --require-hashes --compile-bytecode requirements.lock
 	@touch $@
 
 test-faults: setup  ## every stage killed at random moments, 200 times in all; KILLS=200
