@@ -1,5 +1,7 @@
 """What one engine has made becomes the other's too, if nothing of it is stale: in the working directory."""
 
+from collections.abc import Iterable
+
 import _engines
 
 from afigan.provenance import stale
@@ -56,7 +58,7 @@ def to_snakemake(params: Params) -> str:
     return f"Snakemake has all {len(stages)} stages"
 
 
-def within(path, outputs) -> str | None:
+def within(path: str, outputs: Iterable[str]) -> str | None:
     """The output that a file is, or is in."""
     return next((output for output in outputs if path == output or path.startswith(f"{output}/")), None)
 
