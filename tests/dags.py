@@ -5,6 +5,7 @@ Run as a program, in a project's root, it prints Snakemake's: one JSON object; w
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -104,14 +105,38 @@ def dvc_dag(root: Path) -> Dag:
             else:
                 yield from [out for out in made if out.startswith(f"{path}/")] or [path]
 
+        templates = yaml.safe_load((root / "dvc.yaml").read_text("utf-8"))["stages"]
         return {
-            stage.cmd: Job(
+            bare(stage.cmd): Job(
                 deps=frozenset(f for d in stage.deps if d not in stage.params for f in within(d.def_path)),
                 outs=frozenset(out.def_path for out in stage.outs),
-                params=frozenset(name for parameters in stage.params for name in parameters.params),
+                params=frozenset(name for parameters in stage.params for name in parameters.params)
+                | frozenset(_named(templates, stage.name)),
             )
             for stage in stages
         }
+
+
+def bare(text: str) -> str:
+    """A stage's command without the parameters behind it."""
+    return text.split(" # ")[0]
+
+
+def _named(templates: dict[str, Any], stage: str) -> Iterator[str]:
+    """The parameters that stand behind a stage's command in dvc.yaml."""
+    name, _, key = stage.partition("@")
+    template = templates[name]
+    _, _, comment = template.get("do", template)["cmd"].partition(" # ")
+    for found in re.findall(r"\$\{(.+?)\}", comment):
+        yield f"{template['foreach'][2:-1]}.{key}" if found == "item" else found
+
+
+def dvc_commands(root: Path) -> dict[str, str]:
+    """{stage: its command, with the parameters behind it}."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        return {stage.name: stage.cmd for stage in repo.index.stages}
 
 
 def dvc_due(root: Path) -> set[str]:
@@ -120,8 +145,8 @@ def dvc_due(root: Path) -> set[str]:
 
     with Repo(str(root)) as repo:
         changed = [name for name, reasons in repo.status().items() if reasons != ["always changed"]]
-        commands = {stage.addressing: stage.cmd for stage in repo.index.stages}
-    return downstream(dvc_dag(root), {commands[name] for name in changed})
+    commands = dvc_commands(root)
+    return downstream(dvc_dag(root), {bare(commands[name.rpartition(":")[2]]) for name in changed})
 
 
 def downstream(dag: Dag, commands: Iterable[str]) -> set[str]:

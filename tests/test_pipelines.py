@@ -15,9 +15,11 @@ import yaml
 from dags import (
     ROOT,
     Dag,
+    bare,
     changed,
     copy_project,
     downstream,
+    dvc_commands,
     dvc_dag,
     dvc_due,
     environment,
@@ -114,7 +116,8 @@ def test_the_engines_agree(dags, profile):
         ("dvc.yaml", "        - afigan/training/detector.py\n", ""),
         ("dvc.yaml", "        - models/${item.init}/config.json\n", ""),
         ("dvc.yaml", "evaluate.py --key ${key}", "evaluate.py --key=${key}"),
-        ("dvc.yaml", "        - experiments.detectors.${key}\n", ""),
+        ("dvc.yaml", "${item} --seed ${seed} ${input}", "--seed ${seed} ${input}"),
+        ("dvc.yaml", "${item} --seed ${seed} ${input}", "${item} --seed ${seed}"),
         ("dvc.yaml", "      - data/prepared\n      - results/metrics\n", "      - data/prepared\n"),
         ("dvc.yaml", "models/afigan/${key}/log.jsonl", "models/afigan/${key}/metrics.jsonl"),
         ("workflow/rules/training.smk", 'weights("extractors"),', ""),
@@ -217,6 +220,33 @@ def test_a_new_params_hash_means_a_new_evaluation(dags, projects):
             if fingerprint(before, node) != fingerprint(after, node):
                 assert command(f"evaluate@{key}") in due, path
     assert tried > 40
+
+
+@pytest.mark.parametrize(
+    ("stage", "path", "value"),
+    [
+        ("train_detector@a5", "input.flip", False),  # where it is left out, it is true
+        ("train_detector@a5", "experiments.detectors.a5.freeze_interpolator", False),
+        ("train_detector@a5", "experiments.detectors.a5.schedule", {"amp": False}),
+        ("train_detector@a5", "experiments.detectors.a5.seed", 0),
+        ("train_detector@a5", "input.short_sides", [64, 65]),
+        ("train_detector@a5", "train_detector.milestones", [1]),
+        ("train_detector@a5", "train_detector.clip", None),
+        ("train_extractor@main", "experiments.extractors.main.content", False),
+        ("train_extractor@main", "experiments.extractors.main.adversarial", "off"),
+        ("train_extractor@main", "train_extractor.lambda", 1e-9),
+        ("evaluate@a5", "evaluate.multi_scale", {"short_sides": [64], "max_side": 64}),
+        ("submit@a5", "experiments.submissions.a5.multi_scale", True),
+        ("pseudo_labels@a1", "experiments.pseudo_labels.a1.score_threshold", 0.25),
+        ("train_student@a1", "experiments.students.a1.freeze_interpolator", True),
+    ],
+)
+def test_a_command_shows_each_value_it_is_redone_for(projects, stage, path, value):
+    root = projects["smoke"]
+    before = dvc_commands(root)[stage]
+    with changed(root, path, value):
+        after = dvc_commands(root)[stage]
+    assert after != before and bare(after) == bare(before)
 
 
 @pytest.mark.parametrize("arguments", [["--config", "seed=1"], ["--configfile", "conf/config.yaml"]])

@@ -15,7 +15,7 @@ rule evaluate:
     resources:
         **asks(gpus=1, gigabytes=16, hours=4),
     params:
-        watch("seed", "threads", "data", "model", "input", "evaluate", "experiments.evaluations.{key}"),
+        watch("evaluate", "experiments.evaluations.{key}"),
     shell:
         "python workflow/scripts/evaluate.py --key {wildcards.key}"
 
@@ -33,7 +33,7 @@ rule pseudo_labels:
     resources:
         **asks(gpus=1, gigabytes=16, hours=24),
     params:
-        watch("seed", "threads", "data", "model", "input", "evaluate", "experiments.pseudo_labels.{key}"),
+        watch("evaluate", "experiments.pseudo_labels.{key}"),
     shell:
         "python workflow/scripts/pseudo_labels.py --key {wildcards.key}"
 
@@ -51,7 +51,7 @@ rule submit:
     resources:
         **asks(gpus=1, gigabytes=16, hours=24),
     params:
-        watch("seed", "threads", "data", "model", "input", "evaluate", "experiments.submissions.{key}"),
+        watch("evaluate", "experiments.submissions.{key}"),
     shell:
         "python workflow/scripts/submit.py --key {wildcards.key}"
 

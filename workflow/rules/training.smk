@@ -46,17 +46,7 @@ rule train_afigan:
     resources:
         **training("train_afigan"),
     params:
-        watch(
-            "seed",
-            "threads",
-            "processes",
-            "data",
-            "model",
-            "input",
-            "pairs.format",
-            "train_afigan",
-            "experiments.afigan.{key}",
-        ),
+        watch("seed", "train_afigan", "experiments.afigan.{key}"),
     shell:
         "python workflow/scripts/train_afigan.py --key {wildcards.key}"
 
@@ -77,17 +67,7 @@ rule train_extractor:
     resources:
         **training("train_extractor"),
     params:
-        watch(
-            "seed",
-            "threads",
-            "processes",
-            "data",
-            "model",
-            "input",
-            "pairs.format",
-            "train_extractor",
-            "experiments.extractors.{key}",
-        ),
+        watch("seed", "train_extractor", "experiments.extractors.{key}"),
     shell:
         "python workflow/scripts/train_extractor.py --key {wildcards.key}"
 
@@ -107,7 +87,7 @@ rule train_detector:
     resources:
         **training("train_detector"),
     params:
-        watch("seed", "threads", "processes", "data", "model", "input", "train_detector", "experiments.detectors.{key}"),
+        watch("seed", "input", "train_detector", "experiments.detectors.{key}"),
     shell:
         "python workflow/scripts/train_detector.py --key {wildcards.key}"
 
@@ -127,6 +107,6 @@ rule train_student:
     resources:
         **training("train_detector"),
     params:
-        watch("seed", "threads", "processes", "data", "model", "input", "train_detector", "experiments.students.{key}"),
+        watch("seed", "train_detector", "experiments.students.{key}"),
     shell:
         "python workflow/scripts/train_student.py --key {wildcards.key}"
