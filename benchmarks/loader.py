@@ -24,7 +24,8 @@ def measure(split: Path, images: int, plain: bool) -> None:
     from usage import memory, tree
 
     import afigan  # noqa: F401 - before detectron2
-    from afigan.data.loader import TrainingSet, batches, read_split
+    from afigan.data.loader import TrainingSet, batches
+    from afigan.data.split import read_split
     from afigan.schema import Input, Schedule
 
     imported = time.monotonic()

@@ -32,10 +32,11 @@ from safetensors.torch import save_file
 from afigan.backbones import build_backbone
 from afigan.config import check_params, load_params
 from afigan.data.images import inspect_image
-from afigan.data.loader import TrainingSet, read_split
+from afigan.data.loader import TrainingSet
 from afigan.data.pairs import PairReader, write_pairs
 from afigan.data.prepare import prepare
 from afigan.data.problems import DataError
+from afigan.data.split import read_split, read_summary
 from afigan.evaluation.coco import coco_metrics
 from afigan.schema import Input, Params
 from afigan.training import stage
@@ -1116,7 +1117,7 @@ LEFT = {
         "is not a whole safetensors file",
     ),
     "weights a pickle": (TENSORS, PICKLE, lambda: load_weights("detectors/a1"), "is not a whole safetensors file"),
-    "summary truncated": ("data/prepared/summary.json", b'{"train": ', stage.read_summary, "is damaged"),
+    "summary truncated": ("data/prepared/summary.json", b'{"train": ', read_summary, "is damaged"),
     "set truncated": ("data/prepared/val.json", b"[", lambda: read_split("data/prepared/val.json"), "is damaged"),
     "pairs truncated": (
         "data/pairs/nearest/index.json",

@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from toy import World, toy_params
 
 import afigan.evaluation.coco
-from afigan.data.loader import read_split
+from afigan.data.split import read_split
 from afigan.detectors.build import set_test_limits
 from afigan.evaluation.coco import NAMES, coco_metrics, evaluate
 from afigan.evaluation.predict import Predictor, predict, results_of, sized_input
@@ -234,17 +234,6 @@ def test_category_ids_with_gaps_come_back(world, a5):
     gaps = run(world, (detector, split | {"category_ids": [5, 50, 81]}, config))
     assert {r["category_id"] for r in plain} <= {1, 2, 3}
     assert [{1: 5, 2: 50, 3: 81}[r["category_id"]] for r in plain] == [r["category_id"] for r in gaps]
-
-
-def test_read_split_numbers_classes_in_the_order_of_their_ids(tmp_path):
-    values = truth(tmp_path / "val.json", [20, 50, 120])
-    values["categories"] = values["categories"][::-1]
-    (tmp_path / "val.json").write_text(json.dumps(values))
-    split = read_split(tmp_path / "val.json")
-    assert split["classes"] == ["first", "second", "third"] and split["category_ids"] == [2, 17, 90]
-    for image in split["images"]:
-        ids = [a["category_id"] for a in values["annotations"] if a["image_id"] == image["id"]]
-        assert [split["category_ids"][a["category_id"]] for a in image["annotations"]] == ids
 
 
 @pytest.mark.parametrize("pixel_format", ["RGB", "BGR"])

@@ -13,7 +13,7 @@ from tiny_coco import annotations, write_images
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from afigan.data.loader import read_split
+from afigan.data.split import read_split
 from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import set_test_limits
 from afigan.evaluation import gradcam

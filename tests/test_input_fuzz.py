@@ -27,9 +27,10 @@ from pycocotools.cocoeval import COCOeval
 
 from afigan import experiments
 from afigan.config import check_params, load_params
-from afigan.data.loader import TrainingSet, read_split
+from afigan.data.loader import TrainingSet
 from afigan.data.prepare import prepare
 from afigan.data.problems import DataError
+from afigan.data.split import read_split
 from afigan.detectors import Architecture
 from afigan.lineage import fingerprint, parents
 from afigan.schema import Input, Params

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import detection_utils
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from afigan.data.degradation import DEGRADATIONS, downscaled_size
-from afigan.data.loader import TrainingSet, batches, half, read_split, resized_shape, to_tensor
+from afigan.data.loader import TrainingSet, batches
 from afigan.data.pairs import PairReader, write_pairs
+from afigan.data.split import half, read_split
 from afigan.schema import Input, Schedule
 
 INPUT = Input(short_sides=[48], max_side=100, test_short_side=48)
@@ -121,40 +120,6 @@ def bitmaps(instances):
     if hasattr(masks, "polygons"):
         return np.stack([detection_utils.polygons_to_bitmask(p, *instances.image_size) for p in masks.polygons])
     return masks.tensor.numpy()
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_split_is_indexed(train):
-    split = read_split(train[0])
-    assert (split["classes"], split["category_ids"], split["masks"]) == (["ball", "box"], [3, 7], True)
-    assert [image["id"] for image in split["images"]] == list(SIZES)
-    first = split["images"][0]
-    assert first["path"] == str(train[0].parent / "images" / "11.png")
-    assert [(a["id"], a["category_id"]) for a in first["annotations"]] == [(110, 1), (111, 0)]
-    assert split["images"][-1]["annotations"] == []
-
-
-@pytest.mark.parametrize(
-    ("size", "shape"),
-    [((480, 640), (800, 1067)), ((640, 480), (1067, 800)), ((400, 2000), (267, 1333)), ((800, 800), (800, 800))],
-)
-def test_resized_shapes_are_detectron2s(size, shape):
-    assert resized_shape(*size, 800, 1333) == shape
-
-
-@given(st.integers(1, 3000), st.integers(1, 3000))
-def test_half_is_the_size_of_the_degraded_image(height, width):
-    assert half((height, width)) == downscaled_size(width, height)[::-1]
-    shape = resized_shape(height, width, 40, 64)
-    assert min(shape) >= 1 and max(shape) <= 64
-
-
-def test_channel_order():
-    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    assert torch.equal(to_tensor(pixels, "RGB"), torch.from_numpy(pixels).permute(2, 0, 1))
-    assert torch.equal(to_tensor(pixels, "BGR"), torch.from_numpy(pixels.copy()).permute(2, 0, 1).flip(0))
 
 
 # --- positions -------------------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from afigan.data.loader import TrainingSet, read_split
+from afigan.data.loader import TrainingSet
 from afigan.data.packed import Packed
 from afigan.data.pairs import PairReader
+from afigan.data.split import read_split
 from afigan.schema import Input
 
 RECORDS = [{"id": 3, "name": "ä", "boxes": [[1.5, 2.0], []]}, {"id": 4}, {}, {"id": 900100000007}]

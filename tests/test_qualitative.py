@@ -13,8 +13,8 @@ from pycocotools import mask as coco_mask
 from tiny_coco import annotations, write_images
 from torch import nn
 
-from afigan.data.loader import read_split
 from afigan.data.segmentations import mask_area, mask_pixels
+from afigan.data.split import read_split
 from afigan.evaluation import qualitative
 from afigan.evaluation.qualitative import annotated, choose_images, detected, draw_detection_figure, match
 from afigan.files import write_json

@@ -19,8 +19,9 @@ from toy import CONF, World, same, toy_params, under
 
 import afigan
 from afigan.config import compose
-from afigan.data.loader import TrainingSet, batches, read_split
+from afigan.data.loader import TrainingSet, batches
 from afigan.data.pairs import PairReader
+from afigan.data.split import read_split
 from afigan.detectors import Architecture, build_detector
 from afigan.evaluation.coco import evaluate
 from afigan.files import sha256_file
@@ -673,13 +674,6 @@ def test_damaged_weights_are_named(own_world):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ValueError, match=r"models/backbones/main/model.safetensors is not a whole safetensors file"):
         own_world.train("detectors/a1")
-
-
-def test_a_gpu_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert stage.choose_device(toy_params()).type == "cpu"
-    with pytest.raises(ValueError, match="device: cuda"):
-        stage.choose_device(toy_params({"device": "cuda"}))
 
 
 # --- boxes alone -----------------------------------------------------------------------------------------------------

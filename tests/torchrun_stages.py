@@ -16,7 +16,7 @@ _eager.install()
 from afigan.config import load_params  # noqa: E402
 from afigan.schema import Params  # noqa: E402
 from afigan.training import afigan, backbone, detector, distributed, extractor  # noqa: E402
-from afigan.training.stage import choose_device  # noqa: E402
+from afigan.training.device import choose_device  # noqa: E402
 
 STAGES = {"backbones": backbone, "afigan": afigan, "extractors": extractor, "detectors": detector}
 

@@ -5,12 +5,12 @@ import io
 from pathlib import Path
 
 from afigan import experiments
+from afigan.data.split import PREPARED, read_summary
 from afigan.evaluation.predict import Predictor, results_of
 from afigan.files import write_json
 from afigan.provenance import record
 from afigan.schema import Params
 from afigan.training.models import load_config
-from afigan.training.stage import PREPARED, read_summary
 
 try:  # several times as fast
     from faster_coco_eval import COCO

@@ -7,11 +7,11 @@ from torch.nn import functional as F
 
 from afigan.data.degradation import downscale
 from afigan.data.images import read_rgb
-from afigan.data.loader import half, read_split, resized_shape, to_tensor
+from afigan.data.split import PREPARED, half, read_split, resized_shape, to_tensor
 from afigan.interpolators import build_interpolator
 from afigan.schema import Params
+from afigan.training.device import choose_device, seed_everything
 from afigan.training.models import load_architecture, load_config, load_detector, load_part, load_weights, part
-from afigan.training.stage import PREPARED, choose_device, seed_everything
 
 
 def feature_maps(params: Params) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from afigan.data.loader import read_split
+from afigan.data.split import PREPARED, read_split
 from afigan.evaluation.features import feature_maps
 from afigan.evaluation.gradcam import draw_gradcam_figure
 from afigan.evaluation.predict import Predictor
@@ -10,7 +10,6 @@ from afigan.evaluation.qualitative import draw_detection_figure
 from afigan.reporting.figures import draw_feature_maps, draw_losses
 from afigan.schema import Params
 from afigan.training.models import MODELS
-from afigan.training.stage import PREPARED
 
 FIGURES = Path("results/figures")
 TITLES = {

@@ -13,12 +13,12 @@ from torch import nn
 from tqdm import tqdm
 
 from afigan.data.images import read_rgb
-from afigan.data.loader import read_split, resized_shape, to_tensor
+from afigan.data.split import read_split, resized_shape, to_tensor
 from afigan.detectors.build import Architecture, detectron2_config, set_test_limits
 from afigan.provenance import sums
 from afigan.schema import Evaluate, Input, Params
+from afigan.training.device import choose_device, seed_everything
 from afigan.training.models import MODELS, check_trained, load_architecture, load_config, load_detector
-from afigan.training.stage import choose_device, seed_everything
 
 
 class Predictor:

@@ -2,11 +2,11 @@
 
 import json
 
+from afigan.data.split import PREPARED, PSEUDO
 from afigan.evaluation.predict import Predictor
 from afigan.files import write_json
 from afigan.provenance import record
 from afigan.schema import Params
-from afigan.training.stage import PREPARED, PSEUDO
 
 
 def write_pseudo_labels(params: Params, key: str) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from afigan.data.loader import read_split
+from afigan.data.split import PREPARED, read_split
 from afigan.evaluation.predict import Predictor
 from afigan.files import write_json
 from afigan.lineage import fingerprint
 from afigan.schema import Params
-from afigan.training.stage import PREPARED, choose_device
+from afigan.training.device import choose_device
 
 BENCHMARK = Path("results/benchmark.json")
 

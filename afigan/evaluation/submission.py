@@ -4,11 +4,11 @@ import json
 import zipfile
 from pathlib import Path
 
+from afigan.data.split import PREPARED
 from afigan.evaluation.predict import Predictor, results_of
 from afigan.files import atomic_dir, write_json
 from afigan.provenance import record
 from afigan.schema import Params
-from afigan.training.stage import PREPARED
 
 SUBMISSIONS = Path("results/submissions")
 NO_DATE = (1980, 1, 1, 0, 0, 0)  # the same results are the same bytes

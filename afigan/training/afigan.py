@@ -6,15 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from afigan import experiments
-from afigan.data.loader import TrainingSet, read_split
+from afigan.data.loader import TrainingSet
 from afigan.data.pairs import PairReader
+from afigan.data.split import PAIRS, PREPARED, read_split
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.interpolators import build_interpolator
 from afigan.schema import AfiganExperiment, Params
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, pyramid_maps
-from afigan.training.models import load_architecture, load_detector, prefixed, save_model
-from afigan.training.stage import PAIRS, PREPARED, choose_device, on_all_ranks, open_run, seed_everything
+from afigan.training.device import choose_device, seed_everything
+from afigan.training.models import load_architecture, load_detector, prefixed
+from afigan.training.stage import on_all_ranks, open_run, save_model
 
 
 class AfiganStep:

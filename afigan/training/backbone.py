@@ -14,11 +14,11 @@ from torch.utils.data import Dataset
 from afigan import experiments
 from afigan.backbones import build_backbone
 from afigan.data.images import read_rgb
-from afigan.data.loader import read_split, to_tensor
+from afigan.data.split import PREPARED, read_split, to_tensor
 from afigan.schema import BackboneExperiment, Params
 from afigan.training import engine
-from afigan.training.models import save_model
-from afigan.training.stage import PREPARED, choose_device, on_all_ranks, open_run, seed_everything
+from afigan.training.device import choose_device, seed_everything
+from afigan.training.stage import on_all_ranks, open_run, save_model
 from afigan.weights import load_pretrained
 
 CROP = 64  # pixels, the side of what `weights: crops` classifies

@@ -5,13 +5,15 @@ from itertools import chain
 from torch import Tensor, nn
 
 from afigan import experiments
-from afigan.data.loader import TrainingSet, read_split
+from afigan.data.loader import TrainingSet
 from afigan.data.packed import Packed
+from afigan.data.split import PREPARED, PSEUDO, read_split
 from afigan.detectors import Architecture, build_detector
 from afigan.schema import DetectorExperiment, Input, Params, Schedule, StudentExperiment
 from afigan.training import engine
-from afigan.training.models import load_part, load_pyramid, load_weights, part, save_model
-from afigan.training.stage import PREPARED, PSEUDO, check_labels, choose_device, on_all_ranks, open_run, seed_everything
+from afigan.training.device import choose_device, seed_everything
+from afigan.training.models import load_part, load_pyramid, load_weights, part
+from afigan.training.stage import check_labels, on_all_ranks, open_run, save_model
 
 
 class DetectorStep:

@@ -6,15 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from afigan import experiments
-from afigan.data.loader import TrainingSet, read_split
+from afigan.data.loader import TrainingSet
 from afigan.data.pairs import PairReader
+from afigan.data.split import PAIRS, PREPARED, read_split
 from afigan.detectors import Architecture, build_detector
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.schema import ExtractorExperiment, Params, Schedule
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, halve, pyramid_maps
-from afigan.training.models import load_detector, load_part, load_weights, part, prefixed, save_model
-from afigan.training.stage import PAIRS, PREPARED, choose_device, on_all_ranks, open_run, seed_everything
+from afigan.training.device import choose_device, seed_everything
+from afigan.training.models import load_detector, load_part, load_weights, part, prefixed
+from afigan.training.stage import on_all_ranks, open_run, save_model
 
 
 class ExtractorStep:

@@ -1,19 +1,16 @@
 """The folders of models/: what a stage leaves behind and a later one starts from, checked when it is read."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from afigan.detectors import Architecture, build_detector
-from afigan.files import atomic_path, read_json, sha256_file, write_json
+from afigan.files import read_json
 from afigan.lineage import fingerprint
-from afigan.provenance import record
 from afigan.schema import Params
-from afigan.training.distributed import is_main
 
 MODELS = Path("models")
 
@@ -127,28 +124,3 @@ def load_pyramid(pyramid: nn.Module, weights: dict[str, Tensor], source: str) ->
 def prefixed(module: nn.Module, prefix: str) -> dict[str, Tensor]:
     """A module's state dict under a prefix, for `part` to find."""
     return {prefix + name: value for name, value in module.state_dict().items()}
-
-
-def save_model(
-    params: Params,
-    node: str,
-    inputs: dict[str, str],
-    state: dict[str, Tensor],
-    log: list[dict[str, float]],
-    config: dict[str, Any],
-) -> None:
-    """Write `models/NODE`: log and config first, the weights last, each whole or not at all. Rank 0 does.
-
-    Args:
-        inputs: what it was made from, as `open_run` has summed it. The config has them, and the sum of the weights.
-    """
-    if not is_main():
-        return
-    out = MODELS / node
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out / "log.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in log), "utf-8")
-    with atomic_path(out / "model.safetensors") as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
-        made = record(params, node, inputs) | {"sha256": sha256_file(temporary)}
-        write_json(out / "config.json", {"node": node, **made, **config})

@@ -1,38 +1,26 @@
-"""What the stages share: where their data lies, the device, the seed and the run's folder."""
+"""What the training stages share: what is checked first, the run's folder, and what is left in models/ in the end."""
 
 import hashlib
-import random
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
 import afigan
 from afigan import experiments, state
-from afigan.files import digest, read_json
+from afigan.data.split import PSEUDO, read_summary
+from afigan.files import atomic_path, digest, read_json, sha256_file, write_json
 from afigan.lineage import fingerprint, parents
-from afigan.provenance import sums
+from afigan.provenance import record, sums
 from afigan.schema import MASK_HEADS, Params
 from afigan.training import distributed, engine
+from afigan.training.device import choose_device
 from afigan.training.models import MODELS, check_trained
-
-PREPARED = Path("data/prepared")
-PAIRS = Path("data/pairs")
-PSEUDO = Path("data/pseudo")
-
-
-def choose_device(params: Params) -> torch.device:
-    """The device to compute on.
-
-    Raises:
-        ValueError: a GPU is asked for and there is none.
-    """
-    if params.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: cuda, but torch sees no GPU; set it to auto or cpu")
-    return torch.device("cuda" if params.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def on_all_ranks(function: Callable[..., None], params: Params, name: str) -> None:
@@ -43,16 +31,6 @@ def on_all_ranks(function: Callable[..., None], params: Params, name: str) -> No
     """
     torch.set_num_threads(params.threads)
     distributed.launch(params.processes, function, params, name, device=choose_device(params))
-
-
-def seed_everything(seed: int, threads: int) -> None:
-    """Seed Python, NumPy and torch and make torch's sums repeatable."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
 
 
 def code_version() -> str:
@@ -91,11 +69,6 @@ def check_drawn(params: Params) -> None:
     """
     if params.figures.image >= (images := read_summary()["val"]["images"]):
         raise ValueError(f"figures.image: {params.figures.image}, but the validation set has {images} images: lower it")
-
-
-def read_summary() -> dict[str, Any]:
-    """What `prepare` says of the data set."""
-    return read_json(PREPARED / "summary.json")
 
 
 def check_labels(params: Params, key: str) -> None:
@@ -138,3 +111,28 @@ def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[tuple[Pa
     with state.recorded(run, node, params_hash, first=distributed.is_main()):
         yield run, found
         engine.finish(run)
+
+
+def save_model(
+    params: Params,
+    node: str,
+    inputs: dict[str, str],
+    weights: dict[str, Tensor],
+    log: list[dict[str, float]],
+    config: dict[str, Any],
+) -> None:
+    """Write `models/NODE`: log and config first, the weights last, each whole or not at all. Rank 0 does.
+
+    Args:
+        inputs: what it was made from, as `open_run` has summed it. The config has them, and the sum of the weights.
+    """
+    if not distributed.is_main():
+        return
+    out = MODELS / node
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out / "log.jsonl") as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in log), "utf-8")
+    with atomic_path(out / "model.safetensors") as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, temporary)
+        made = record(params, node, inputs) | {"sha256": sha256_file(temporary)}
+        write_json(out / "config.json", {"node": node, **made, **config})

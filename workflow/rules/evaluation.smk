@@ -1,5 +1,5 @@
 # What trained detectors find: metrics, pseudo-labels, submissions; and how long it takes them.
-PREDICT = [*LOADER, *ENGINE, *DETECTOR, *modules("evaluation/predict")]
+PREDICT = [*SPLIT, *MODEL_FILES, *DETECTOR, *modules("evaluation/predict")]
 
 
 rule evaluate:

@@ -3,6 +3,7 @@ rule figures:
     input:
         "workflow/scripts/figures.py",
         modules(
+            "data/degradation",
             "data/segmentations",
             "evaluation/features",
             "evaluation/figures",

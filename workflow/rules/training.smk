@@ -1,14 +1,13 @@
 # The backbones' weights, the three stages of Algorithm 1, and self-training.
-LOADER = [*IMAGES, *modules("data/degradation", "data/loader", "data/packed", "data/pairs")]
-ENGINE = modules(
-    "training/batch_norm",
-    "training/distributed",
-    "training/engine",
-    "training/journal",
-    "training/models",
-    "training/stage",
-)
+# what evaluations read with, too
+SPLIT = modules("data/images", "data/packed", "data/split")
+MODEL_FILES = modules("training/device", "training/models")
 DETECTOR = modules("backbones/", "detectors/", "interpolators/", "pyramids/")
+LOADER = [*SPLIT, *modules("data/degradation", "data/loader", "data/pairs", "data/parallel")]
+ENGINE = [
+    *MODEL_FILES,
+    *modules("training/batch_norm", "training/distributed", "training/engine", "training/journal", "training/stage"),
+]
 
 
 rule backbone:

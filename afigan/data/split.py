@@ -1,0 +1,68 @@
+"""A prepared split as it is read: its annotations, and what of its images a detector sees (SPEC 5)."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from afigan.data.packed import Packed
+from afigan.files import read_json
+
+PREPARED = Path("data/prepared")
+PAIRS = Path("data/pairs")
+PSEUDO = Path("data/pseudo")
+
+
+def read_summary() -> dict[str, Any]:
+    """What `prepare` says of the data set."""
+    return read_json(PREPARED / "summary.json")
+
+
+def read_split(path: str | Path) -> dict[str, Any]:
+    """Read a prepared annotation file and index it.
+
+    Returns:
+        `images`: the COCO images, each with its `path` and `annotations`, in which `category_id` counts from 0; they
+        are packed: an item is a copy;
+        `classes`: category names in the order of their ids; `category_ids`: those ids; `masks`: whether there are any.
+    """
+    values = read_json(path)
+    category_ids = sorted(category["id"] for category in values["categories"])
+    names = {category["id"]: category["name"] for category in values["categories"]}
+    contiguous = {category_id: index for index, category_id in enumerate(category_ids)}
+    by_image = defaultdict(list)
+    for item in values["annotations"]:
+        item["category_id"] = contiguous[item["category_id"]]
+        by_image[item["image_id"]].append(item)
+    del values["annotations"]  # so that packing an image frees its objects: COCO's are three gigabytes
+    root = Path(values["info"]["root"])
+    images = (
+        item | {"path": str(root / item["file_name"]), "annotations": by_image.pop(item["id"], [])}
+        for item in values["images"]
+    )
+    return {
+        "images": Packed(images),
+        "classes": [names[category_id] for category_id in category_ids],
+        "category_ids": category_ids,
+        "masks": values["info"]["masks"],
+    }
+
+
+def resized_shape(height: int, width: int, short_side: int, max_side: int) -> tuple[int, int]:
+    """Height and width after the short side has become `short_side`, unless the long one would exceed `max_side`."""
+    scale = min(short_side / min(height, width), max_side / max(height, width))
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def half(shape: tuple[int, int]) -> tuple[int, int]:
+    """The size of the low-resolution side of a pair; odd sizes are rounded up."""
+    return (shape[0] + 1) // 2, (shape[1] + 1) // 2
+
+
+def to_tensor(image: np.ndarray, pixel_format: str) -> torch.Tensor:
+    """(H, W, 3) uint8 RGB -> (3, H, W) in the detector's channel order."""
+    if pixel_format == "BGR":
+        image = image[:, :, ::-1]
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
