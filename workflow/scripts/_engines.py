@@ -164,9 +164,11 @@ def _dvc() -> Iterator[Repo]:
 
 
 def _changes(reasons: list[Any]) -> Iterator[str]:
-    """[{"changed outs": {"models/x": "deleted"}}, "changed command"] -> `deleted models/x`, `changed command`."""
+    """[{"changed outs": {"models/x": "deleted"}}, "always changed"] -> `deleted models/x`, `always changed`."""
     for reason in reasons:
-        if isinstance(reason, str):
+        if reason == "changed command":
+            yield "is of another command, or of other parameters"  # which stand behind it in dvc.yaml
+        elif isinstance(reason, str):
             yield reason
         else:
             yield from (f"{how} {what}" for changes in reason.values() for what, how in _pairs(changes))
