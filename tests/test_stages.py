@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from afigan.lineage import fingerprint, parents
 from afigan.training import adversarial, engine, stage
 from afigan.training.adversarial import halve
 from afigan.training.detector import initialise
+from afigan.training.models import load_weights
 
 pytest_plugins = ["toy"]
 
@@ -614,6 +616,24 @@ def test_the_run_folder_follows_parameters_data_parents_and_code(own_world, monk
 
 
 # --- what is left ----------------------------------------------------------------------------------------------------
+
+
+def test_weights_are_written_like_any_file(own_world):
+    """Under no name but ours, and for all who may read the rest."""
+    weights = {"weight": torch.ones(10_000)}
+    arguments = (own_world.params, "backbones/main", {})
+    folder = Path("models/backbones/main")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            stage.save_model(*arguments, weights, [], {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in folder.iterdir()] == ["log.jsonl"]
+    stage.save_model(*arguments, weights, [], {})
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+    assert torch.equal(load_weights("backbones/main")["weight"], weights["weight"])
 
 
 @pytest.mark.parametrize("node", ["backbones/main", "afigan/rb", "extractors/iterated", "detectors/a5"])
