@@ -164,6 +164,8 @@ def ran(*command: str, cwd: Path) -> str:
 @pytest.mark.pipeline
 def test_dvc_takes_a_run_of_snakemake_and_gives_it_back(project, adoption):
     root = project("snakemake")
+    with pytest.raises(ValueError, match=r"DVC has made nothing here.*`make adopt-dvc`"):
+        adoption.to_snakemake(load_params("params.yaml"))
     before, times = contents(), [path.stat().st_mtime_ns for path in map(Path, contents())]
     assert "DVC has all 17 stages" in adoption.to_dvc(load_params("params.yaml"))
     assert contents() == before and [path.stat().st_mtime_ns for path in map(Path, before)] == times
@@ -183,7 +185,7 @@ def test_dvc_takes_a_run_of_snakemake_and_gives_it_back(project, adoption):
 @pytest.mark.pipeline
 def test_snakemake_takes_a_run_of_dvc_and_gives_it_back(project, adoption):
     root = project("dvc")
-    with pytest.raises(ValueError, match=r"a1/model.safetensors is not known to Snakemake\n"):
+    with pytest.raises(ValueError, match=r"Snakemake has made nothing here.*`make adopt-snakemake`"):
         adoption.to_dvc(load_params("params.yaml"))
     before = contents()
     assert "Snakemake has all 17 stages" in adoption.to_snakemake(load_params("params.yaml"))
@@ -322,6 +324,12 @@ def test_snakemake_does_not_take_what_is_stale(project, adoption):
         again = repo.reproduce(command.split()[-1], force=True, downstream=True, dry=True)
     assert {stage.addressing for stage in again} == {"train_student@a1", "evaluate@student", "benchmark", "tables"}
     assert not any(Path(".snakemake/metadata").glob("*"))
+
+
+def test_a_refusal_is_not_endless(adoption):
+    lines = adoption.listed("stale", {f"stage{n}": "is due" for n in range(25)}, "redo them").splitlines()
+    assert lines[:2] == ["stale:", "  stage0 is due"] and lines[-2:] == ["  and 5 more", "redo them"]
+    assert len(lines) == 1 + 20 + 2
 
 
 @pytest.mark.pipeline

@@ -271,6 +271,16 @@ def test_snakemake_names_what_is_wrong_in_params(tmp_path):
     assert done.returncode and "sede: unknown key" in text and "Traceback" not in text
 
 
+def test_snakemake_is_unlocked_as_the_readme_says(tmp_path):
+    """What a Snakemake that was killed has left: it has no cores to count here."""
+    root = copy_project(tmp_path, "smoke")
+    locks = root / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text("models/detectors/a1/config.json\n")
+    done = subprocess.run(["snakemake", "--unlock"], cwd=root, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0 and not locks.exists(), done.stderr
+
+
 def test_snakemake_refuses_models_of_dvc_that_it_would_keep(tmp_path):
     root = copy_project(tmp_path, "smoke")
     model = root / "models/detectors/a1"

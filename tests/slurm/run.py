@@ -133,6 +133,15 @@ def check(root: Path, local: Path) -> None:
     print(f"{len(jobs)} jobs; {len(files)} files are those of the local run, bit by bit", flush=True)
 
 
+def adopt(root: Path) -> None:
+    """A run through Slurm becomes DVC's like any other."""
+    command = [sys.executable, "workflow/scripts/adopt.py", "--to", "dvc"]
+    done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True)
+    if done.returncode:
+        fail(root, done.stderr)
+    print(done.stdout.strip(), flush=True)
+
+
 def main() -> None:
     def too_long(*_: object) -> NoReturn:
         raise TimeoutError(f"not done after {LIMIT} s")
@@ -155,6 +164,7 @@ def main() -> None:
                 if running.wait(timeout=PATIENCE):
                     fail(root, "the run through Slurm has failed")
                 check(root, local)
+                adopt(root)
             except TimeoutError as error:
                 fail(root, str(error))
             finally:

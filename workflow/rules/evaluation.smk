@@ -65,8 +65,8 @@ rule benchmark:
         METRICS,
     output:
         "results/benchmark.json",
-    # all cores: it measures time, and must run alone; elsewhere a profile sees to that
-    threads: PARAMS.threads if ELSEWHERE else workflow.cores
+    # all cores: it measures time, and must run alone; elsewhere a profile sees to that. Asked late: --unlock has no cores
+    threads: PARAMS.threads if ELSEWHERE else (lambda wildcards: workflow.cores)
     resources:
         **asks(gpus=1, gigabytes=16, hours=4),
     params:

@@ -1,11 +1,14 @@
 """What one engine has made becomes the other's too, if nothing of it is stale: in the working directory."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import _engines
 
 from afigan.provenance import stale
 from afigan.schema import Params
+
+NAMED = 20  # of what is refused, in one message
 
 
 def to_dvc(params: Params) -> str:
@@ -14,6 +17,8 @@ def to_dvc(params: Params) -> str:
     Raises:
         ValueError: something is stale, or an engine cannot do its part.
     """
+    if not any(Path(".snakemake/metadata").glob("*")):
+        raise ValueError("Snakemake has made nothing here. If it was DVC that has: `make adopt-snakemake`")
     stages = _engines.snakemake_stages()
     found = {stage.name: f"is due: {stage.due}" for stage in stages if stage.due}
     doubts = {path: doubt for stage in stages for path, doubt in stage.doubts.items()} | stale(params)
@@ -40,6 +45,10 @@ def to_snakemake(params: Params) -> str:
     Raises:
         ValueError: something is stale, or an engine cannot do its part.
     """
+    if not Path("dvc.lock").is_file():
+        raise ValueError(
+            "DVC has made nothing here, for there is no dvc.lock. If it was Snakemake that has: `make adopt-dvc`"
+        )
     if changes := _engines.dvc_changes():
         remedy = (
             "`dvc repro` makes them again, `dvc pull` fetches them if another checkout has pushed them. If it was "
@@ -65,4 +74,6 @@ def within(path: str, outputs: Iterable[str]) -> str | None:
 
 def listed(title: str, found: dict[str, str], remedy: str = "") -> str:
     lines = [f"{name} {reason}" for name, reason in found.items()]
+    if len(lines) > NAMED:
+        lines[NAMED:] = [f"and {len(lines) - NAMED} more"]
     return "\n  ".join([f"{title}:", *lines]) + (f"\n{remedy}" if remedy else "")

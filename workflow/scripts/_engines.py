@@ -70,7 +70,7 @@ def dvc_changes() -> dict[str, str]:
         ValueError: DVC cannot say; in its words.
     """
     with _dvc() as repo:
-        return {stage: "; ".join(_changes(reasons)) for stage, reasons in repo.status().items()}
+        return {stage: _shortened([*_changes(reasons)]) for stage, reasons in repo.status().items()}
 
 
 def dvc_stages() -> dict[str, str]:
@@ -172,6 +172,10 @@ def _changes(reasons: list[Any]) -> Iterator[str]:
             yield reason
         else:
             yield from (f"{how} {what}" for changes in reason.values() for what, how in _pairs(changes))
+
+
+def _shortened(changes: list[str], named: int = 3) -> str:
+    return "; ".join([*changes[:named], *([f"and {len(changes) - named} more"] if len(changes) > named else [])])
 
 
 def _pairs(changes: dict[str, Any]) -> Iterator[tuple[str, str]]:
