@@ -82,10 +82,6 @@ def job_of(rule: str, key: str) -> str:
     return next((job for job, comment in jobs if comment == f"rule_{rule}_wildcards_{key}"), "")
 
 
-def log_of(root: Path, rule: str, key: str, job: str) -> str:
-    return (root / f"logs/slurm/rule_{rule}/{key}/{job}.log").read_text("utf-8")
-
-
 def interrupt_all(root: Path, snakemake: subprocess.Popen) -> None:
     """Interrupt each of these jobs once it has a checkpoint, and see that it goes on from one."""
     for rule, node, name, act, requeued in INTERRUPTIONS:
@@ -107,7 +103,8 @@ def interrupt_all(root: Path, snakemake: subprocess.Popen) -> None:
             fail(root, f"{node} after {name}: was job {job}, goes on as job {after}")
 
         def resumed(rule: str = rule, key: str = key, job: str = after) -> bool:
-            return "resumed from" in log_of(root, rule, key, job)
+            log = root / f"logs/slurm/rule_{rule}/{key}/{job}.log"  # which comes a moment after the job is running
+            return log.is_file() and "resumed from" in log.read_text("utf-8")
 
         wait_for(f"{node} going on from a checkpoint", resumed, PATIENCE)
         print(f"{node}: {name} of job {job}, goes on as job {after}", flush=True)
