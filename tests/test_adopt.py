@@ -1,5 +1,6 @@
 """What one engine has made becomes the other's: both then have nothing to do; what is stale is refused by name."""
 
+import base64
 import json
 import os
 import shutil
@@ -232,6 +233,12 @@ def other_model() -> None:
     os.utime(A1 / "config.json", ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+def half_made() -> None:
+    """As when Snakemake and its job are killed: the file is there, and the mark that it may not be whole."""
+    name = base64.b64encode(b"results/metrics/a3.json").decode()
+    (Path(".snakemake/incomplete") / name).write_text('{"external_jobid": null}')
+
+
 # what is done -> what is named, and what Snakemake is to be forced to make again
 STALE = {
     "parameters": (other_params, "backbone@main is due: params have changed since last execution", ""),
@@ -245,6 +252,7 @@ STALE = {
         "evaluate@a3 is due: output files have to be generated, results/metrics/a3.json",
         "",
     ),
+    "half made": (half_made, "evaluate@a3 is due: ", ""),
     # from here on Snakemake sees nothing
     "missing between": (
         lambda: shutil.rmtree("data/pairs/bilinear"),
@@ -324,6 +332,14 @@ def test_snakemake_does_not_take_what_is_stale(project, adoption):
         again = repo.reproduce(command.split()[-1], force=True, downstream=True, dry=True)
     assert {stage.addressing for stage in again} == {"train_student@a1", "evaluate@student", "benchmark", "tables"}
     assert not any(Path(".snakemake/metadata").glob("*"))
+
+
+def test_what_a_file_is_in(adoption):
+    outputs = ["data/pairs/bilinear", "data/pairs/bilinear_other", "results/claims.md"]
+    assert adoption.within("data/pairs/bilinear_other/0.tar", outputs) == "data/pairs/bilinear_other"
+    assert adoption.within("data/pairs/bilinear/0.tar", outputs) == "data/pairs/bilinear"
+    assert adoption.within("results/claims.md", outputs) == "results/claims.md"
+    assert adoption.within("results/claims.md.txt", outputs) is None
 
 
 def test_a_refusal_is_not_endless(adoption):

@@ -120,7 +120,7 @@ def _doubts(output: str, record: Any, made: set[str], sums: dict[str, str]) -> I
     if not Path(output).exists():
         yield output, "is not there"
         return
-    if record is None or record.incomplete:
+    if record is None:
         yield output, "is not known to Snakemake"
         return
     for path, recorded in record.input_checksums.items():
