@@ -11,7 +11,6 @@ from afigan.data.packed import Packed
 from afigan.files import read_json
 
 PREPARED = Path("data/prepared")
-PAIRS = Path("data/pairs")
 PSEUDO = Path("data/pseudo")
 
 

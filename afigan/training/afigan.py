@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from afigan import experiments
 from afigan.data.loader import TrainingSet
-from afigan.data.pairs import PairReader
-from afigan.data.split import PAIRS, PREPARED, read_split
+from afigan.data.pairs import PAIRS, PairReader
+from afigan.data.split import PREPARED, read_split
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.interpolators import build_interpolator
 from afigan.schema import AfiganExperiment, Params

@@ -1,7 +1,6 @@
 """What one engine has made becomes the other's too, if nothing of it is stale: in the working directory."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import _engines
 
@@ -17,7 +16,7 @@ def to_dvc(params: Params) -> str:
     Raises:
         ValueError: something is stale, or an engine cannot do its part.
     """
-    if not any(Path(".snakemake/metadata").glob("*")):
+    if not _engines.snakemake_has_records():
         raise ValueError("Snakemake has made nothing here. If it was DVC that has: `make adopt-snakemake`")
     stages = _engines.snakemake_stages()
     found = {stage.name: f"is due: {stage.due}" for stage in stages if stage.due}
@@ -45,7 +44,7 @@ def to_snakemake(params: Params) -> str:
     Raises:
         ValueError: something is stale, or an engine cannot do its part.
     """
-    if not Path("dvc.lock").is_file():
+    if not _engines.dvc_has_records():
         raise ValueError(
             "DVC has made nothing here, for there is no dvc.lock. If it was Snakemake that has: `make adopt-dvc`"
         )
@@ -73,7 +72,5 @@ def within(path: str, outputs: Iterable[str]) -> str | None:
 
 
 def listed(title: str, found: dict[str, str], remedy: str = "") -> str:
-    lines = [f"{name} {reason}" for name, reason in found.items()]
-    if len(lines) > NAMED:
-        lines[NAMED:] = [f"and {len(lines) - NAMED} more"]
+    lines = _engines.first([f"{name} {reason}" for name, reason in found.items()], NAMED)
     return "\n  ".join([f"{title}:", *lines]) + (f"\n{remedy}" if remedy else "")

@@ -39,6 +39,21 @@ class Stage:
     doubts: dict[str, str]
 
 
+def snakemake_has_records() -> bool:
+    """Whether Snakemake has made anything here."""
+    return any(Path(".snakemake/metadata").glob("*"))
+
+
+def dvc_has_records() -> bool:
+    """Whether DVC has made anything here, or has been told what another checkout has made."""
+    return Path("dvc.lock").is_file()
+
+
+def first(lines: list[str], most: int) -> list[str]:
+    """That many of them, and how many more there are."""
+    return lines if len(lines) <= most else [*lines[:most], f"and {len(lines) - most} more"]
+
+
 def snakemake_stages() -> list[Stage]:
     """The stages of Snakefile with today's params.yaml. Nothing is run.
 
@@ -70,7 +85,7 @@ def dvc_changes() -> dict[str, str]:
         ValueError: DVC cannot say; in its words.
     """
     with _dvc() as repo:
-        return {stage: _shortened([*_changes(reasons)]) for stage, reasons in repo.status().items()}
+        return {stage: "; ".join(first([*_changes(reasons)], 3)) for stage, reasons in repo.status().items()}
 
 
 def dvc_stages() -> dict[str, str]:
@@ -172,10 +187,6 @@ def _changes(reasons: list[Any]) -> Iterator[str]:
             yield reason
         else:
             yield from (f"{how} {what}" for changes in reason.values() for what, how in _pairs(changes))
-
-
-def _shortened(changes: list[str], named: int = 3) -> str:
-    return "; ".join([*changes[:named], *([f"and {len(changes) - named} more"] if len(changes) > named else [])])
 
 
 def _pairs(changes: dict[str, Any]) -> Iterator[tuple[str, str]]:
