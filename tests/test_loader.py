@@ -9,7 +9,9 @@ from detectron2.data import detection_utils
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from afigan.data import loader
 from afigan.data.degradation import DEGRADATIONS, downscaled_size
+from afigan.data.images import read_rgb
 from afigan.data.loader import TrainingSet, batches
 from afigan.data.pairs import PairReader, write_pairs
 from afigan.data.split import half, read_split
@@ -311,3 +313,15 @@ def test_boxes_and_masks_shrink_with_the_image(tmp_path, segmentation):
 
 def test_without_pairs_there_is_one_side(train):
     assert "low" not in dataset(train[0])[0]
+
+
+def test_a_small_set_is_decoded_once(tmp_path, monkeypatch):
+    split = read_split(prepared(tmp_path))
+    read = []
+    monkeypatch.setattr(loader, "read_rgb", lambda path: read.append(path) or read_rgb(path))
+    kept = TrainingSet(split, INPUT, "BGR", 0)
+    monkeypatch.setattr(loader, "KEPT", 0)
+    plain = TrainingSet(split, INPUT, "BGR", 0)
+    for position in range(9):
+        assert torch.equal(kept[position]["image"], plain[position]["image"])
+    assert len(read) == 3 + 9  # three images with objects

@@ -22,6 +22,8 @@ from afigan.data.pairs import PairReader
 from afigan.data.split import half, resized_shape, to_tensor
 from afigan.schema import Input, Schedule
 
+# bytes of resized pixels that a process which loads data may keep, instead of decoding the same small set in every epoch
+KEPT = 2**28
 LINGER = 120  # seconds that a process which loads data goes on after SIGTERM; the training that it is for ends before
 
 
@@ -67,6 +69,8 @@ class TrainingSet(Dataset):
         self.masks = split["masks"]
         self.mask_format = "bitmask" if run_length else "polygon"
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+        # pixels by image, size and side of a pair; None: the set is too large for it
+        self._kept: dict[tuple[int, tuple[int, int], bool], np.ndarray] | None = {} if self._fits() else None
 
     def image(self, index: int) -> dict[str, Any]:
         """One of the `epoch` images, as in the split but without crowds."""
@@ -80,24 +84,41 @@ class TrainingSet(Dataset):
             self._order = (epoch, np.random.default_rng([self.seed, 0, epoch]).permutation(self.epoch))
         return int(self._order[1][offset])
 
+    def _fits(self) -> bool:
+        """Whether the whole set's pixels may be kept, at every size that is drawn."""
+        inputs = self.inputs
+        largest = sum(min(side * inputs.max_side, inputs.max_side**2) for side in inputs.short_sides)
+        return 3 * self.epoch * largest * (1.25 if self.pairs else 1) <= KEPT
+
     def __getitem__(self, position: int) -> dict[str, Any]:
         rng = np.random.default_rng([self.seed, 1, position])
-        record = self.image(self.image_index(position))
+        index = self.image_index(position)
+        record = self.image(index)
         short_side = int(rng.choice(self.inputs.short_sides))
         flip = bool(self.inputs.flip and rng.random() < 0.5)
         shape = resized_shape(record["height"], record["width"], short_side, self.inputs.max_side)
-        item = self._view(record, np.asarray(read_rgb(record["path"])), shape, flip)
+        item = self._view(record, self._pixels(index, record, shape, low=False), shape, flip)
         if self.pairs is not None:
-            low = np.asarray(self.pairs.read(record["id"]))
-            item["low"] = self._view(record, low, half(shape), flip)
+            item["low"] = self._view(record, self._pixels(index, record, half(shape), low=True), half(shape), flip)
         return item
 
+    def _pixels(self, index: int, record: dict[str, Any], shape: tuple[int, int], low: bool) -> np.ndarray:
+        """The image, or the low-resolution side of its pair, at `shape`: (*shape, 3) uint8."""
+        kept = None if self._kept is None else self._kept.get((index, shape, low))
+        if kept is not None:
+            return kept
+        image = self.pairs.read(record["id"]) if low and self.pairs is not None else read_rgb(record["path"])
+        if image.size != shape[::-1]:
+            image = image.resize(shape[::-1], Image.Resampling.BILINEAR)
+        pixels = np.asarray(image)
+        if self._kept is not None:
+            self._kept[index, shape, low] = pixels
+        return pixels
+
     def _view(self, record: dict[str, Any], pixels: np.ndarray, shape: tuple[int, int], flip: bool) -> dict[str, Any]:
-        """One side: pixels of any resolution resized to `shape`, annotations from the original's coordinates to it."""
+        """One side: its pixels, (*shape, 3), and annotations from the original's coordinates to `shape`."""
         resize = T.ResizeTransform(record["height"], record["width"], *shape, Image.Resampling.BILINEAR)
         transforms = T.TransformList([resize, T.HFlipTransform(shape[1])] if flip else [resize])
-        if pixels.shape[:2] != shape:
-            pixels = np.asarray(Image.fromarray(pixels).resize(shape[::-1], Image.Resampling.BILINEAR))
         annotations = []
         for source in record["annotations"]:
             # as floats: detectron2 transforms coordinates in place, and would truncate those that json has as integers

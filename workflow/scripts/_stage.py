@@ -61,6 +61,8 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
             params_hash = fingerprint(params, node) if section == "experiments" else ""
         # before torch is imported, and over what Snakemake sets: results depend on it
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(params.threads)))
+        # a convolution is compiled for every number of RoIs; torch's default keeps fewer than a training meets
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
         # torchrun's ranks have their GPUs by their number
         if params.device != "cpu" and Path(sys.argv[0]).stem not in CPU_STAGES and "LOCAL_RANK" not in os.environ:
             _gpus.take(params.processes if among in TRAINING else 1)
