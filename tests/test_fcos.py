@@ -342,6 +342,19 @@ def test_distances_cannot_overflow():
     torch.testing.assert_close(distances, torch.full_like(distances, 100.0))
 
 
+@pytest.mark.parametrize(("exponent", "gradient"), [(-9.0, math.exp(-9)), (4.6, math.exp(4.6)), (4.7, 0.0)])
+def test_distances_have_a_gradient_below_the_largest(exponent, gradient):
+    """That of an exponential, to the bit its value too; above ln(100) = 4.605 there is none."""
+    head = FCOSHead(channels=C, num_levels=1, num_classes=3)
+    nn.init.zeros_(head.distances.weight)
+    nn.init.constant_(head.distances.bias, exponent)
+    distances = head([torch.randn(1, C, 1, 1)])[1]
+    distances.sum().backward()
+    torch.testing.assert_close(head.distances.bias.grad, torch.full((4,), gradient))
+    if gradient:
+        assert torch.equal(distances, torch.full((1, 1, 4), exponent).exp())
+
+
 def test_float32_whatever_the_convolutions_compute_in():
     head = FCOSHead(channels=C, num_levels=1, num_classes=3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
