@@ -5,11 +5,12 @@ PREDICT = [*SPLIT, *MODEL_FILES, *DETECTOR, *modules("evaluation/predict")]
 rule evaluate:
     input:
         "workflow/scripts/evaluate.py",
-        modules("evaluation/coco"),
+        modules("evaluation/coco", "evaluation/matches"),
         PREDICT,
         "data/prepared",
         weights("evaluations"),
     output:
+        "results/metrics/{key}.matches.npz",
         "results/metrics/{key}.json",
     threads: PARAMS.threads
     resources:
