@@ -21,8 +21,9 @@ from afigan.data.split import read_split
 from afigan.detectors.build import set_test_limits
 from afigan.evaluation.coco import NAMES, coco_metrics, evaluate
 from afigan.evaluation.matches import read_matches
-from afigan.evaluation.predict import Predictor, predict, results_of, sized_input
+from afigan.evaluation.predict import Predictor, predict, sized_input
 from afigan.evaluation.pseudo_labels import write_pseudo_labels
+from afigan.evaluation.results import results_of
 from afigan.evaluation.speed import benchmark
 from afigan.evaluation.submission import split_name, submit
 from afigan.files import sha256_file

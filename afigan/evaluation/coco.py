@@ -7,7 +7,8 @@ from pathlib import Path
 from afigan import experiments
 from afigan.data.split import PREPARED, read_summary
 from afigan.evaluation.matches import indexed, match, write_matches
-from afigan.evaluation.predict import Predictor, results_of
+from afigan.evaluation.predict import Predictor
+from afigan.evaluation.results import results_of
 from afigan.files import sha256_file, write_json
 from afigan.provenance import record
 from afigan.schema import Params

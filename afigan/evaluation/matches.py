@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from afigan.evaluation.predict import results_of
+from afigan.evaluation.results import results_of
 from afigan.files import atomic_path
 
 AREAS = ("all", "small", "medium", "large")  # COCO's area ranges
