@@ -61,6 +61,7 @@ benchmarks: setup  ## time and memory at COCO's size: docs/benchmarks.md; PHOTOS
 	python benchmarks/prepare.py runs/benchmarks/coco --out runs/benchmarks/prepared
 	python benchmarks/loader.py runs/benchmarks/prepared/data/prepared/train.json
 	python benchmarks/engines.py runs/benchmarks/coco
+	python benchmarks/bootstrap.py
 	$(if $(PHOTOS),python benchmarks/pairs.py $(PHOTOS))
 
 lint: setup  ## what CI checks besides the tests

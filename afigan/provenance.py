@@ -36,8 +36,8 @@ def stale(params: Params) -> dict[str, str]:
     """{file: why it is not today's}, of all results of the experiments that have a record; empty if all are today's.
 
     They have to be there, of today's parameters, made from just the files that are there now, and the weights of a
-    model those that it was left with. Of a result and what it was made from, which do not fit, it is the latter that is
-    named: whoever makes that again makes again what descends from it.
+    model, or the matches of an evaluation, those that the record was written with. Of a result and what it was made
+    from, which do not fit, it is the latter that is named: whoever makes that again makes again what descends from it.
     """
     found: dict[str, str] = {}
     today: dict[str, str | None] = {}  # {file: its sum}: many have the same inputs
@@ -56,7 +56,11 @@ def stale(params: Params) -> dict[str, str]:
                 content = json.loads(Path(path).read_text("utf-8"))
                 content = content["info"] if kind == "pseudo_labels" else content
                 params_hash, inputs = content["params_hash"], content["inputs"].items()
-                weights = {f"models/{node}/model.safetensors": content["sha256"]} if kind in STAGES else {}
+                beside = {}  # what the record was written with
+                if kind in STAGES:
+                    beside = {f"models/{node}/model.safetensors": content["sha256"]}
+                elif kind == "evaluations":
+                    beside = {f"results/metrics/{key}.matches.npz": content["matches"]}
             except FileNotFoundError:
                 found[path] = "is not there"
                 continue
@@ -65,7 +69,7 @@ def stale(params: Params) -> dict[str, str]:
                 continue
             if params_hash != fingerprint(params, node):
                 found[path] = "is of other parameters than today's"
-            for file, total in weights.items():
+            for file, total in beside.items():
                 if now(file) != total:
                     found[file] = "is not what its stage has written" if now(file) else "is not there"
             made_from += [(path, file, total) for file, total in inputs]

@@ -55,6 +55,11 @@ def results(params, tmp_path, monkeypatch) -> Params:
         if not path.exists():
             inputs = [prepared, *(make(parent) for parent in parents(params, node))]
             made = record(params, node, sums(inputs))
+            if kind == "evaluations":
+                matches = path.with_suffix(".matches.npz")
+                matches.parent.mkdir(parents=True, exist_ok=True)
+                matches.write_text(f"matches of {node}")
+                made |= {"matches": sha256_file(matches)}
             if kind in FILES:
                 write_json(path, {"info": made} if kind == "pseudo_labels" else made)
             else:
@@ -105,6 +110,8 @@ def test_other_parameters_are_seen_wherever_they_reach(results):
         ("models/detectors/a5/config.json", '{"node": ', "does not say what it was made of"),
         ("models/detectors/a5/config.json", '{"params_hash": "x"}', "does not say what it was made of"),
         ("results/metrics/a5.json", "[1]", "does not say what it was made of"),
+        ("results/metrics/a5.matches.npz", None, "is not there"),
+        ("results/metrics/a5.matches.npz", "other matches", "is not what its stage has written"),
         ("results/submissions/a5/about.json", '{"params_hash": "x", "inputs": []}', "does not say what it was made of"),
     ],
 )

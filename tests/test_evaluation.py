@@ -20,8 +20,10 @@ import afigan.evaluation.coco
 from afigan.data.split import read_split
 from afigan.detectors.build import set_test_limits
 from afigan.evaluation.coco import NAMES, coco_metrics, evaluate
-from afigan.evaluation.predict import Predictor, predict, results_of, sized_input
+from afigan.evaluation.matches import read_matches
+from afigan.evaluation.predict import Predictor, predict, sized_input
 from afigan.evaluation.pseudo_labels import write_pseudo_labels
+from afigan.evaluation.results import results_of
 from afigan.evaluation.speed import benchmark
 from afigan.evaluation.submission import split_name, submit
 from afigan.files import sha256_file
@@ -253,7 +255,8 @@ def test_a_metrics_file_is_complete(own_world):
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     count = sum(v.numel() for n, v in weights.items() if not n.endswith(buffers) and not n.startswith("pixel_"))
     assert metrics.keys() == {
-        "key", "model", "params_hash", "inputs", "data", "schedule", "seed", "multi_scale", "params_M", "box", "mask"
+        "key", "model", "params_hash", "inputs", "data", "schedule", "seed", "multi_scale", "params_M",
+        "matches", "box", "mask",
     }  # fmt: skip
     assert (metrics["key"], metrics["model"]) == ("a5", "detectors/a5")
     assert metrics["params_hash"] == fingerprint(own_world.params, "evaluations/a5")
@@ -265,6 +268,9 @@ def test_a_metrics_file_is_complete(own_world):
     for kind in ("box", "mask"):
         assert list(metrics[kind]) == list(NAMES)
         assert all(value is None or 0 <= value <= 100 for value in metrics[kind].values())
+    assert metrics["matches"] == sha256_file("results/metrics/a5.matches.npz")
+    matches = read_matches(Path("results/metrics/a5.matches.npz"))
+    assert list(matches) == ["box", "mask"] and all(m.images == 3 for m in matches.values())
     first = Path("results/metrics/a5.json").read_bytes()
     evaluate(own_world.params, "a5")
     assert Path("results/metrics/a5.json").read_bytes() == first

@@ -50,7 +50,7 @@ STAGES = [
     Stage("stage 1", lambda p: train_afigan(p, "rb"), ("models/afigan/rb",)),
     Stage("stage 2", lambda p: train_extractor(p, "main"), ("models/extractors/main",)),
     Stage("a5", lambda p: train_detector(p, "detectors/a5"), ("models/detectors/a5",)),
-    Stage("evaluate", lambda p: evaluate(p, "a1"), ("results/metrics/a1.json",)),
+    Stage("evaluate", lambda p: evaluate(p, "a1"), ("results/metrics/a1.matches.npz", "results/metrics/a1.json")),
     Stage("labels", lambda p: write_pseudo_labels(p, "a1"), ("data/pseudo/a1.json",)),
     Stage("student", lambda p: train_detector(p, "students/a1"), ("models/students/a1",)),
     Stage("submit", lambda p: submit(p, "a1"), ("results/submissions/a1",)),

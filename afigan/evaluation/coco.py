@@ -6,8 +6,10 @@ from pathlib import Path
 
 from afigan import experiments
 from afigan.data.split import PREPARED, read_summary
-from afigan.evaluation.predict import Predictor, results_of
-from afigan.files import write_json
+from afigan.evaluation.matches import indexed, match, write_matches
+from afigan.evaluation.predict import Predictor
+from afigan.evaluation.results import results_of
+from afigan.files import sha256_file, write_json
 from afigan.provenance import record
 from afigan.schema import Params
 from afigan.training.models import load_config
@@ -36,14 +38,7 @@ def coco_metrics(annotations: str | Path, results: list[dict], kind: str) -> dic
     """
     results = results_of(results, kind)
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(annotations))
-        if results:
-            detections = truth.loadRes(results)
-        else:  # which loadRes does not take
-            detections = COCO()
-            detections.dataset = truth.dataset | {"annotations": []}
-            detections.createIndex()
-        evaluation = COCOeval(truth, detections, kind)
+        evaluation = COCOeval(*indexed(COCO, annotations, results), kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -51,7 +46,9 @@ def coco_metrics(annotations: str | Path, results: list[dict], kind: str) -> dic
 
 
 def evaluate(params: Params, key: str) -> None:
-    """Evaluate experiment `key` and write `results/metrics/KEY.json`.
+    """Evaluate experiment `key` and write `results/metrics/KEY.matches.npz`, then `results/metrics/KEY.json`.
+
+    Under `matches` the latter has the SHA-256 of the former, from which intervals of its metrics are computed.
 
     Raises:
         ValueError: the model or the data are missing or do not fit.
@@ -60,6 +57,10 @@ def evaluate(params: Params, key: str) -> None:
     predictor = Predictor(params, item.model, item.multi_scale)
     results = predictor.results(PREPARED / "val.json")
     summary = read_summary()
+    kinds = {"box": "bbox"} | ({"mask": "segm"} if predictor.architecture.has_masks else {})
+    matches = METRICS / f"{key}.matches.npz"
+    write_matches(matches, {name: match(PREPARED / "val.json", results, kind) for name, kind in kinds.items()})
+    metrics = {name: coco_metrics(PREPARED / "val.json", results, kind) for name, kind in kinds.items()}
     write_json(
         METRICS / f"{key}.json",
         {
@@ -75,7 +76,8 @@ def evaluate(params: Params, key: str) -> None:
             "seed": experiments.seed(params, item.model),
             "multi_scale": item.multi_scale,
             "params_M": predictor.parameters / 1e6,
-            "box": coco_metrics(PREPARED / "val.json", results, "bbox"),
-            "mask": coco_metrics(PREPARED / "val.json", results, "segm") if predictor.architecture.has_masks else None,
+            "matches": sha256_file(matches),
+            "box": metrics["box"],
+            "mask": metrics.get("mask"),
         },
     )

@@ -5,7 +5,8 @@ import zipfile
 from pathlib import Path
 
 from afigan.data.split import PREPARED
-from afigan.evaluation.predict import Predictor, results_of
+from afigan.evaluation.predict import Predictor
+from afigan.evaluation.results import results_of
 from afigan.files import atomic_dir, write_json
 from afigan.provenance import record
 from afigan.schema import Params

@@ -5,11 +5,12 @@ PREDICT = [*SPLIT, *MODEL_FILES, *DETECTOR, *modules("evaluation/predict")]
 rule evaluate:
     input:
         "workflow/scripts/evaluate.py",
-        modules("evaluation/coco"),
+        modules("evaluation/coco", "evaluation/matches", "evaluation/results"),
         PREDICT,
         "data/prepared",
         weights("evaluations"),
     output:
+        "results/metrics/{key}.matches.npz",
         "results/metrics/{key}.json",
     threads: PARAMS.threads
     resources:
@@ -41,7 +42,7 @@ rule pseudo_labels:
 rule submit:
     input:
         "workflow/scripts/submit.py",
-        modules("evaluation/submission"),
+        modules("evaluation/results", "evaluation/submission"),
         PREDICT,
         "data/prepared",
         weights("submissions"),

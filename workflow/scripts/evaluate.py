@@ -1,4 +1,7 @@
-"""COCO metrics of a detector, or of an extractor, on the validation images: results/metrics/KEY.json."""
+"""COCO metrics of a detector, or of an extractor, on the validation images: results/metrics/KEY.json.
+
+Beside it KEY.matches.npz, the matches of each image: AP of any resample of the images can be computed from them.
+"""
 
 from typing import Any
 
