@@ -156,7 +156,7 @@ class Model(Section):
     # pixels, of FCOS: the distance to an object's farthest side where one level ends and the next begins
     sizes_of_interest: Limits = [64.0, 128.0, 256.0, 512.0]
     canonical_box_size: Rate = 224.0  # pixels: the side of a RoI that is pooled from P4
-    # `separable`: the same function as two matrix products, faster on CPU cores at small sizes; sums are rounded otherwise
+    # `separable`: the same function as two matrix products; faster on CPU cores at small sizes, equal to rounding
     roi_align: Literal["torchvision", "separable"] = "torchvision"
     roi_heads: RoIHeads = RoIHeads()
     rpn: RPN = RPN()

@@ -22,7 +22,7 @@ from afigan.data.pairs import PairReader
 from afigan.data.split import half, resized_shape, to_tensor
 from afigan.schema import Input, Schedule
 
-# bytes of resized pixels that a process which loads data may keep, instead of decoding the same small set in every epoch
+# bytes of resized pixels that a process which loads data may keep, not to decode a small set again in every epoch
 KEPT = 2**28
 LINGER = 120  # seconds that a process which loads data goes on after SIGTERM; the training that it is for ends before
 

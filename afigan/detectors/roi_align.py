@@ -1,8 +1,9 @@
 """RoIAlign (He et al., Mask R-CNN, 2017, section 3) as two matrix products: faster on CPU cores where maps are small.
 
-RoIAlign averages bilinear samples of a map over the cells of a grid in each RoI. A bilinear weight is the product of one
-weight along y and one along x, and so is a mean of them over a rectangular grid of samples. The value of cell (i, j) is
-therefore the sum over y and x of A[i, y] map[y, x] B[j, x], with a small matrix of weights for each axis of each RoI.
+RoIAlign averages bilinear samples of a map over the cells of a grid in each RoI. A bilinear weight is the product of
+one weight along y and one along x, and so is a mean of them over a rectangular grid of samples. The value of cell
+(i, j) is therefore the sum over y and x of A[i, y] map[y, x] B[j, x], with a small matrix of weights for each axis of
+each RoI.
 """
 
 import torch
@@ -64,16 +65,15 @@ class SeparableROIAlign(nn.Module):
         return cells.transpose(1, 2).contiguous()
 
     def _weights(self, low: Tensor, high: Tensor, cells: int, pixels: int) -> Tensor:
-        """(R, cells, pixels): the weights of a map's pixels, along one axis, in the cells of RoIs from `low` to `high`."""
+        """(R, cells, pixels): along one axis, the weights of a map's pixels in the cells of RoIs from `low` to `high`."""
         start = low * self.spatial_scale - (0.5 if self.aligned else 0.0)
         length = high * self.spatial_scale - (0.5 if self.aligned else 0.0) - start
         if not self.aligned:
             length = length.clamp(min=1.0)
         cell = length / cells
+        samples = cell.ceil().clamp(min=0)
         if self.sampling_ratio > 0:
             samples = torch.full_like(cell, self.sampling_ratio)
-        else:
-            samples = cell.ceil().clamp(min=0)
         most = int(samples.max().clamp(min=1)) if len(samples) else 1
         index = torch.arange(most, dtype=low.dtype, device=low.device)
         offset = (index + 0.5) / samples.clamp(min=1)[:, None]  # (R, samples), in cells
