@@ -242,6 +242,8 @@ OF_MAIN = {"a2", "a3", "a4", "a5", "b1"}  # descend from afigan/main
         ({"experiments__backbones__main__norm": "FrozenBN"}, EVALUATIONS),
         ({"experiments__evaluations__a6__model": "detectors/a5"}, {"a6"}),
         ({"benchmark__runs": 3}, set()),
+        ({"benchmark__paper_size": None}, set()),
+        ({"benchmark__paper_size__height": 512}, set()),
         ({"device": "cpu"}, set()),
         ({"pairs__workers": 7}, set()),
         ({"train_detector__workers": 7}, set()),
