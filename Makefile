@@ -12,7 +12,10 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-repro: setup  ## everything that params.yaml asks for, under DVC: results/README.md shows it
+repro: setup  ## everything that params.yaml asks for, on all cores: results/README.md shows it
+	python workflow/scripts/repro.py --cores $(CORES)
+
+dvc-repro: setup  ## the same under DVC alone, one stage at a time
 	dvc repro
 
 snakemake: setup  ## the same under Snakemake, on CORES=2
@@ -48,6 +51,20 @@ zoo: setup  ## every row of Tables 1-9 at toy size, in zoo/, under Snakemake: zo
 	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile zoo/
 	python workflow/scripts/compose.py --profile zoo --output zoo/params.yaml
 	cd zoo && snakemake --cores $(CORES)
+
+evidence: setup  ## what holds of the paper's claims on the embedded set: five seeds, in evidence/; under three hours
+	@mkdir -p evidence
+	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile evidence/
+	python workflow/scripts/compose.py --profile evidence --output evidence/params.yaml
+	cd evidence && python workflow/scripts/repro.py --cores $(CORES)
+
+evidence-photos: setup  ## the same on photographs, in evidence-photos/; DATA=a folder with train/, val/ and annotations/
+	@test -n "$(DATA)" || { echo 'evidence-photos: name the photographs, as in DATA=/data/mine' >&2; exit 2; }
+	@mkdir -p evidence-photos/datasets
+	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile evidence-photos/
+	@ln -sfn $(abspath $(DATA)) evidence-photos/datasets/photos
+	python workflow/scripts/compose.py --profile evidence_photos --output evidence-photos/params.yaml
+	cd evidence-photos && python workflow/scripts/repro.py --cores $(CORES)
 
 # without setup: it must not change the environment of what is running
 status:  ## how far each experiment is, and what has failed; ARGS="--watch 10"

@@ -1,0 +1,138 @@
+"""The progress of a Snakemake run that may take several calls: one line, with the time to go for the whole."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict, deque
+from typing import TextIO
+
+PLAIN_EVERY = 60.0  # seconds between lines where there is no terminal
+STARTED = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):")
+JOB = re.compile(r"^\s+jobid: (\d+)")
+FINISHED = re.compile(r"^Finished jobid: (\d+)")
+COUNT = re.compile(r"^(\w+)\s+(\d+)\s*$")
+
+
+class Progress:
+    """Follow Snakemake's output.
+
+    Args:
+        plan: what `snakemake -n` has printed: its table of jobs says how many there are of each rule.
+        cores: jobs at a time.
+
+    Attributes:
+        total: jobs that are to be run, the rule `all` left out.
+    """
+
+    def __init__(self, plan: str, cores: int) -> None:
+        self.left = planned_jobs(plan)
+        self.total = sum(self.left.values())
+        self.cores, self.begun = cores, time.monotonic()
+        self._durations: dict[str, list[float]] = defaultdict(list)
+        self._running: dict[str, tuple[str, float]] = {}
+        self._rule = ""
+        self._last: deque[str] = deque(maxlen=25)
+        self._said = -PLAIN_EVERY
+
+    def follow(self, command: list[str], log: TextIO) -> int:
+        """Run Snakemake to its end; its exit status. Interrupts end its stages first, each with a checkpoint."""
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+        asked = []
+
+        def end(number: int, frame: object) -> None:
+            asked.append(number)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)  # Snakemake and its stages, which are a group of their own
+
+        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                self.read(line)
+                self.show()
+            status = process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if sys.stderr.isatty():
+            print(file=sys.stderr)
+        if asked:
+            if signal.SIGINT in asked:
+                raise KeyboardInterrupt
+            sys.exit(75)
+        return status
+
+    def read(self, line: str, now: float | None = None) -> None:
+        """Take note of one line of Snakemake's."""
+        now = time.monotonic() if now is None else now
+        self._last.append(line)
+        if match := STARTED.match(line):
+            self._rule = match[1]
+        elif (match := JOB.match(line)) and self._rule:
+            self._running[match[1]] = (self._rule, now)
+            self._rule = ""
+        elif (match := FINISHED.match(line)) and match[1] in self._running:
+            rule, begun = self._running.pop(match[1])
+            self._durations[rule].append(now - begun)
+            if self.left[rule]:
+                self.left[rule] -= 1
+
+    def seconds_left(self, now: float | None = None) -> float | None:
+        """The time to go for all jobs, from the mean durations of those that are done; None: none is done yet."""
+        now = time.monotonic() if now is None else now
+        known = {rule: sum(times) / len(times) for rule, times in self._durations.items()}
+        if not known:
+            return None
+        typical = sum(known.values()) / len(known)
+        work = sum(count * known.get(rule, typical) for rule, count in self.left.items())
+        work -= sum(min(now - begun, known.get(rule, typical)) for rule, begun in self._running.values())
+        return max(work, 0.0) / self.cores
+
+    def line(self) -> str:
+        """`repro  123/490 stages  0:21:10  ETA 1:04:00  train_detector, evaluate`"""
+        left = self.seconds_left()
+        running = ", ".join(sorted(Counter(rule for rule, _ in self._running.values())))
+        times = f"{clock(time.monotonic() - self.begun)}  ETA {'unknown' if left is None else clock(left)}"
+        return f"repro  {self.total - sum(self.left.values())}/{self.total} stages  {times}  {running}"
+
+    def show(self) -> None:
+        """Print the line: in place on a terminal, or else once a minute."""
+        now = time.monotonic()
+        if sys.stderr.isatty():
+            print(f"\r\033[K{self.line()[:150]}", end="", file=sys.stderr, flush=True)
+        elif now - self._said >= PLAIN_EVERY:
+            self._said = now
+            print(self.line(), file=sys.stderr, flush=True)
+
+    def tail(self) -> str:
+        """The last lines that Snakemake has printed."""
+        return "".join(self._last)
+
+
+def planned_jobs(plan: str) -> Counter[str]:
+    """{rule: jobs} of the table that `snakemake -n` prints, without `all`; empty if there is nothing to do."""
+    found: Counter[str] = Counter()
+    inside = False
+    for line in plan.splitlines():
+        if line.startswith("job ") and line.split() == ["job", "count"]:
+            inside = True
+        elif inside and (match := COUNT.match(line)):
+            if match[1] == "total":
+                break
+            if match[1] != "all":
+                found[match[1]] = int(match[2])
+    return found
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -1,0 +1,91 @@
+"""Run all that params.yaml asks for on all cores, with one line of progress for the whole; both engines know the result.
+
+Snakemake runs the stages, as many at a time as there are cores, seed after seed. In a DVC repository, DVC adopts the
+result, so that `dvc status` and `snakemake -n` both have nothing to do. Where DVC has run before and Snakemake has not,
+DVC goes on and Snakemake adopts. What the stages print is in logs/repro.log.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from _stage import clean_exit, stage_parser
+
+LOG = Path("logs/repro.log")
+
+
+def main() -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="stages at a time (default: %(default)s)")
+    arguments = parser.parse_args()
+    with clean_exit(arguments.traceback):
+        from afigan.config import load_params
+
+        params = load_params("params.yaml")  # where the engines look for it
+        import _adoption
+        import _engines
+
+        with_dvc = Path(".dvc").is_dir()
+        if with_dvc and _engines.dvc_has_records() and not _engines.snakemake_has_records():
+            if subprocess.run(["dvc", "repro"], check=False).returncode:
+                raise ValueError("`dvc repro` has failed; its messages are above")
+            print(f"repro: {_adoption.to_snakemake(params)}")
+            return
+        run_snakemake(params, arguments.cores)
+        if with_dvc and (not _engines.dvc_has_records() or _engines.dvc_changes()):
+            print(f"repro: {_adoption.to_dvc(params)}")
+        print("repro: everything is up to date; results/README.md shows it")
+
+
+def run_snakemake(params: Any, cores: int) -> None:
+    """Run what is due, the experiments of one seed before those of the next.
+
+    Raises:
+        ValueError: a stage has failed, or Snakemake cannot start.
+    """
+    from _progress import Progress
+
+    options = ["snakemake", "--cores", str(cores), "--scheduler", "greedy", "--nocolor"]
+    LOG.parent.mkdir(exist_ok=True)
+    with LOG.open("a", encoding="utf-8") as log:
+        planned = subprocess.run([*options, "-n", "--quiet", "host"], capture_output=True, text=True, check=False)
+        log.write(planned.stdout + planned.stderr)
+        if planned.returncode:
+            raise ValueError(f"Snakemake cannot run: {planned.stderr.strip() or planned.stdout.strip()}")
+        progress = Progress(planned.stdout + planned.stderr, cores)
+        if not progress.total:
+            return
+        for targets, urgent in groups(params):
+            command = [*options, *targets, *(["--prioritize", *urgent] if urgent else [])]
+            if progress.follow(command, log):
+                raise ValueError(
+                    f"a stage has failed: its message is in the last lines of {LOG}, and `make status` lists failures. "
+                    "Run this again to go on from there:\n" + progress.tail()
+                )
+
+
+def groups(params: Any) -> list[tuple[list[str], list[str]]]:
+    """What Snakemake is asked for, one call after another: targets, and those of their inputs that others wait for."""
+    from afigan import experiments
+
+    extractors = {key: f"models/extractors/{key}/model.safetensors" for key in params.experiments.extractors}
+    by_seed: dict[int, list[str]] = {}
+    for key, item in params.experiments.evaluations.items():
+        by_seed.setdefault(experiments.seed(params, item.model), []).append(key)
+    found = []
+    for seed, keys in by_seed.items() if len(by_seed) > 1 else ():
+        extractors = [
+            key for key in params.experiments.extractors if experiments.seed(params, f"extractors/{key}") == seed
+        ]
+        targets = [f"results/metrics/{key}.json" for key in keys]
+        targets += [f"models/extractors/{key}/model.safetensors" for key in extractors]
+        found.append((targets, targets[len(keys) :]))
+    urgent = [f"models/extractors/{key}/model.safetensors" for key in params.experiments.extractors]
+    return [*found, ([], [] if found else urgent)]
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(0)
