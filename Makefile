@@ -1,6 +1,6 @@
 # `make repro` and `make test` need python3 or uv, nothing else: they set up .venv by themselves.
 SHELL := /bin/sh
-CORES ?= 2
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 KILLS ?= 200
 PROFILE ?= mini
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
 .PHONY: help repro test test-faults test-slurm setup snakemake adopt-dvc adopt-snakemake zoo status params lint format lock
-.PHONY: benchmarks clean
+.PHONY: benchmarks clean dvc-repro evidence evidence-photos
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 

@@ -65,7 +65,7 @@ class SeparableROIAlign(nn.Module):
         return cells.transpose(1, 2).contiguous()
 
     def _weights(self, low: Tensor, high: Tensor, cells: int, pixels: int) -> Tensor:
-        """(R, cells, pixels): along one axis, the weights of a map's pixels in the cells of RoIs from `low` to `high`."""
+        """(R, cells, pixels): along one axis, the weights of pixels in the cells of RoIs from `low` to `high`."""
         start = low * self.spatial_scale - (0.5 if self.aligned else 0.0)
         length = high * self.spatial_scale - (0.5 if self.aligned else 0.0) - start
         if not self.aligned:

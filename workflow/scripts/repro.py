@@ -1,4 +1,4 @@
-"""Run all that params.yaml asks for on all cores, with one line of progress for the whole; both engines know the result.
+"""Run all that params.yaml asks for on all cores, with one line of progress; both engines know the result.
 
 Snakemake runs the stages, as many at a time as there are cores, seed after seed. In a DVC repository, DVC adopts the
 result, so that `dvc status` and `snakemake -n` both have nothing to do. Where DVC has run before and Snakemake has not,
