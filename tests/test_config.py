@@ -209,6 +209,7 @@ def hashes(**changes):
 
 BEFORE = hashes()
 OF_MAIN = {"a2", "a3", "a4", "a5", "b1"}  # descend from afigan/main
+OF_OTHERS = {"different", "degraded_nearest", "degraded_bicubic"}  # from other experiments of stage 1
 
 
 @pytest.mark.parametrize(
@@ -223,9 +224,9 @@ OF_MAIN = {"a2", "a3", "a4", "a5", "b1"}  # descend from afigan/main
         ({"input__flip": not MINI["input"]["flip"]}, EVALUATIONS),
         ({"evaluate__detections": 7}, EVALUATIONS),
         ({"train_detector__lr": 0.5}, EVALUATIONS),
-        ({"train_afigan__lr": 0.5}, OF_MAIN | {"different", "degraded_nearest", "degraded_bicubic"}),
-        ({"train_extractor__lambda": 0.5}, OF_MAIN - {"a2"} | {"different", "degraded_nearest", "degraded_bicubic"}),
-        ({"pairs__format": "jpeg"}, OF_MAIN | {"different", "degraded_nearest", "degraded_bicubic"}),
+        ({"train_afigan__lr": 0.5}, OF_MAIN | OF_OTHERS),
+        ({"train_extractor__lambda": 0.5}, OF_MAIN - {"a2"} | OF_OTHERS | {"control_nn"}),
+        ({"pairs__format": "jpeg"}, OF_MAIN | OF_OTHERS | {"control_nn"}),
         ({"experiments__afigan__main__adversarial": "detached"}, OF_MAIN),
         ({"experiments__extractors__main__adversarial": "off"}, {"a3", "a4", "a5"}),
         ({"experiments__extractors__nearest__content": False}, {"degraded_nearest"}),

@@ -462,6 +462,11 @@ def test_a_gpu_computes_in_bfloat16_if_the_schedule_wants_it():
             assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == torch.float32
 
 
+def test_a_cpu_computes_in_bfloat16_only_if_the_schedule_says_everywhere():
+    with engine.autocast(CPU, schedule(amp="everywhere")):
+        assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == torch.bfloat16
+
+
 def test_updates_are_in_float32_under_autocast():
     learner = engine.Learner(nn.Linear(2, 2), schedule())
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -65,3 +65,13 @@ def test_poolers_are_replaced_level_by_level(ratio):
     for pooler, expected in zip(poolers, before, strict=True):
         assert isinstance(pooler, SeparableROIAlign)
         torch.testing.assert_close(pooler(x, rois), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_bfloat16_maps_are_sampled_at_float32_places():
+    x = torch.randn(1, 4, 40, 40)
+    rois = torch.tensor([[0.0, 1001.3, 1003.7, 1100.9, 1207.1]])
+    pooler = SeparableROIAlign(7, 1 / 32, 0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pooled = pooler(x.bfloat16(), rois)
+    assert pooled.dtype == torch.bfloat16
+    torch.testing.assert_close(pooled, pooler(x.bfloat16().float(), rois).bfloat16())

@@ -45,8 +45,13 @@ class SeparableROIAlign(nn.Module):
             rois: (R, 5): the image's index in the batch, and x1, y1, x2, y2 in pixels of the image.
 
         Returns:
-            (R, C, *output_size). Gradients flow to the map alone, as in torchvision.
+            (R, C, *output_size), of the map's type, computed in float32 at least: bfloat16 cannot tell the pixels of a
+            large image. Gradients flow to the map alone, as in torchvision.
         """
+        with torch.autocast(x.device.type, enabled=False):
+            return self._pool(x.to(torch.promote_types(x.dtype, torch.float32)), rois).to(x.dtype)
+
+    def _pool(self, x: Tensor, rois: Tensor) -> Tensor:
         images, channels, height, width = x.shape
         rows, columns = self.output_size
         if len(rois) == 0:

@@ -123,9 +123,9 @@ def lr_factor(schedule: Schedule, iteration: int) -> float:
 
 
 def autocast(device: torch.device, schedule: Schedule) -> AbstractContextManager:
-    """bfloat16 on a GPU if the schedule wants it; nothing on a CPU."""
-    if device.type == "cuda" and schedule.amp:
-        return torch.autocast("cuda", dtype=torch.bfloat16)
+    """bfloat16 on a GPU if the schedule wants it; on a CPU only if it says `everywhere`."""
+    if schedule.amp == "everywhere" or (device.type == "cuda" and schedule.amp):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
 
 
