@@ -311,6 +311,18 @@ def test_a_backbone_of_ours_in_any_detectron2_project():
     assert pyramid(torch.randn(1, 3, 64, 64))["p2"].shape == (1, 16, 16, 16)
 
 
+@pytest.mark.parametrize("channels", [32, 256])
+def test_retinanets_signal_does_not_depend_on_its_width(channels):
+    torch.manual_seed(0)
+    head = mini(head="retinanet", model=MINI.model_copy(update={"channels": channels})).head
+    with torch.no_grad():
+        out = head.cls_subnet(torch.randn(2, channels, 24, 24))
+    # four layers multiply the deviation by about 0.01 sqrt(9 * 256 / 2), the ReLUs included
+    assert 0.6 < float(out.square().mean().sqrt()) / (0.01 * (9 * 256 / 2) ** 0.5) ** 4 < 1.6
+    if channels == 256:
+        assert float(head.cls_subnet[0].weight.std()) == pytest.approx(0.01, rel=0.01)
+
+
 def test_retinanets_normaliser_is_detectron2s_and_survives():
     """Its losses are detectron2's, step by step; the running mean is a buffer, which checkpoints have."""
     ours, theirs = mini(head="retinanet").train(), mini(head="retinanet").train()

@@ -28,7 +28,6 @@ from afigan.files import atomic_path
 from afigan.preemption import Preempted, noted
 from afigan.schema import Schedule
 from afigan.training import distributed
-from afigan.training.batch_norm import synchronise
 from afigan.training.journal import Journal, Window
 
 KEEP = 2  # checkpoints: the newest may turn out to be unreadable
@@ -51,6 +50,8 @@ class Learner:
 
     def __init__(self, module: nn.Module, schedule: Schedule) -> None:
         if distributed.world_size() > 1:
+            from afigan.training.batch_norm import synchronise  # imports timm: half a second, where nobody needs it
+
             synchronise(module)
         self.module, self.clip = module, schedule.clip
         self.parameters = [p for p in module.parameters() if p.requires_grad]
