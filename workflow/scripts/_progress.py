@@ -1,11 +1,13 @@
 """The progress of a Snakemake run that may take several calls: one line, with the time to go for the whole."""
 
 import contextlib
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter, defaultdict, deque
 from typing import TextIO
@@ -36,7 +38,8 @@ class Progress:
         self._running: dict[str, tuple[str, float]] = {}
         self._rule = ""
         self._last: deque[str] = deque(maxlen=25)
-        self._said = -PLAIN_EVERY
+        self._said = -math.inf
+        self._lock = threading.Lock()
 
     def follow(self, command: list[str], log: TextIO) -> int:
         """Run Snakemake to its end; its exit status. Interrupts end its stages first, each with a checkpoint."""
@@ -51,15 +54,20 @@ class Progress:
                 os.killpg(process.pid, signal.SIGTERM)  # Snakemake and its stages, which are a group of their own
 
         before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        done = threading.Event()
+        clock_hand = threading.Thread(target=self._show_until, args=[done], daemon=True)
+        clock_hand.start()
         try:
             assert process.stdout is not None
             for line in process.stdout:
                 log.write(line)
                 log.flush()
-                self.read(line)
-                self.show()
+                with self._lock:
+                    self.read(line)
             status = process.wait()
         finally:
+            done.set()
+            clock_hand.join()
             for number, handler in before.items():
                 signal.signal(number, handler)
         if sys.stderr.isatty():
@@ -102,6 +110,13 @@ class Progress:
         running = ", ".join(sorted(Counter(rule for rule, _ in self._running.values())))
         times = f"{clock(time.monotonic() - self.begun)}  ETA {'unknown' if left is None else clock(left)}"
         return f"repro  {self.total - sum(self.left.values())}/{self.total} stages  {times}  {running}"
+
+    def _show_until(self, done: threading.Event) -> None:
+        while True:
+            with self._lock:
+                self.show()
+            if done.wait(1.0):
+                return
 
     def show(self) -> None:
         """Print the line: in place on a terminal, or else once a minute."""
