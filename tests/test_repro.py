@@ -1,10 +1,14 @@
 """`make repro`: its line of progress, its order of seeds, its messages."""
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
-from dags import ROOT
+from dags import ROOT, copy_project, dvc_due, environment, snakemake_dag, write_params
 
 from afigan.config import check_params, compose
 
@@ -97,3 +101,48 @@ def test_without_parameters_it_says_what_to_do(tmp_path):
     script = ROOT / "workflow/scripts/repro.py"
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "params.yaml" in done.stderr
+
+
+TWO_SEEDS = """\
+# @package _global_
+defaults:
+  - smoke
+  - _self_
+  - override /experiments: short
+seeds: [0, 1]
+figures: {gradcam: {}}
+"""
+
+
+@pytest.mark.pipeline
+def test_a_killed_run_of_two_seeds_ends_with_the_tables_of_a_whole_one(tmp_path):
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (tmp_path / "conf/profile/two_seeds.yaml").write_text(TWO_SEEDS, "utf-8")
+    values = compose("two_seeds", tmp_path / "conf")
+    roots = {name: copy_project(tmp_path / name, "smoke") for name in ("whole", "killed")}
+    for root in roots.values():
+        write_params(root, values)
+    command = [sys.executable, "workflow/scripts/repro.py", "--cores", "2"]
+
+    with subprocess.Popen(command, cwd=roots["killed"], env=environment(), start_new_session=True) as process:
+        until = time.monotonic() + 300
+        while not (roots["killed"] / "results/metrics/a1.json").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(timeout=120) == 75
+    assert not (roots["killed"] / "results/tables").exists()
+
+    for root in roots.values():
+        done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert dvc_due(root) == set() == set(snakemake_dag(root, due=True))
+    names = [p.relative_to(roots["whole"]) for p in sorted((roots["whole"] / "results/tables").glob("table*"))]
+    names += [p.relative_to(roots["whole"]) for p in sorted((roots["whole"] / "results/metrics").iterdir())]
+    assert len(names) == 2 * 5 + 2 * 6
+    for name in names:
+        assert (roots["whole"] / name).read_bytes() == (roots["killed"] / name).read_bytes(), name
+
+    begun = time.monotonic()
+    done = subprocess.run(command, cwd=roots["whole"], env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "up to date" in done.stdout
+    assert time.monotonic() - begun < 60  # on quiet cores under ten seconds
