@@ -219,11 +219,21 @@ class Evaluate(Section):
     multi_scale: MultiScale | None = None  # of the evaluations that say `multi_scale: true`
 
 
+class PaperSize(Section):
+    """How often the paper's Mask R-CNN is timed with each interpolation, on an image of this size in pixels."""
+
+    runs: Positive = 3
+    warm_up: NonNegative = 1
+    height: Size = 480
+    width: Size = 640
+
+
 class Benchmark(Section):
     """Images that each detector is timed on, after some that do not count."""
 
     runs: Positive = 30
     warm_up: NonNegative = 5
+    paper_size: PaperSize | None = None  # None: not measured
 
 
 class Figures(Section):

@@ -205,6 +205,31 @@ def test_opposite_borders_do_not_see_each_other(name):
     assert torch.equal(one[..., :16, :], two[..., :16, :]) and torch.equal(one[..., :16], two[..., :16])
 
 
+def drop_paths(net):
+    """The probabilities of drop path in order of depth; timm has no module where it is 0."""
+    return [module.drop_prob for module in net.modules() if type(module).__name__ == "DropPath"]
+
+
+@pytest.mark.parametrize("name", [SWIN, SWIN_V2])
+def test_swins_drop_path_is_its_detectors(name):
+    """Of 6 blocks, two branches each, from 0 to 0.2; an option of the experiment goes first."""
+    expected = [0.2 * n / 5 for n in range(1, 6) for _ in range(2)]
+    assert drop_paths(tiny(name)) == pytest.approx(expected)
+    assert drop_paths(tiny(name, options={"drop_path_rate": 0.5})) == pytest.approx([2.5 * p for p in expected])
+    assert not drop_paths(tiny(name, options={"drop_path_rate": 0.0}))
+    assert not drop_paths(tiny("timm/test_convnext"))
+
+
+def test_drop_path_is_of_training_alone():
+    """In training a branch is left out, or counts 1 / (1 - p); in evaluation all are there."""
+    x = torch.randn(1, 3, 64, 64)
+    nets = [randomised(tiny(SWIN, options={"drop_path_rate": rate})) for rate in (0.2, 0.0)]
+    with torch.no_grad():
+        trained, still = (net.train()(x)["res5"] for net in nets)
+        evaluated, expected = (net.eval()(x)["res5"] for net in nets)
+    assert torch.equal(evaluated, expected) and torch.equal(still, expected) and not torch.equal(trained, expected)
+
+
 NORMS = {"BN": nn.BatchNorm2d, "GN": nn.GroupNorm, "FrozenBN": FrozenBatchNorm2d}
 
 

@@ -21,7 +21,7 @@ from torchvision.ops import roi_align
 
 import afigan
 from afigan.detectors.centermask import add_centermask_config
-from afigan.detectors.mask_scoring import MaskIoUHead, mask_areas, mask_iou
+from afigan.detectors.mask_scoring import MaskIoUHead, mask_areas, mask_iou, mask_iou_loss
 from afigan.detectors.roi_pooling import AdaptiveROIPooler, roi_levels
 from afigan.detectors.spatial_attention import SpatialAttention, SpatialAttentionMaskHead
 from afigan.pyramids import InterpolatedFPN
@@ -171,6 +171,36 @@ def test_maskiou_head_by_parts():
     torch.testing.assert_close(head(features, masks), x @ head.predictor.weight.T + head.predictor.bias)
 
 
+def test_maskiou_head_starts_as_in_the_reference():
+    """Normal deviates of variance 2 / fan-out in convolutions and hidden layers, no bias; the last layer's are 0.01."""
+    torch.manual_seed(0)
+    head = MaskIoUHead(channels=64, resolution=14, num_classes=80, conv_dim=64, fc_dim=512)
+    for layer in [*head.convs, *head.fcs]:
+        fan_out = layer.weight.shape[0] * layer.weight[0, 0].numel()
+        assert layer.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.02)
+        kurtosis = (layer.weight**4).mean() / (layer.weight**2).mean() ** 2
+        assert kurtosis.item() == pytest.approx(3, abs=0.15)  # 1.8 of a uniform distribution
+        assert not layer.bias.any()
+    assert head.predictor.weight.std().item() == pytest.approx(0.01, rel=0.02)
+
+
+def test_maskiou_loss_by_hand():
+    """The two masks that miss their objects do not count, whatever is predicted of them."""
+    predicted = torch.tensor([0.9, 0.4, 7.0, -0.1], requires_grad=True)
+    loss = mask_iou_loss(predicted, torch.tensor([0.5, 0.8, 0.0, 0.0]))
+    assert loss.item() == pytest.approx((0.5 * 0.16 + 0.5 * 0.16) / 2)
+    loss.backward()
+    torch.testing.assert_close(predicted.grad, torch.tensor([0.2, -0.2, 0.0, 0.0]))  # d / 2 RoIs
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_masks_that_all_miss_their_objects_have_no_loss_but_a_gradient(count):
+    predicted = torch.full((count,), 0.7, requires_grad=True)
+    loss = mask_iou_loss(predicted, torch.zeros(count))
+    loss.backward()
+    assert loss.item() == 0 and torch.equal(predicted.grad, torch.zeros(count))
+
+
 grids = st.lists(st.booleans(), min_size=16, max_size=16)
 
 
@@ -308,7 +338,7 @@ def test_losses_against_detectron2s_and_a_loop(kind):
                     area += width * height
                     overlap += width * height * (a0 < x < a1 and b0 < y < b1)
         target = overlap / (area + (a1 - a0) * (b1 - b0) - overlap)
-        errors.append((ious[n, label].item() - target) ** 2)
+        errors.append(0.5 * (ious[n, label].item() - target) ** 2)
     assert losses["loss_maskiou"].item() == pytest.approx(sum(errors) / 4, rel=0.02)
     sent_features, sent_masks = heads.maskiou_head.inputs
     labels = torch.cat([rois.gt_classes for rois in positives])
@@ -321,7 +351,7 @@ def test_a_perfect_mask_of_half_an_object_has_half_its_iou():
     rois.gt_classes, rois.gt_masks = torch.tensor([1]), PolygonMasks([rectangle(*TWO[0])])
     rois.gt_areas = mask_areas(rois.gt_masks, 28)
     heads = with_fixed_heads(torch.full((1, 3, 28, 28), 9.0), torch.zeros(1, 3))
-    assert heads.losses(features(), [rois])["loss_maskiou"].item() == pytest.approx(0.25)
+    assert heads.losses(features(), [rois])["loss_maskiou"].item() == pytest.approx(0.5 * 0.5**2)
 
 
 def test_a_detector_gives_five_losses_and_gradients_to_all():

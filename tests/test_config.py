@@ -36,6 +36,12 @@ def test_profiles_compose(profile):
             assert fingerprint(params, f"{kind}/{key}")
 
 
+@pytest.mark.parametrize("profile", ["paper", "rehearsal"])
+def test_at_the_papers_sizes_no_image_is_padded_to_another(profile):
+    """Padding changes scores; detectron2's own evaluation has one image a batch."""
+    assert check_params(composed(profile)).evaluate.batch_size == 1
+
+
 def test_committed_parameters_are_those_of_mini():
     assert yaml.safe_load((ROOT / "params.yaml").read_text("utf-8")) == MINI
     assert load_params(ROOT / "params.yaml") == check_params(MINI)
@@ -236,6 +242,8 @@ OF_MAIN = {"a2", "a3", "a4", "a5", "b1"}  # descend from afigan/main
         ({"experiments__backbones__main__norm": "FrozenBN"}, EVALUATIONS),
         ({"experiments__evaluations__a6__model": "detectors/a5"}, {"a6"}),
         ({"benchmark__runs": 3}, set()),
+        ({"benchmark__paper_size": None}, set()),
+        ({"benchmark__paper_size__height": 512}, set()),
         ({"device": "cpu"}, set()),
         ({"pairs__workers": 7}, set()),
         ({"train_detector__workers": 7}, set()),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from afigan.backbones import build_backbone
 from afigan.data.loader import batches
 from afigan.preemption import Preempted
 from afigan.schema import Schedule
@@ -367,6 +368,32 @@ def test_optimizers_step_by_hand(optimizer):
     else:  # w *= 1 - 0.1 * 0.5, then a step of 0.1 down a constant gradient
         expected = (2 * 0.95 - 0.1) * 0.95 - 0.1
     assert module[0].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_only_norms_and_swins_bias_tables_do_not_decay():
+    """Without a gradient a step of SGD is decay alone: w -= lr * weight_decay * w."""
+    swin = build_backbone(
+        "timm/swin_tiny_patch4_window7_224",
+        options={"embed_dim": 8, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 2, 4), "window_size": 3},
+    )
+    module = nn.ModuleDict({"swin": swin, "conv": nn.Conv2d(2, 2, 1), "norm": nn.BatchNorm2d(2)})
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.fill_(1.0)
+    plan = schedule(optimizer="sgd", momentum=0.0, weight_decay=0.5, lr=0.1, warmup=0, schedule="step", clip=None)
+    learner = engine.Learner(module, plan)
+    learner.update({"loss": sum(0 * parameter.sum() for parameter in module.parameters())})
+    norms = (nn.LayerNorm, nn.BatchNorm2d)
+    still = {
+        f"{name}.{own}" if name else own
+        for name, part in module.named_modules()
+        for own, _ in part.named_parameters(recurse=False)
+        if isinstance(part, norms) or own == "relative_position_bias_table"
+    }
+    assert sum(name.endswith("relative_position_bias_table") for name in still) == 5  # one a block
+    for name, parameter in module.named_parameters():
+        expected = 1.0 if name in still else 1 - 0.1 * 0.5
+        assert parameter.min().item() == parameter.max().item() == pytest.approx(expected), name
 
 
 def test_frozen_parameters_have_no_optimizer(tmp_path):

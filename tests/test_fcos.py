@@ -99,6 +99,19 @@ def test_assignment_against_a_loop(corners, bounds, radius):
     assert position == len(found)
 
 
+@pytest.mark.parametrize(("more", "levels"), [(-0.5, {8}), (0, {8, 16}), (0.5, {16})])
+def test_what_is_on_the_border_of_two_levels_is_of_both(more, levels):
+    """Levels of strides 8 and 16 meet at 32 pixels, which is how far the left side of the object is."""
+    learned = set()
+    for stride, centre in ((8, 36.0), (16, 40.0)):
+        locations = locations_of(bounds=(32, 64))
+        here = (locations.points == centre).all(dim=1) & (locations.strides == stride)
+        box = Boxes(torch.tensor([[centre - 32 - more, centre - 24, centre + 24, centre + 24]]))
+        if assign(locations, box, radius=1.5)[here].tolist() == [0]:
+            learned.add(stride)
+    assert learned == levels
+
+
 def test_encode_by_hand_and_decode_undoes_it():
     points, strides = torch.tensor([[20.0, 12.0], [48.0, 80.0]]), torch.tensor([8.0, 32.0])
     boxes = torch.tensor([[4.0, 8.0, 36.0, 28.0], [16.0, 0.0, 64.0, 96.0]])
@@ -340,6 +353,19 @@ def test_distances_cannot_overflow():
     nn.init.constant_(head.distances.bias, 1e4)
     distances = head([torch.randn(1, C, 4, 4)])[1]
     torch.testing.assert_close(distances, torch.full_like(distances, 100.0))
+
+
+@pytest.mark.parametrize(("exponent", "gradient"), [(-9.0, math.exp(-9)), (4.6, math.exp(4.6)), (4.7, 0.0)])
+def test_distances_have_a_gradient_below_the_largest(exponent, gradient):
+    """That of an exponential, to the bit its value too; above ln(100) = 4.605 there is none."""
+    head = FCOSHead(channels=C, num_levels=1, num_classes=3)
+    nn.init.zeros_(head.distances.weight)
+    nn.init.constant_(head.distances.bias, exponent)
+    distances = head([torch.randn(1, C, 1, 1)])[1]
+    distances.sum().backward()
+    torch.testing.assert_close(head.distances.bias.grad, torch.full((4,), gradient))
+    if gradient:
+        assert torch.equal(distances, torch.full((1, 1, 4), exponent).exp())
 
 
 def test_float32_whatever_the_convolutions_compute_in():

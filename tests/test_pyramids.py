@@ -1,11 +1,12 @@
 """FPN, PAFPN and BiFPN: what they have in common, the numbers of the latter two, and the registered backbones."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from detectron2.config import get_cfg
-from detectron2.layers import ShapeSpec
+from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
 from detectron2.modeling import build_backbone as build_registered
 from detectron2.modeling.backbone import FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
@@ -265,12 +266,12 @@ def test_bifpn_has_no_merged_maps():
 # ---- PAFPN's numbers
 
 
-def convolve(state, name, x, **options):
+def convolve(state, name, x, eps=1e-5, **options):
     """A convolution of a state dict, with its batch normalisation in evaluation if it has one."""
     x = F.conv2d(x, state[f"{name}.weight"], state.get(f"{name}.bias"), **options)
     if f"{name}.norm.weight" in state:
         mean, variance = state[f"{name}.norm.running_mean"], state[f"{name}.norm.running_var"]
-        scale = state[f"{name}.norm.weight"] / (variance + 1e-5).sqrt()
+        scale = state[f"{name}.norm.weight"] / (variance + eps).sqrt()
         x = x * scale.view(-1, 1, 1) + (state[f"{name}.norm.bias"] - mean * scale).view(-1, 1, 1)
     return x
 
@@ -358,6 +359,7 @@ def test_fusion_starts_as_the_mean():
 
 def reference_bifpn(state, features, repeats):
     """BiFPN with nearest-neighbour upsampling, written out node by node."""
+    conv = partial(convolve, state, eps=1e-3)
 
     def fuse(name, *maps):
         weights = [max(weight, 0.0) for weight in state[f"{name}.weights"].tolist()]
@@ -366,8 +368,8 @@ def reference_bifpn(state, features, repeats):
         for weight, value in zip(weights, maps, strict=True):
             x = x + weight * value / (sum(weights) + 1e-4)
         x = x / (1 + torch.exp(-x))
-        x = convolve(state, f"{name}.conv.depthwise", x, padding=1, groups=x.shape[1])
-        return convolve(state, f"{name}.conv.pointwise", x)
+        x = conv(f"{name}.conv.depthwise", x, padding=1, groups=x.shape[1])
+        return conv(f"{name}.conv.pointwise", x)
 
     def up(x, like):
         return x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)[:, :, : like.shape[2], : like.shape[3]]
@@ -379,13 +381,13 @@ def reference_bifpn(state, features, repeats):
         ]
         return torch.stack([torch.stack([v.amax(dim=(2, 3)) for v in row], dim=-1) for row in windows], dim=-2)
 
-    p3 = convolve(state, "laterals.p3", features["res3"])
-    p4 = convolve(state, "laterals.p4", features["res4"])
-    p5 = convolve(state, "laterals.p5", features["res5"])
-    p6 = down(convolve(state, "laterals.p6", features["res5"]))
+    p3 = conv("laterals.p3", features["res3"])
+    p4 = conv("laterals.p4", features["res4"])
+    p5 = conv("laterals.p5", features["res5"])
+    p6 = down(conv("laterals.p6", features["res5"]))
     p7 = down(p6)
-    p4_again = convolve(state, "laterals_again.p4", features["res4"])
-    p5_again = convolve(state, "laterals_again.p5", features["res5"])
+    p4_again = conv("laterals_again.p4", features["res4"])
+    p5_again = conv("laterals_again.p5", features["res5"])
     for i in range(repeats):
         m6 = fuse(f"repeats.{i}.top_down.p6", p6, up(p7, p6))
         m5 = fuse(f"repeats.{i}.top_down.p5", p5, up(m6, p5))
@@ -426,6 +428,36 @@ def test_bifpn_size(c, repeats, channels):
 def test_bifpn_normalises_every_pointwise_convolution(norm, kind):
     bifpn = build("BiFPN", out_channels=32, norm=norm)
     assert sum(isinstance(module, kind) for module in bifpn.modules()) == 6 + 2 * 8
+
+
+@pytest.mark.parametrize("norm", ["BN", "SyncBN", "naiveSyncBN"])
+def test_bifpns_batch_normalisation_is_efficientdets(norm):
+    bifpn = build("BiFPN", norm=norm)
+    found = [(m.eps, m.momentum) for m in bifpn.modules() if isinstance(m, nn.BatchNorm2d | nn.SyncBatchNorm)]
+    assert found == [(1e-3, 0.01)] * (6 + 2 * 8)
+
+
+def test_bifpns_batch_normalisation_by_hand():
+    """Over a batch with its eps; of the running statistics a hundredth is new."""
+    norm = build("BiFPN").laterals["p3"].norm.train()
+    x = 0.05 * torch.randn(4, C, 5, 6) + 2
+    mean, var = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), correction=0)
+    expected = (x - mean[:, None, None]) / (var[:, None, None] + 0.001).sqrt()
+    torch.testing.assert_close(norm(x), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(norm.running_mean, 0.01 * mean)
+    torch.testing.assert_close(norm.running_var, 0.99 + 0.01 * x.var(dim=(0, 2, 3)))
+
+
+def test_other_normalisation_of_a_bifpn_is_left_alone():
+    for norm, kind in (("GN", nn.GroupNorm), ("FrozenBN", FrozenBatchNorm2d)):
+        bifpn = build("BiFPN", out_channels=32, norm=norm)
+        assert {m.eps for m in bifpn.modules() if isinstance(m, kind)} == {1e-5}
+
+
+def test_batch_normalisation_under_a_bifpn_is_the_backbones_own():
+    built = registered(P3, AFIGAN__PYRAMID="bifpn", AFIGAN__NORM="BN")
+    own = [m for m in built.bottom_up.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert own and {(m.eps, m.momentum) for m in own} == {(1e-5, 0.1)}
 
 
 def test_bifpn_errors():

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from detectron2.data.transforms import ResizeShortestEdge
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from afigan.data.degradation import downscaled_size
@@ -41,10 +42,31 @@ def test_a_split_is_indexed(val):
 
 @pytest.mark.parametrize(
     ("size", "shape"),
-    [((480, 640), (800, 1067)), ((640, 480), (1067, 800)), ((400, 2000), (267, 1333)), ((800, 800), (800, 800))],
+    [
+        ((480, 640), (800, 1067)),
+        ((640, 480), (1067, 800)),
+        ((400, 2000), (267, 1333)),
+        ((800, 800), (800, 800)),
+        ((1, 3000), (1, 1333)),
+    ],
 )
 def test_resized_shapes_are_detectron2s(size, shape):
     assert resized_shape(*size, 800, 1333) == shape
+
+
+@given(
+    size=st.tuples(st.integers(1, 5000), st.integers(1, 5000)),
+    short_side=st.integers(1, 1200),
+    max_side=st.integers(1, 2000),
+)
+@example(size=(306, 612), short_side=800, max_side=1333)  # 666.5 rows, which half of 1333 / 612 * 612 is not
+@example(size=(612, 306), short_side=800, max_side=1333)
+@example(size=(1, 3000), short_side=800, max_side=1333)  # 0.44 rows
+@example(size=(640, 640), short_side=800, max_side=1333)
+@example(size=(641, 640), short_side=800, max_side=800)
+def test_any_resized_shape_is_detectron2s(size, short_side, max_side):
+    theirs = ResizeShortestEdge.get_output_shape(*size, short_side, max_side)
+    assert resized_shape(*size, short_side, max_side) == tuple(max(1, side) for side in theirs)
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from afigan.config import check_params, compose
 from afigan.lineage import fingerprint
 from afigan.reporting import report
+from afigan.reporting.benchmark import PaperSize, read_benchmark
 from afigan.reporting.layout import LAYOUTS
 from afigan.reporting.paper import metric_columns, printed_records, printed_rows, printed_table
 from afigan.reporting.seeds import Sample, combine
@@ -447,6 +448,25 @@ def test_without_a_benchmark_times_are_not_run(results: Results) -> None:
     assert "Time of ours: not run yet" in results.markdown(1)
 
 
+PAPER_SIZE = {
+    "channels": 256,
+    "height": 480,
+    "width": 640,
+    "params_M": {"nearest": 44.4, "afi": 52.2},
+    "time_ms": {"nearest": 2000, "afi": 3500.5},
+}
+
+
+def test_the_papers_size_is_read_where_it_was_measured(results: Results) -> None:
+    assert read_benchmark(results.benchmark, HASHES).paper_size is None  # a file from before there was any
+    results.time({}, paper_size=None)
+    assert read_benchmark(results.benchmark, HASHES).paper_size is None
+    results.time({}, paper_size=PAPER_SIZE)
+    found = read_benchmark(results.benchmark, HASHES).paper_size
+    times = {"nearest": 2000.0, "afi": 3500.5}
+    assert found == PaperSize(channels=256, height=480, width=640, params_M=PAPER_SIZE["params_M"], time_ms=times)
+
+
 def test_a_stale_benchmark_is_refused(results: Results) -> None:
     key = key_of(4, "A1")
     results.time({key: {"time_ms": 3.0, "params_hash": "another"}})
@@ -467,6 +487,10 @@ def test_a_stale_benchmark_is_refused(results: Results) -> None:
         ({"time_ms": 3.0}, {"device": None}),
         ({"time_ms": 3.0}, {"threads": True}),
         ({"time_ms": 3.0}, {"rows": []}),
+        ({"time_ms": 3.0}, {"paper_size": []}),
+        ({"time_ms": 3.0}, {"paper_size": {**PAPER_SIZE, "channels": "256"}}),
+        ({"time_ms": 3.0}, {"paper_size": {**PAPER_SIZE, "params_M": {"nearest": 44.4}}}),
+        ({"time_ms": 3.0}, {"paper_size": {**PAPER_SIZE, "time_ms": {"nearest": 0.0, "afi": 3.0}}}),
     ],
 )
 def test_a_malformed_benchmark_is_refused(results: Results, row: dict, changes: dict) -> None:

@@ -23,10 +23,10 @@ def build_backbone(
             `FrozenBN` freezes batch normalisation, `SyncBN` makes it one over all processes, `BN` leaves it as it is.
         freeze_at: stages kept as they are, counted from the stem as in detectron2: 1 is the stem, 2 the stem and the
             stage of `res2`, and so on.
-        options: of a `timm/NAME`, for `timm.create_model`, which keeps its defaults otherwise (`drop_path_rate`; a tiny
-            Swin has `embed_dim`, `depths`, `num_heads`, `window_size`, a tiny ResNeSt `layers`, `stem_width`,
-            `base_width`, `channels`); of `resnet50` and `resnet101` `stride_in_1x1`, by default True as in MSRA's nets;
-            torchvision's weights want False.
+        options: of a `timm/NAME`, for `timm.create_model`, which keeps its defaults otherwise, but for a Swin's
+            `drop_path_rate`, 0.2 (a tiny Swin has `embed_dim`, `depths`, `num_heads`, `window_size`, a tiny ResNeSt
+            `layers`, `stem_width`, `base_width`, `channels`); of `resnet50` and `resnet101` `stride_in_1x1`, by default
+            True as in MSRA's nets; torchvision's weights want False.
 
     Raises:
         ValueError: unknown name, norm or option, or a timm backbone without four stages of strides 4 to 32.

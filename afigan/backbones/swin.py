@@ -9,6 +9,7 @@ from torch.nn import functional as F
 # Options of `timm.create_model`: masks follow the image, and every stage shifts its windows. timm would leave those of
 # the last stage where they are, for its map of a classifier's image is a single window.
 ANY_SIZE = {"strict_img_size": False, "always_partition": True}
+DETECTION = {"drop_path_rate": 0.2}  # of Swin's detectors; timm's 0.1 is a classifier's
 
 
 class _WholeWindows:

@@ -30,7 +30,7 @@ class TimmBackbone(Backbone):
         norm: `FrozenBN`, `SyncBN` or `BN`, which leaves batch normalisation as it is.
         freeze_at: the first `freeze_at` of stem, res2, res3, res4, res5 keep their weights and their statistics and are
             always in evaluation mode; the LayerNorms of maps learn.
-        options: of `timm.create_model`.
+        options: of `timm.create_model`; a Swin's drop path is 0.2 unless they say otherwise.
 
     Raises:
         ValueError: timm has no such model or refuses the options, or the model's maps do not have strides 4 to 32.
@@ -40,7 +40,7 @@ class TimmBackbone(Backbone):
         import timm  # imports every model it has: seconds, so only where it is used
         from timm.layers import convert_sync_batchnorm
 
-        from afigan.backbones.swin import ANY_SIZE, is_swin, make_any_size
+        from afigan.backbones.swin import ANY_SIZE, DETECTION, is_swin, make_any_size
 
         super().__init__()
         if not timm.is_model(name):
@@ -48,7 +48,7 @@ class TimmBackbone(Backbone):
         if norm not in ("FrozenBN", "BN", "SyncBN"):
             raise ValueError(f"backbone timm/{name}: its norm is FrozenBN, BN or SyncBN, not {norm!r}")
         self.name = name
-        self.options = (ANY_SIZE if is_swin(name) else {}) | options
+        self.options = (ANY_SIZE | DETECTION if is_swin(name) else {}) | options
         try:
             self.net = timm.create_model(name, pretrained=False, features_only=True, **self.options)
         except Exception as error:  # each of timm's models has its own kinds

@@ -50,9 +50,17 @@ def read_split(path: str | Path) -> dict[str, Any]:
 
 
 def resized_shape(height: int, width: int, short_side: int, max_side: int) -> tuple[int, int]:
-    """Height and width after the short side has become `short_side`, unless the long one would exceed `max_side`."""
-    scale = min(short_side / min(height, width), max_side / max(height, width))
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    """Height and width after the short side has become `short_side`, unless the long one would exceed `max_side`.
+
+    To the pixel as detectron2's `ResizeShortestEdge` has it, whose order of operations decides where a side rounds at
+    .5; at least 1, where it would leave nothing of a very long image's short side.
+    """
+    scale = short_side / min(height, width)
+    sides = (float(short_side), scale * width) if height < width else (scale * height, float(short_side))
+    if max(sides) > max_side:
+        scale = max_side / max(sides)
+        sides = (sides[0] * scale, sides[1] * scale)
+    return max(1, int(sides[0] + 0.5)), max(1, int(sides[1] + 0.5))
 
 
 def half(shape: tuple[int, int]) -> tuple[int, int]:

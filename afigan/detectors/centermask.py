@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from afigan.detectors import spatial_attention  # noqa: F401 - registers the mask head that CenterMask is configured with
 from afigan.detectors.fcos import add_fcos_config
-from afigan.detectors.mask_scoring import MaskIoUHead, mask_areas, mask_iou
+from afigan.detectors.mask_scoring import MaskIoUHead, mask_areas, mask_iou, mask_iou_loss
 from afigan.detectors.roi_pooling import AdaptiveROIPooler
 from afigan.detectors.spatial_attention import SpatialAttentionMaskHead
 
@@ -151,7 +151,7 @@ class CenterMaskHeads(ROIHeads):
         return select_foreground_proposals(self.label_and_sample_proposals(proposals, known), self.num_classes)[0]
 
     def losses(self, features: dict[str, Tensor], positives: list[Instances]) -> dict[str, Tensor]:
-        """Binary cross-entropy of the mask of an RoI's class, and (predicted IoU - IoU of that mask)^2; means.
+        """The mean binary cross-entropy of the mask of an RoI's class, and `mask_iou_loss` of that mask.
 
         The IoU is of the mask at 0.5 with the whole object. As in Mask R-CNN, an RoI's mask is what lies inside it.
         """
@@ -169,7 +169,7 @@ class CenterMaskHeads(ROIHeads):
         inside = torch.cat(truth).to(logits.device)
         return {
             "loss_mask": F.binary_cross_entropy_with_logits(logits, inside.to(logits.dtype)),
-            "loss_maskiou": F.mse_loss(ious.float(), mask_iou(logits > 0, inside, torch.cat(whole))),
+            "loss_maskiou": mask_iou_loss(ious.float(), mask_iou(logits > 0, inside, torch.cat(whole))),
         }
 
     def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:

@@ -44,7 +44,8 @@ class FCOSHead(nn.Module):
         for x, scale in zip(maps, self.scales, strict=True):
             classes.append(_by_location(self.classes(self.class_tower(x))))
             tower = self.box_tower(x)
-            # an exponential has a gradient wherever it is, so that no side of a box can die, as with ReLU
+            # Small distances have a gradient, so that no side of a box can die there as with ReLU. A clamped one has
+            # none: what has grown past 100 strides comes back only by what other locations teach the same weights.
             exponents = scale * _by_location(self.distances(tower))
             distances.append(exponents.clamp(max=math.log(LARGEST)).exp())
             centreness.append(_by_location(self.centreness(tower)).squeeze(2))

@@ -28,10 +28,25 @@ def mask_iou(predicted: Tensor, truth: Tensor, whole: Tensor) -> Tensor:
     return overlap / union.clamp(min=1)
 
 
+def mask_iou_loss(predicted: Tensor, truth: Tensor) -> Tensor:
+    """0.5 (predicted IoU - IoU)^2, the mean over the RoIs whose mask overlaps its object (Mask Scoring R-CNN, 3.3).
+
+    Args:
+        predicted, truth: (P,); P may be 0.
+
+    Returns:
+        A scalar; 0, with a gradient of 0, where no mask overlaps its object.
+    """
+    overlaps = truth > 0
+    squares = torch.where(overlaps, 0.5 * (predicted - truth) ** 2, 0)
+    return squares.sum() / overlaps.sum().clamp(min=1)
+
+
 class MaskIoUHead(nn.Module):
     """Predict the IoU of a mask with its object from the RoI's features and the mask.
 
-    The mask is not detached: the loss of this head trains the mask head too.
+    The mask is not detached: the loss of this head trains the mask head too. Its hidden layers start from Kaiming's
+    normal deviates (fan-out), as in CenterMask's own code.
 
     Args:
         channels: of the RoI features.
@@ -55,7 +70,8 @@ class MaskIoUHead(nn.Module):
         for conv in self.convs:
             weight_init.c2_msra_fill(conv)
         for fc in self.fcs:
-            weight_init.c2_xavier_fill(fc)
+            nn.init.kaiming_normal_(fc.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(fc.bias)
         nn.init.normal_(self.predictor.weight, std=0.01)
         nn.init.zeros_(self.predictor.bias)
 

@@ -7,22 +7,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.modeling.backbone.resnet import BottleneckBlock
+from torch import nn
 
 from afigan.data.split import PREPARED, read_split
+from afigan.detectors import Architecture, build_detector
+from afigan.detectors.build import set_test_limits
 from afigan.evaluation.predict import Predictor
 from afigan.files import write_json
 from afigan.lineage import fingerprint
-from afigan.schema import Params
-from afigan.training.device import choose_device
+from afigan.schema import BackboneExperiment, Evaluate, Model, PaperSize, Params
+from afigan.training.device import choose_device, seed_everything
 
 BENCHMARK = Path("results/benchmark.json")
+PAPER_MODEL = Model(anchor_sizes=[32, 64, 128, 256, 512])  # the rest by default: C = 256
+PAPER_BACKBONE = BackboneExperiment(name="resnet50", pixel_std=[57.375, 57.12, 58.395])  # activations are near 1
+COCO_CLASSES = 80
 
 
 def benchmark(params: Params) -> None:
     """Time every evaluation's detector, one after the other in one process, and write `results/benchmark.json`.
 
     The time is of the detector's forward pass with its post-processing on one validation image, reading the image left
-    out: the median of `benchmark.runs` after `benchmark.warm_up` that do not count.
+    out: the median of `benchmark.runs` after `benchmark.warm_up` that do not count. `paper_size` is what
+    `measure_paper_size` gives, or null.
 
     Raises:
         ValueError: a model or the data are missing or do not fit.
@@ -33,7 +41,9 @@ def benchmark(params: Params) -> None:
         rows[key] = {"params_hash": fingerprint(params, f"evaluations/{key}"), **measure(params, key, images)}
     name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
     about = {"device": name, "threads": params.threads, "runs": params.benchmark.runs}
-    write_json(BENCHMARK, {**about, "rows": rows})
+    settings = params.benchmark.paper_size
+    paper_size = None if settings is None else measure_paper_size(settings, params.threads, device)
+    write_json(BENCHMARK, {**about, "rows": rows, "paper_size": paper_size})
 
 
 def measure(params: Params, key: str, images: list[dict[str, Any]]) -> dict[str, Any]:
@@ -41,16 +51,70 @@ def measure(params: Params, key: str, images: list[dict[str, Any]]) -> dict[str,
     item = params.experiments.evaluations[key]
     predictor = Predictor(params, item.model, item.multi_scale)
     batches = [[predictor.read(image)] for image in images[: params.benchmark.runs]]
-    times = []
-    with torch.no_grad():
-        for run in range(params.benchmark.warm_up + params.benchmark.runs):
-            begin = time.perf_counter()
-            predictor.detector(batches[run % len(batches)])
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            times.append(1000 * (time.perf_counter() - begin))
+    runs = range(params.benchmark.warm_up + params.benchmark.runs)
+    times = [milliseconds(predictor.detector, batches[run % len(batches)]) for run in runs]
     median = statistics.median(times[params.benchmark.warm_up :])
     return {"model": item.model, "params_M": predictor.parameters / 1e6, "time_ms": median}
+
+
+def measure_paper_size(settings: PaperSize, threads: int, device: torch.device) -> dict[str, Any]:
+    """The paper's Mask R-CNN with nearest and with AFI interpolation, whatever the run's own detectors are (claim C8).
+
+    Both see the same image, one after the other again and again, so that a drift of the machine's speed hits both.
+
+    Args:
+        settings: how often, and the image's size.
+        threads: of the CPU.
+        device: to compute on.
+
+    Returns:
+        `channels` C, `height` and `width`; `params_M` and `time_ms`, each with `nearest` and `afi`: millions of
+        parameters, and the median milliseconds an image.
+    """
+    detectors = {}
+    for name in ("nearest", "afi"):
+        seed_everything(0, threads)  # both have the same weights but for the interpolator
+        detectors[name] = busy_mask_rcnn(Architecture(PAPER_MODEL, PAPER_BACKBONE, COCO_CLASSES, interpolator=name))
+        detectors[name].to(device)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (3, settings.height, settings.width), generator=generator, dtype=torch.uint8)
+    image = {"image": pixels, "height": settings.height, "width": settings.width}
+    times: dict[str, list[float]] = {name: [] for name in detectors}
+    for _ in range(settings.warm_up + settings.runs):
+        for name, detector in detectors.items():
+            times[name].append(milliseconds(detector, [image]))
+    sizes = {name: sum(p.numel() for p in detector.parameters()) / 1e6 for name, detector in detectors.items()}
+    medians = {name: statistics.median(values[settings.warm_up :]) for name, values in times.items()}
+    size = {"channels": PAPER_MODEL.channels, "height": settings.height, "width": settings.width}
+    return {**size, "params_M": sizes, "time_ms": medians}
+
+
+def busy_mask_rcnn(architecture: Architecture) -> nn.Module:
+    """Build a Mask R-CNN on a ResNet whose random weights give each of its parts as much to do as training does.
+
+    In a plain random network activations grow with every block, until all proposals are the whole image and suppress
+    each other: box and mask head would be timed on nothing. Here residual branches add nothing (as where training
+    starts in Goyal et al., 2017, section 5.1) and all proposals are taken for objects of one class, so that proposals
+    and detections are as many as the limits allow. What is computed for each is the same.
+    """
+    detector = build_detector(architecture).eval().requires_grad_(False)
+    limits = Evaluate()
+    set_test_limits(detector, limits.score_threshold, limits.detections)
+    for module in detector.modules():
+        if isinstance(module, BottleneckBlock):
+            module.conv3.norm.weight.zero_()
+    nn.init.constant_(detector.roi_heads.box_predictor.cls_score.bias[:1], 10.0)
+    return detector
+
+
+def milliseconds(detector: nn.Module, batch: list[dict[str, Any]]) -> float:
+    """How long a detector takes for a batch, the GPU's part included."""
+    begin = time.perf_counter()
+    with torch.no_grad():
+        detector(batch)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return 1000 * (time.perf_counter() - begin)
 
 
 def processor() -> str:

@@ -18,6 +18,7 @@ LEVELS = ("p3", "p4", "p5", "p6", "p7")
 SOURCES = {"p3": "res3", "p4": "res4", "p5": "res5", "p6": "res5"}  # of a level's 1x1 convolution
 PLACES = len(LEVELS) - 1  # where one repeat upsamples
 EPSILON = 1e-4  # of the fusion: no division by zero where all weights are
+NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.01  # of batch normalisation, as in EfficientDet; the momentum in torch's sense
 
 
 def halve(x: Tensor) -> Tensor:
@@ -95,7 +96,8 @@ class InterpolatedBiFPN(Pyramid):
         interpolator: a name of `INTERPOLATORS`.
         options: of the interpolator.
         repeats: the paper has 3 with ResNet, 7 with Swin.
-        norm: of each 1x1 and each separable convolution: detectron2's names, `BN`, `SyncBN`, …
+        norm: of each 1x1 and each separable convolution: detectron2's names, `BN`, `SyncBN`, …; batch normalisation has
+            EfficientDet's eps 1e-3 and momentum 0.01.
 
     Raises:
         ValueError: unknown interpolator or option, no repeat, no normalisation.
@@ -130,6 +132,9 @@ class InterpolatedBiFPN(Pyramid):
         self.laterals = nn.ModuleDict({level: lateral(level) for level in SOURCES})
         self.laterals_again = nn.ModuleDict({level: lateral(level) for level in ("p4", "p5")})
         self.repeats = nn.ModuleList(Repeat(out_channels, norm) for _ in range(repeats))
+        for module in [*self.laterals.modules(), *self.laterals_again.modules(), *self.repeats.modules()]:
+            if hasattr(module, "eps") and hasattr(module, "momentum"):  # FrozenBN and GN have no momentum
+                module.eps, module.momentum = NORM_EPSILON, NORM_MOMENTUM
         self.upsample = Upsampling(interpolator, out_channels, repeats * PLACES, **(options or {}))
         self._out_features = list(LEVELS)
         self._out_feature_channels = dict.fromkeys(LEVELS, out_channels)

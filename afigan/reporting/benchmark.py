@@ -8,15 +8,39 @@ from typing import Any
 
 from afigan.reporting.metrics import REDO, check_hash, get
 
+INTERPOLATIONS = ("nearest", "afi")
+
+
+@dataclass(frozen=True)
+class PaperSize:
+    """The paper's Mask R-CNN with `nearest` and with `afi` interpolation, timed in turns on one image.
+
+    Args:
+        channels: C.
+        height, width: of the image, in pixels.
+        params_M: millions of parameters, by interpolation.
+        time_ms: the median milliseconds an image, by interpolation.
+    """
+
+    channels: int
+    height: int
+    width: int
+    params_M: dict[str, float]
+    time_ms: dict[str, float]
+
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Evaluation -> ms per image at batch 1, the median of `runs` images, on a `device` with `threads` CPU threads."""
+    """Evaluation -> ms per image at batch 1, the median of `runs` images, on a `device` with `threads` CPU threads.
+
+    `paper_size` is None where it has not been measured.
+    """
 
     device: str
     threads: int
     runs: int
     time_ms: dict[str, float]
+    paper_size: PaperSize | None = None
 
     @property
     def setting(self) -> str:
@@ -41,6 +65,7 @@ def read_benchmark(path: Path, hashes: dict[str, str]) -> Benchmark | None:
             threads=get(content, "threads", int),
             runs=get(content, "runs", int),
             time_ms=times,
+            paper_size=_paper_size(content.get("paper_size")),
         )
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise ValueError(f"{path} is not a benchmark: {error}; delete it and {REDO}") from error
@@ -51,8 +76,21 @@ def read_benchmark(path: Path, hashes: dict[str, str]) -> Benchmark | None:
     return benchmark
 
 
+def _paper_size(content: Any) -> PaperSize | None:
+    if content is None:
+        return None
+    params, times = get(content, "params_M", dict), get(content, "time_ms", dict)
+    return PaperSize(
+        channels=get(content, "channels", int),
+        height=get(content, "height", int),
+        width=get(content, "width", int),
+        params_M={name: _positive(params, name) for name in INTERPOLATIONS},
+        time_ms={name: _positive(times, name) for name in INTERPOLATIONS},
+    )
+
+
 def _positive(row: Any, name: str) -> float:
     value = get(row, name, int | float)
     if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"'{name}' is {value!r}, not a time")
+        raise ValueError(f"'{name}' is {value!r}, not a positive number")
     return float(value)

@@ -33,6 +33,7 @@ from afigan.training.journal import Journal, Window
 
 KEEP = 2  # checkpoints: the newest may turn out to be unreadable
 SEED_STRIDE = 1_000_003  # from one rank's seed to the next one's; below 2**32, for torch's CPU generator sees no more
+OVERRIDES = {"relative_position_bias_table": {"weight_decay": 0.0}}  # by a parameter's name; Swin's recipe
 LOGGER = logging.getLogger("afigan")
 
 
@@ -53,8 +54,10 @@ class Learner:
             synchronise(module)
         self.module, self.clip = module, schedule.clip
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        # as detectron2's recipes have it: normalisation layers do not decay
-        groups = get_default_optimizer_params(module, weight_decay=schedule.weight_decay, weight_decay_norm=0.0)
+        # as detectron2's recipes have it, normalisation layers do not decay
+        groups = get_default_optimizer_params(
+            module, weight_decay=schedule.weight_decay, weight_decay_norm=0.0, overrides=OVERRIDES
+        )
         if schedule.optimizer == "sgd":
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
                 groups, lr=schedule.lr, momentum=schedule.momentum, fused=True

@@ -1,4 +1,7 @@
-"""Parameters and time per image of all evaluated models: results/benchmark.json. Nothing else should run meanwhile."""
+"""Parameters and time per image: results/benchmark.json. Nothing else should run meanwhile.
+
+Of all evaluated models and, unless benchmark.paper_size is null, of the paper's Mask R-CNN with nearest and with AFI.
+"""
 
 from typing import Any
 
