@@ -1,4 +1,4 @@
-"""Bootstrap over images: a replicate is literally the evaluation of a set in which images stand several times."""
+"""Bootstrap over images: a replicate is literally the evaluation of a set that has some images several times."""
 
 import contextlib
 import io

@@ -68,8 +68,8 @@ class Matches:
 def indexed(coco: type, annotations: str | Path, results: list[dict]) -> tuple[Any, Any]:
     """Ground truth and detections as objects of the class `coco`, pycocotools' COCO or faster-coco-eval's.
 
-    Annotations are numbered from 1, for the two libraries keep the id of what a detection matches, and 0 for nothing:
-    an annotation whose id is 0 would never be found.
+    Annotations are numbered from 1. The two libraries keep the id of what a detection matches, and 0 where it matches
+    nothing: an annotation whose id is 0 would never be found.
 
     Args:
         coco: the class.

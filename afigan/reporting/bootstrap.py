@@ -2,7 +2,7 @@
 
 A replicate draws as many images as there are, with replacement (Efron and Tibshirani, An Introduction to the Bootstrap,
 1993). An image drawn w times counts w times: matching is done image by image, so no detector and no matching is needed.
-The same weights must go to all rows and all seeds that are compared, for their images are the same.
+All rows and all seeds that are compared must have the same weights, because their images are the same.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ def replicate_ap(matches: Matches, weights: np.ndarray, area: str = "all") -> np
     """AP in percent at IoU 0.50:0.05:0.95 of each replicate, (R,) float64, to rounding.
 
     It is what COCO's evaluation gives for a set in which image i is there `weights[r, i]` times. Only if two detections
-    of a class in one image have the same score may it differ, for among copies of that image COCO has another order.
+    of a class in one image have the same score may it differ, because COCO orders those of its copies otherwise.
 
     Args:
         matches: of one evaluation.
