@@ -3,12 +3,16 @@ SHELL := /bin/sh
 CORES ?= 2
 KILLS ?= 200
 PROFILE ?= mini
+# of a run to publish
+FROM ?= $(NAME)
+NAME ?= evidence
+COMMAND ?= make $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 # another environment may be active: uv must not install into that
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: help repro test test-faults test-slurm setup snakemake adopt-dvc adopt-snakemake zoo status params lint format lock
-.PHONY: benchmarks clean
+.PHONY: help repro test test-faults test-slurm setup snakemake adopt-dvc adopt-snakemake zoo publish status params lint
+.PHONY: format lock benchmarks clean
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
@@ -48,6 +52,9 @@ zoo: setup  ## every row of Tables 1-9 at toy size, in zoo/, under Snakemake: zo
 	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile zoo/
 	python workflow/scripts/compose.py --profile zoo --output zoo/params.yaml
 	cd zoo && snakemake --cores $(CORES)
+
+publish: setup  ## a finished run's results into docs/results/NAME: FROM=folder NAME=evidence COMMAND="make evidence"
+	python workflow/scripts/publish.py --from $(FROM) --name $(NAME) --command "$(COMMAND)" $(ARGS)
 
 # without setup: it must not change the environment of what is running
 status:  ## how far each experiment is, and what has failed; ARGS="--watch 10"
