@@ -272,6 +272,18 @@ def test_a_question_is_of_its_rows(run: Measured, name: str, box: float, mask: f
     assert set(others.values()) == {"not run"}
 
 
+def test_questions_of_the_length_of_training_compare_other_schedules(run: Measured) -> None:
+    """Only those: what the others compare has to be of one schedule. Data have to be the same in all."""
+    for label in ("A1", "A5", CONTROL):
+        run.put(4, label, [20.0, 20.0])
+    run.put(4, LONGER, [25.0, 25.0], schedule="400 iterations")
+    assert (outcome(run, "Q6").verdict, outcome(run, "Q7").verdict) == ("higher", "lower")
+    run.put(4, CONTROL, [25.0, 25.0], schedule="400 iterations")
+    assert outcome(run, "Q1").verdict == "undecided (rows differ in data or schedule)"
+    run.put(4, LONGER, [25.0, 25.0], source="coco")
+    assert outcome(run, "Q6").verdict == "undecided (rows differ in data or schedule)"
+
+
 def test_a_question_that_is_not_decided(run: Measured) -> None:
     run.put(4, "A1", [20.0] * 3)
     run.put(4, LONGER, [20.0, 22.0, 24.0])

@@ -46,7 +46,7 @@ def test_the_papers_size_is_judged(run: Measured, params_M: float, time_ms: floa
     assert judged(run).verdict == verdict
 
 
-def test_the_ratio_stands_beside_the_papers(run: Measured) -> None:
+def test_the_ratio_is_shown_with_the_papers(run: Measured) -> None:
     run.paper_size = SIZE
     ours, printed = judged(run).ours[0], judged(run).printed[0]
     assert (ours.params_M, ours.time_ms, ours.ratio) == pytest.approx((8.2, 1500.0, 1.75))

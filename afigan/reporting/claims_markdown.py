@@ -43,7 +43,8 @@ RULES = f"""\
 - **Several contrasts of one claim** are tested at once: the p values are adjusted by Holm's method, those for the claim
   and those against it each among themselves. An interval is of one contrast, and not adjusted.
 - **A claim** agrees if all judged contrasts do, contradicts if one does, and else is undecided. *In part*: some of the
-  rows that it is judged on have not been run. Rows that differ in data or schedule are not judged.
+  rows that it is judged on have not been run. Rows that differ in data or schedule are not judged, but in the
+  questions about longer training (Q6, Q7).
 - **“Only”** in C3 is taken to mean that A6 gains less than half of what A5 gains.
 - **C8** is judged at the paper's C = 256 if that was timed: AFI has to add {PARAMS_M:g} M parameters, to
   {TOLERANCE:.0%}, and to take longer. Without it, on this run's Mask R-CNN if it has the paper's size. Times of

@@ -30,6 +30,7 @@ class Comparison:
     expected: what a claim says of the average: it is above 0, below 0 or `same`, hardly different from 0. `open`: a
         question, to which the paper gives no answer. None: it is shown, not judged.
     quoted: the difference by the paper's text, where its tables do not print the rows.
+    of_schedules: whether the rows are trained for different lengths on purpose: what that does is the question.
     """
 
     text: str
@@ -38,6 +39,7 @@ class Comparison:
     contrasts: tuple[Contrast, ...]
     expected: Expected | None = None
     quoted: float | None = None
+    of_schedules: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Finding:
     possible: how many contrasts there are, without those that were run and are undefined.
     missing: labels of the rows that have not been run.
     terms: label -> (weight, row), of the average.
-    comparable: whether the rows of each contrast are of the same data and schedule.
+    comparable: whether the rows of each contrast are of the same data and, unless that is the question, schedule.
     printed: the same average of the paper's printed values, or its quoted difference; None if it gives none.
     """
 
@@ -109,9 +111,14 @@ def find(comparison: Comparison, results: Results) -> Finding:
         possible=len(comparison.contrasts) - len(complete) + len(used),
         missing=tuple(label for label in labels if label not in run),
         terms={label: (weight, run[label]) for label, weight in weights.items()},
-        comparable=all(len({run[label].setting for label in contrast}) == 1 for contrast in used),
+        comparable=all(_comparable([run[label] for label in contrast], comparison) for contrast in used),
         printed=_printed(comparison, used),
     )
+
+
+def _comparable(rows: list[Row], comparison: Comparison) -> bool:
+    settings = [row.setting[:1] if comparison.of_schedules else row.setting for row in rows]
+    return len(set(settings)) == 1
 
 
 def _effect(average: Sample, weights: Contrast, rows: Mapping[str, Row], results: Results, column: str) -> Effect:

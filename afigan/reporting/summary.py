@@ -12,8 +12,8 @@ are made of (`results/metrics/KEY.json`, `KEY.matches.npz`), the times (`results
 the claims and the tables. A file is used only if the hash of the parameters it was made with is today's. A row of
 several seeds is their mean ± sample standard deviation. A difference of two rows is taken seed by seed, of the seeds
 that both have, and has a 95 % interval in brackets; [claims.md](claims.md) says how it is computed. A row that has not
-been run shows `—`. Run `dvc repro` or `snakemake` to fill or redo it. The paper's values are those it prints. Beside
-each table lies a CSV with the unrounded values, differences and provenance."""
+been run shows `—`. Run `dvc repro` or `snakemake` to fill or redo it. The paper's values are those it prints. Each
+table has a CSV beside it, with the unrounded values, differences and provenance."""
 
 OTHER_SETTING = """\
 **The numbers of ours below are this profile's, not COCO's.** The paper's are of COCO val2017 after about 12 epochs.

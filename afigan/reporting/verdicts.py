@@ -25,7 +25,7 @@ class Claim:
     """What the paper says of rows of its tables, or a question (`open`) that it does not ask.
 
     says: the paper's words in short, or the question.
-    main: which of `comparisons` stands for all where there is place for one.
+    main: which of `comparisons` is shown where there is place for one.
     """
 
     name: str
