@@ -52,6 +52,7 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
     Raises:
         ValueError: as `write_report`.
     """
+    summary = json.loads((PREPARED / "summary.json").read_text("utf-8"))
     hashes = {key: fingerprint(params, f"evaluations/{key}") for key in params.experiments.evaluations}
     named = {name: dict(rows) for name, rows in params.tables.items()}
     results = read_results(named, RESULTS / "metrics", hashes, RESULTS / "benchmark.json")
@@ -60,7 +61,6 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
             raise ValueError(f"the figure {path} does not exist; run the stage `figures` first")
     judged = judge_run(results)
     tables = {f"tables/{name}": text for name, text in tables_text(results).items()}
-    summary = json.loads((PREPARED / "summary.json").read_text("utf-8"))
     images = {split: values["images"] for split, values in summary.items()}
     detector = params.train_detector
     readme = readme_text(
