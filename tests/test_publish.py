@@ -194,11 +194,12 @@ def test_the_readme_has_the_verdicts_of_evidence_alone(
     ("spans", "minutes"),
     [
         ([(0, 10), (10, 12)], 12),
+        ([(0, 10), (11, 12)], 12),  # an engine looks for what comes next
         ([(0, 10), (2, 5), (4, 14)], 14),  # two at a time
         ([(0, 10), (500, 501)], 11),  # a night in between
     ],
 )
-def test_the_wall_time_is_while_something_was_running(
+def test_the_wall_time_is_without_pauses(
     publication: ModuleType, spans: list[tuple[float, float]], minutes: float
 ) -> None:
     times = [tuple(NOON + timedelta(minutes=minute) for minute in span) for span in spans]

@@ -91,7 +91,10 @@ def _main(outcome: Outcome) -> str:
     """The main contrast, in each metric that it has."""
     name = outcome.main.comparison.text
     lines = [name]
-    for finding in (f for f in outcome.findings if f.comparison.text == name):
+    findings = [finding for finding in outcome.findings if finding.comparison.text == name]
+    if all(_value(finding) == NOTHING_RUN for finding in findings):
+        return f"{name}<br>{NOTHING_RUN}"
+    for finding in findings:
         text = f"{_metric(finding)} {_value(finding)}"
         lines.append(text if finding.printed is None else f"{text}, paper {number(finding.printed, signed=True)}")
     return "<br>".join(lines)

@@ -9,8 +9,8 @@ HOW = """\
 Every number of ours was measured by this repository; none was typed. `params.yaml` says what is run; from it come the
 data (`data/prepared`), the models (`models/`), for each evaluation one file of metrics and one of the matches that they
 are made of (`results/metrics/KEY.json`, `KEY.matches.npz`), the times (`results/benchmark.json`) and, from those files,
-the claims and the tables. A file is used only if the hash of the parameters it was made with is today's. A row of
-several seeds is their mean ± sample standard deviation. A difference of two rows is taken seed by seed, of the seeds
+the claims and the tables. A file is used only if the hash of its parameters is that of `params.yaml`. A row of several
+seeds is their mean ± sample standard deviation. A difference of two rows is taken seed by seed, of the seeds
 that both have, and has a 95 % interval in brackets; [claims.md](claims.md) says how it is computed. A row that has not
 been run shows `—`. Run `dvc repro` or `snakemake` to fill or redo it. The paper's values are those it prints. Each
 table has a CSV beside it, with the unrounded values, differences and provenance."""

@@ -27,6 +27,7 @@ IN_README = "evidence"  # the run whose verdicts README.md has
 CODE = ("afigan", "workflow", "conf", "dvc.yaml", "Snakefile", "requirements.lock")  # what a run is made with
 PICTURES = ("claims.png", "detections.png")
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy")
+PAUSE = 300.0  # seconds; an engine needs some between two stages
 NAMED = 20  # of what is refused, in one message
 
 
@@ -79,7 +80,7 @@ def publish(
 
 
 def checked(params: Params) -> Judged:
-    """What the run in the working directory says of the claims, if it is whole, of today's parameters, and reported.
+    """What the run in the working directory says of the claims, if it is whole, of its params.yaml, and reported.
 
     Raises:
         ValueError: it is not; what is wrong is named.
@@ -171,12 +172,13 @@ def _spans() -> Iterator[tuple[Any, Any]]:
 
 
 def _covered(spans: list[tuple[Any, Any]]) -> float:
-    """Seconds in which at least one stage was running: what lies between two sessions of a run does not count."""
-    total, end = 0.0, None
+    """Seconds from begin to end, without pauses: longer gaps, in which no stage was running, are between sessions."""
+    total, end = 0.0, spans[0][0]
     for first, last in spans:
-        begin = first if end is None else max(first, end)
+        pause = (first - end).total_seconds()
+        begin = first if pause > PAUSE else end
         total += max(0.0, (last - begin).total_seconds())
-        end = last if end is None else max(end, last)
+        end = max(end, last)
     return total
 
 
