@@ -216,4 +216,9 @@ def _cost_section(costs: CostOutcome) -> list[str]:
         if ours.missing and measured:
             notes.append(f"- {ours.text}, not run: {', '.join(f'`{label}`' for label in ours.missing)}")
     headings = ("AFI − nearest", "parameters (M)", "paper", "time (ms)", "time ratio", "paper's ratio", "verdict")
-    return [f"### {NAME}: {costs.verdict}", f"{SAYS}.", grid(_columns(headings, rows), left=1), "\n".join(notes)]
+    return [
+        f"### {NAME}: {costs.verdict}",
+        f"{SAYS[0].upper()}{SAYS[1:]}.",
+        grid(_columns(headings, rows), left=1),
+        "\n".join(notes),
+    ]
