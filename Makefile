@@ -3,12 +3,16 @@ SHELL := /bin/sh
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 KILLS ?= 200
 PROFILE ?= mini
+# of a run to publish
+FROM ?= $(NAME)
+NAME ?= evidence
+COMMAND ?= make $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 # another environment may be active: uv must not install into that
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: help repro test test-faults test-slurm setup snakemake adopt-dvc adopt-snakemake zoo status params lint format lock
-.PHONY: benchmarks clean dvc-repro evidence evidence-photos
+.PHONY: help repro dvc-repro snakemake test test-faults test-slurm setup adopt-dvc adopt-snakemake zoo evidence
+.PHONY: evidence-photos publish status params lint format lock benchmarks clean
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
@@ -58,13 +62,16 @@ evidence: setup  ## what holds of the paper's claims on the embedded set: five s
 	python workflow/scripts/compose.py --profile evidence --output evidence/params.yaml
 	cd evidence && python workflow/scripts/repro.py --cores $(CORES)
 
-evidence-photos: setup  ## the same on photographs, in evidence-photos/; DATA=a folder with train/, val/ and annotations/
+evidence-photos: setup  ## the same on photographs, in evidence_photos/: DATA=a folder with train/, val/, annotations/
 	@test -n "$(DATA)" || { echo 'evidence-photos: name the photographs, as in DATA=/data/mine' >&2; exit 2; }
-	@mkdir -p evidence-photos/datasets
-	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile evidence-photos/
-	@ln -sfn $(abspath $(DATA)) evidence-photos/datasets/photos
-	python workflow/scripts/compose.py --profile evidence_photos --output evidence-photos/params.yaml
-	cd evidence-photos && python workflow/scripts/repro.py --cores $(CORES)
+	@mkdir -p evidence_photos/datasets
+	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile evidence_photos/
+	@ln -sfn $(abspath $(DATA)) evidence_photos/datasets/photos
+	python workflow/scripts/compose.py --profile evidence_photos --output evidence_photos/params.yaml
+	cd evidence_photos && python workflow/scripts/repro.py --cores $(CORES)
+
+publish: setup  ## a finished run's results into docs/results/NAME: FROM=folder NAME=evidence COMMAND="make evidence"
+	python workflow/scripts/publish.py --from $(FROM) --name $(NAME) --command "$(COMMAND)" $(ARGS)
 
 # without setup: it must not change the environment of what is running
 status:  ## how far each experiment is, and what has failed; ARGS="--watch 10"

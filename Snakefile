@@ -33,6 +33,7 @@ METRICS = [f"results/metrics/{key}.{suffix}" for key in EXPERIMENTS.evaluations 
 SUBMISSIONS = [f"results/submissions/{key}" for key in EXPERIMENTS.submissions]
 DRAWN = ("losses_afigan", "losses_extractors", "losses_detectors", "features", "detections", "gradcam")
 FIGURES = [f"results/figures/{name}.png" for name in DRAWN]
+REPORT = ["results/figures/claims.png", "results/claims.csv", "results/claims.md", "results/README.md"]
 
 # Snakemake redoes what its records say is of other parameters. Of what DVC has made it has none, and would keep it
 if not any(Path(".snakemake/metadata").glob("*")):
@@ -109,8 +110,7 @@ rule all:
         SUBMISSIONS,
         FIGURES,
         "results/tables",
-        "results/claims.md",
-        "results/README.md",
+        REPORT,
 
 
 include: "workflow/rules/resources.smk"

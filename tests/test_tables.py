@@ -1,29 +1,32 @@
 """The tables: each cell is that of its evaluations; nothing stale, missing or malformed passes for a number."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from measured import Measured, Resampled
 
 from afigan.config import check_params, compose
 from afigan.lineage import fingerprint
 from afigan.reporting import report
 from afigan.reporting.benchmark import PaperSize, read_benchmark
+from afigan.reporting.judged import judge_run
 from afigan.reporting.layout import LAYOUTS
 from afigan.reporting.paper import metric_columns, printed_records, printed_rows, printed_table
-from afigan.reporting.seeds import Sample, combine
-from afigan.reporting.summary import write_readme
-from afigan.reporting.tables import write_tables
+from afigan.reporting.results import read_results
+from afigan.reporting.summary import readme_text
+from afigan.reporting.tables import tables_text
+from afigan.schema import Params
 
 CONF = Path(__file__).parents[1] / "conf"
 NUMBERS = range(1, 10)
 SEEDS = (0, 1, 2)
 AP_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 APS = [f"{kind}_{name}" for kind in ("box", "mask") for name in AP_NAMES]
+HEADLINE = ("box_AP", "mask_AP")  # whose differences have intervals
 COSTS = (1, 2, 3, 5)  # tables with columns of parameters and time
 
 
@@ -71,6 +74,7 @@ class Results:
         self.metrics, self.tables, self.benchmark = root / "metrics", root / "tables", root / "benchmark.json"
         self.metrics.mkdir()
         self.files = dict(FILES)
+        self.resamples = Resampled()
         self.time({key: {"time_ms": value_of(key, "time_ms")} for key in KEYS})
 
     def put(self, key: str, /, **changes: object) -> None:
@@ -99,7 +103,11 @@ class Results:
                 for key in [named] if isinstance(named, str) else named:
                     if key in self.files:
                         (self.metrics / f"{key}.json").write_text(self.files[key])
-        write_tables(tables, self.metrics, hashes, self.tables, self.benchmark)
+        results = replace(read_results(tables, self.metrics, hashes, self.benchmark), resamples=self.resamples)
+        written = tables_text(results)
+        self.tables.mkdir(exist_ok=True)
+        for name, text in written.items():
+            (self.tables / name).write_text(text)
 
     def csv(self, number: int) -> pd.DataFrame:
         """As text, label -> cells; an empty cell is ''."""
@@ -224,7 +232,14 @@ def test_every_cell_is_its_own(results: Results, number: int) -> None:
             elif column in APS:
                 differences = values - values_of(number, reference, column)
                 assert float(ours[f"{column}_ours_delta"]) == pytest.approx(differences.mean(), abs=1e-6)
-                assert float(ours[f"{column}_ours_delta_spread"]) == pytest.approx(differences.std(ddof=1), abs=1e-6)
+                if column in HEADLINE and reference != label:  # 4.302653: 97.5 % of t with two degrees
+                    half = 4.302653 * differences.std(ddof=1) / 3**0.5
+                    ends = (float(ours[f"{column}_ours_delta_{end}"]) for end in ("low", "high"))
+                    assert tuple(ends) == pytest.approx(
+                        (differences.mean() - half, differences.mean() + half), abs=1e-4
+                    )
+                else:
+                    assert ours.get(f"{column}_ours_delta_low", "") == ours.get(f"{column}_ours_delta_high", "") == ""
                 delta = ours[f"{column}_paper_delta"]
                 assert delta == "" if value is None else float(delta) == pytest.approx(value - base, abs=1e-6)
         if number in COSTS and reference:
@@ -236,6 +251,11 @@ def shown(value: str, spread: str = "", signed: bool = False, digits: int = 1) -
     """A CSV cell as the Markdown has it."""
     text = f"{float(value):{'+' if signed else ''}.{digits}f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
     return text + (f" ± {float(spread):.{digits}f}" if spread else "")
+
+
+def shown_delta(ours: pd.Series, column: str) -> str:
+    ends = [ours[f"{column}_ours_delta_{end}"] for end in ("low", "high")]
+    return f"{shown(ours[f'{column}_ours_delta'], signed=True)} [{', '.join(shown(end, signed=True) for end in ends)}]"
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -257,8 +277,8 @@ def test_markdown_says_what_the_csv_says(results: Results, number: int) -> None:
         for column in (c for c in ("box_AP", "mask_AP") if c in measured):
             name, reference = column.replace("_", " "), ours["reference"]
             assert row[f"{name} ours"] == shown(ours[f"{column}_ours"], ours[f"{column}_ours_spread"])
-            delta = shown(ours[f"{column}_ours_delta"], ours[f"{column}_ours_delta_spread"], True) if reference else ""
-            assert row[f"Δ {name} ours"] == ("ref." if reference == label else delta)
+            delta = "ref." if reference == label else shown_delta(ours, column) if reference else ""
+            assert row[f"Δ {name} ours"] == delta
             if number == 2:
                 assert f"{name} paper" not in row
                 continue
@@ -315,31 +335,51 @@ def test_table_2_says_that_its_print_is_not_legible(results: Results) -> None:
 
 def test_means_and_spreads_by_hand(results: Results) -> None:
     results.put_row(4, "A1", {0: 10.0, 1: 11.0, 2: 15.0})  # mean 12, deviations -2, -1, 3: variance 14 / 2
-    results.put_row(4, "A5", {0: 13.0, 1: 13.0, 2: 19.0})  # differences 3, 2, 4: mean 3, spread 1
+    results.put_row(4, "A5", {0: 13.0, 1: 13.0, 2: 19.0})  # differences 3, 2, 4: mean 3, error 1 / sqrt(3)
     results.write(4)
     a1, a5 = (results.csv(4).loc[label] for label in ("A1", "A5"))
     assert (a1["box_AP_ours"], a1["box_AP_ours_spread"]) == ("12.0", "2.645751")
-    assert (a5["box_AP_ours_delta"], a5["box_AP_ours_delta_spread"]) == ("3.0", "1.0")
+    assert a5["box_AP_ours_delta"] == "3.0" and a5["box_AP_ours_delta_low"].startswith("0.515")  # 3 - 2.4841
     row = results.markdown_rows(4)[4]
-    assert (row["box AP ours"], row["Δ box AP ours"]) == ("15.0 ± 3.5", "+3.0 ± 1.0")
+    assert (row["box AP ours"], row["Δ box AP ours"]) == ("15.0 ± 3.5", "+3.0 [+0.5, +5.5]")
     assert "3 seeds, as mean ± sample standard deviation" in results.markdown(4)
+    assert "ours with its 95 % interval over seeds and images" in results.markdown(4)
 
 
-def test_rows_of_different_seeds_are_not_paired(results: Results) -> None:
+def test_the_images_widen_the_interval(results: Results) -> None:
+    results.put_row(9, "B2", {0: 10.0, 1: 11.0, 2: 15.0})
+    results.put_row(9, "B1", {0: 13.0, 1: 13.0, 2: 19.0}, model="detectors/b1")
+    results.write(9)
+    narrow = results.markdown_rows(9)[0]["Δ box AP ours"]
+    results.resamples.noise["b1", "box"] = np.array([-1.0, 1.0] * 25)  # a deviation of 1.01
+    results.write(9)
+    # variance 1 / 3 + 1.02; 1.35 / (0.33 / 2 + 1.02 / 99) = 7.7 degrees of freedom: 2.32
+    assert (narrow, results.markdown_rows(9)[0]["Δ box AP ours"]) == ("+3.0 [+0.5, +5.5]", "+3.0 [+0.3, +5.7]")
+
+
+def test_only_common_seeds_are_compared(results: Results) -> None:
     results.put_row(4, "A1", {0: 10.0, 1: 14.0})
     results.put_row(4, "A5", {1: 13.0, 2: 19.0})
     results.write(4)
     a5 = results.csv(4).loc["A5"]
-    assert (a5["box_AP_ours_delta"], a5["box_AP_ours_delta_spread"]) == ("4.0", "")
+    assert (a5["box_AP_ours"], a5["box_AP_ours_delta"]) == ("16.0", "-1.0")
     assert (a5["seeds"], a5["seeds_named"]) == ("2", "3")
-    assert results.markdown_rows(4)[4]["Δ box AP ours"] == "+4.0"
+    assert (a5["box_AP_ours_delta_seeds"], a5["box_AP_ours_delta_low"]) == ("1", "-1.0")  # of the images alone
+    assert results.markdown_rows(4)[4]["Δ box AP ours"] == "-1.0 [-1.0, -1.0] (one seed)"
+    results.put_row(9, "B2", {0: 10.0})
+    results.put_row(9, "B1", {1: 13.0, 2: 19.0})
+    results.write(9)
+    b1 = results.csv(9).loc["B1"]
+    assert b1["box_AP_ours_delta"] == b1["box_AP_ours_delta_low"] == b1["box_AP_ours_delta_seeds"] == ""
+    assert results.markdown_rows(9)[0]["Δ box AP ours"] == "n/a" and "no seed in common" in results.markdown(9)
 
 
-def test_rows_of_the_same_seeds_in_another_order_are_not_paired(results: Results) -> None:
-    tables = {"table4": TABLES["table4"] | {"A5": list(reversed(TABLES["table4"]["A5"]))}}
-    results.write(tables=tables)
-    assert results.csv(4).loc["A5", "box_AP_ours_delta_spread"] == ""
-    assert results.csv(4).loc["A4", "box_AP_ours_delta_spread"] != ""
+def test_the_order_of_seeds_does_not_matter(results: Results) -> None:
+    results.write(4)
+    before = results.csv(4)
+    results.write(tables={"table4": TABLES["table4"] | {"A5": list(reversed(TABLES["table4"]["A5"]))}})
+    columns = [column for column in before if "_ours" in column]
+    assert results.csv(4)[columns].equals(before[columns])
 
 
 def test_a_missing_seed_is_said(results: Results) -> None:
@@ -359,9 +399,10 @@ def test_one_seed_has_no_spread(results: Results) -> None:
     results.write(tables=tables)
     csv = results.csv(4)
     assert set(csv["seeds"]) == {"1"}
-    assert set(csv["box_AP_ours_spread"]) == set(csv["box_AP_ours_delta_spread"]) == {""}
+    assert set(csv["box_AP_ours_spread"]) == {""}
     assert csv.loc["A2", "box_AP_ours"] == str(value_of(key_of(4, "A2"), "box_AP"))  # not rounded
     assert "one seed" in results.markdown(4) and "±" not in results.markdown(4)
+    assert "ours with its 95 % interval over images alone" in results.markdown(4)
 
 
 def test_seeds_must_differ(results: Results) -> None:
@@ -371,52 +412,6 @@ def test_seeds_must_differ(results: Results) -> None:
             results.write(tables={"table4": {"A5": named}})
     with pytest.raises(ValueError, match="table4, row A5: no evaluation is named"):
         results.write(tables={"table4": {"A5": []}})
-
-
-PERCENT = st.floats(0, 100)
-
-
-@given(st.lists(st.tuples(PERCENT, PERCENT), min_size=2, max_size=5), PERCENT)
-def test_pairing_takes_out_what_seeds_share(pairs: list[tuple[float, float]], shared: float) -> None:
-    """A seed's effect on both rows does not change their difference; unpaired, it would count twice."""
-    rows = np.array(pairs).T
-    seeds = tuple(range(len(pairs)))
-    effect = shared * np.array(seeds)
-
-    def difference(first: np.ndarray, second: np.ndarray, others: tuple[int, ...] = seeds):
-        return combine([(1.0, Sample(tuple(first), seeds)), (-1.0, Sample(tuple(second), others))])
-
-    paired = difference(*rows)
-    assert paired.mean == pytest.approx(rows[0].mean() - rows[1].mean(), abs=1e-9)
-    assert paired.spread == pytest.approx((rows[0] - rows[1]).std(ddof=1), abs=1e-9)
-    assert paired.error == pytest.approx(paired.spread / len(pairs) ** 0.5, abs=1e-9)
-    with_effect = difference(*(rows + effect))
-    assert (with_effect.mean, with_effect.spread) == pytest.approx((paired.mean, paired.spread), abs=1e-6)
-    unpaired = difference(*rows, others=tuple(seed + 1 for seed in seeds))
-    variances = [row.var(ddof=1) / len(pairs) for row in rows]
-    assert unpaired.spread is None and unpaired.mean == pytest.approx(paired.mean, abs=1e-9)
-    assert unpaired.error == pytest.approx(sum(variances) ** 0.5, abs=1e-9)
-
-
-@given(st.lists(PERCENT, min_size=1, max_size=5), st.floats(-2, 2))
-def test_one_row_is_its_mean(values: list[float], weight: float) -> None:
-    estimate = combine([(weight, Sample(tuple(values), tuple(range(len(values)))))])
-    assert estimate.mean == pytest.approx(weight * np.mean(values), abs=1e-9)
-    if len(values) == 1:
-        assert estimate.spread is estimate.error is None
-    else:
-        assert estimate.spread == pytest.approx(abs(weight) * np.std(values, ddof=1), abs=1e-9)
-
-
-def test_the_error_of_rows_that_are_not_paired() -> None:
-    """Variances 2 and 8 of two values each, the second halved: 2 / 2 + 8 / 2 / 4."""
-    estimate = combine([(1.0, Sample((4.0, 6.0), (0, 1))), (-0.5, Sample((0.0, 4.0), (2, 3)))])
-    assert (estimate.mean, estimate.spread) == (4.0, None) and estimate.error == pytest.approx(2**0.5)
-
-
-def test_the_error_is_unknown_if_a_row_has_one_seed() -> None:
-    estimate = combine([(1.0, Sample((3.0, 5.0), (0, 1))), (-1.0, Sample((1.0,), (0,)))])
-    assert (estimate.mean, estimate.spread, estimate.error) == (3.0, None, None)
 
 
 # --- time ------------------------------------------------------------------------------------------------------------
@@ -516,7 +511,7 @@ def test_a_difference_of_nothing_has_no_sign(results: Results) -> None:
     results.put_row(9, "B1", {0: 23.45})
     results.write(9)
     assert results.csv(9).loc["B1", "box_AP_ours_delta"] == "-0.01"
-    assert results.markdown_rows(9)[0]["Δ box AP ours"] == "0.0"
+    assert results.markdown_rows(9)[0]["Δ box AP ours"] == "0.0 [0.0, 0.0]"
 
 
 def test_a_row_that_was_not_run_says_so(results: Results) -> None:
@@ -527,9 +522,10 @@ def test_a_row_that_was_not_run_says_so(results: Results) -> None:
     assert list(csv.index) == ["A1", "A2", "A3", "A4", "A5", "A6"]
     assert csv.loc["A6", "evaluation"] == "—" and csv.loc["A4", "evaluation"] != "—"
     assert (csv.loc["A4", "seeds"], csv.loc["A4", "seeds_named"], csv.loc["A6", "seeds"]) == ("0", "3", "—")
-    ours = [column for column in csv if column.endswith(("_ours", "_ours_delta", "_spread", "schedule", "model"))]
+    ends = ("_ours", "_ours_delta", "_low", "_high", "_delta_seeds", "_spread", "schedule", "model")
+    ours = [column for column in csv if column.endswith(ends)]
     assert (csv.loc[["A4", "A6"], ours] == "—").all(axis=None)
-    assert not (csv.loc[["A1", "A2", "A3", "A5"], ours] == "—").any(axis=None)
+    assert not csv.loc[["A2", "A3", "A5"], ours].isin(["—", ""]).any(axis=None)
     assert csv.loc["A4", "box_AP_paper"] == "39.9"
     row = results.markdown_rows(4)[3]
     assert [row[f"{name} AP {side}"] for name in ("box", "Δ box") for side in ("paper", "ours")] == [
@@ -687,61 +683,50 @@ def test_a_file_that_is_not_json_is_refused(results: Results) -> None:
         results.write(4)
 
 
-def test_writing_again_gives_the_same_bytes_and_drops_other_tables(results: Results) -> None:
-    results.write()
-    before = {path.name: path.read_bytes() for path in results.tables.iterdir()}
-    assert set(before) == {f"table{number}.{suffix}" for number in NUMBERS for suffix in ("csv", "md")}
-    results.write()
-    assert before == {path.name: path.read_bytes() for path in results.tables.iterdir()}
-    results.write(7)
-    assert sorted(path.name for path in results.tables.iterdir()) == ["table7.csv", "table7.md"]
-
-
-def test_readme_shows_claims_tables_and_figures(results: Results, tmp_path: Path) -> None:
-    results.write()
-    picture, claims = tmp_path / "figures" / "losses.png", tmp_path / "claims.md"
-    picture.parent.mkdir()
-    picture.touch()
-    claims.write_text("## The claims\n\ntheir text\n")
+def test_readme_begins_with_the_verdicts_and_their_plot() -> None:
+    run = Measured()
+    run.put_printed(seeds=2)
+    tables = {f"tables/{name}": text for name, text in tables_text(run.results).items() if name.endswith(".md")}
     arguments = {
         "profile": "mini",
         "dataset": "shapes, 400 images",
         "schedules": {"stage 1": "60 iterations"},
-        "claims": claims,
-        "tables_dir": results.tables,
+        "plot": "figures/claims.png",
+        "tables": tables,
     }
-    readme = tmp_path / "README.md"
-    write_readme(readme, figures={"Losses": picture}, **arguments)
-    text = readme.read_text()
+    text = readme_text(judge_run(run.results), figures={"Losses": "figures/losses.png"}, **arguments)
     assert text.startswith(
         "# Results of the profile `mini`\n\n> **The numbers of ours below are this profile's, not COCO's"
     )
-    assert text.index("## The claims\n\ntheir text") < text.index("## Table 1.")
-    for number in NUMBERS:
-        assert results.markdown(number).strip() in text
-        assert f"(tables/table{number}.csv)" in text
-    assert "![Losses](figures/losses.png)" in text and "- stage 1: 60 iterations" in text
-    write_readme(readme, figures={}, comparable=True, **arguments)
-    assert "not COCO's" not in readme.read_text()
-    with pytest.raises(ValueError, match=r"gone\.png"):
-        write_readme(readme, figures={"Losses": tmp_path / "gone.png"}, **arguments)
-    with pytest.raises(ValueError, match="no tables"):
-        write_readme(readme, figures={}, **arguments | {"tables_dir": tmp_path / "none"})
-    with pytest.raises(ValueError, match=r"none\.md"):
-        write_readme(readme, figures={}, **arguments | {"claims": tmp_path / "none.md"})
+    order = [
+        "| C1 ",
+        "| C8 ",
+        "(figures/claims.png)",
+        "| Q1 ",
+        "- stage 1: 60 iterations",
+        "## Table 1.",
+        "## Table 9.",
+    ]
+    places = [text.index(words) for words in [*order, "![Losses](figures/losses.png)"]]
+    assert places == sorted(places)
+    for path, table in tables.items():
+        assert table.strip() in text and f"({path.removesuffix('.md')}.csv)" in text
+    assert "not COCO's" not in readme_text(judge_run(run.results), figures={}, comparable=True, **arguments)
 
 
-def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the parameters of a profile: metrics of their hashes are taken, those of other parameters are not."""
+@pytest.fixture
+def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """The working directory holds what the stage `tables` reads, made with parameters of the profile `mini`."""
     params = check_params(compose("mini", CONF))
     table3 = {"Mask R-CNN, nearest": "a1", "Mask R-CNN, afi, Mask R-CNN": ["a5"]}
     params = params.model_copy(update={"tables": {**params.tables, "table3": table3}})
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("afigan.reporting.results.Resamples", lambda folder: Resampled())
     for folder in ("data/prepared", "results/metrics", "results/figures"):
         Path(folder).mkdir(parents=True)
     split = {"images": 7, "categories": ["a", "b"]}
     Path("data/prepared/summary.json").write_text(json.dumps({"train": split, "val": split}))
-    for name in ("detections", "gradcam", *report.FIGURES.values()):
+    for name in report.FIGURES.values():
         Path(f"results/figures/{name}.png").touch()
     timed = {}
     for seed, key in enumerate(params.experiments.evaluations):
@@ -750,15 +735,39 @@ def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         timed[key] = hashed | {"model": "m", "params_M": 1.0, "time_ms": 6.0 if key == "a5" else 3.0}
     benchmark = {"device": "AMD EPYC", "threads": 2, "runs": 50, "rows": timed}
     Path("results/benchmark.json").write_text(json.dumps(benchmark))
+    return params
 
-    report.write_report(params)
+
+def contents() -> dict[str, bytes]:
+    return {path.as_posix(): path.read_bytes() for path in Path("results").rglob("*") if path.is_file()}
+
+
+def test_report_of_a_run(reported: Params) -> None:
+    Path("results/tables").mkdir()
+    Path("results/tables/table1.md").write_text("of another profile")
+    before = set(contents()) - {"results/tables/table1.md"}
+    report.write_report(reported)
+    tables = {f"results/tables/{name}.{suffix}" for name in reported.tables for suffix in ("csv", "md")}
+    written = {f"results/{name}" for name in ("claims.md", "claims.csv", "README.md", "figures/claims.png")}
+    assert set(contents()) == before | tables | written
     text = Path("results/README.md").read_text()
-    assert {path.stem for path in Path("results/tables").glob("*.md")} == set(params.tables)
-    claims = Path("results/claims.md").read_text()
-    assert claims.strip() in text and "+3.0 ms (× 2.00)" in claims
     assert "![Detections, nearest beside AFI](figures/detections.png)" in text and "(figures/gradcam.png)" in text
+    assert "× 2.00 time" in text and Path("results/tables/table4.md").read_text().strip() in text
+    assert text[text.index("<!--") : text.index("<!-- /")] in Path("results/claims.md").read_text()
+    once = contents()
+    report.write_report(reported)
+    assert contents() == once
 
-    next(iter(timed.values()))["params_hash"] = "another"
+
+def test_a_report_of_what_is_stale_or_missing_is_refused(reported: Params) -> None:
+    picture = Path("results/figures/gradcam.png")
+    picture.unlink()
+    with pytest.raises(ValueError, match=r"the figure results/figures/gradcam\.png does not exist"):
+        report.write_report(reported)
+    picture.touch()
+    benchmark = json.loads(Path("results/benchmark.json").read_text())
+    benchmark["rows"]["a1"]["params_hash"] = "another"
     Path("results/benchmark.json").write_text(json.dumps(benchmark))
     with pytest.raises(ValueError, match=r"benchmark\.json .*other parameters"):
-        report.write_report(params)
+        report.write_report(reported)
+    assert not Path("results/tables").exists() and not Path("results/claims.md").exists()

@@ -1,19 +1,20 @@
-"""Comparisons of rows, and what they say of a claim: what `claims` is made of."""
+"""Contrasts of rows, as effects over seeds and over images: what `claims` is made of."""
 
-import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from afigan.reporting.paper import printed_records
 from afigan.reporting.results import Results, Row
-from afigan.reporting.seeds import Estimate, combine
+from afigan.reporting.seeds import Sample, paired
+from afigan.reporting.statistics import Effect, effect
 
-MARGIN = 0.5  # AP; a difference that "hardly matters" is not beyond this
-AGREES, DISAGREES, UNDECIDED, NOTHING_RUN = "agrees", "does not agree", "undecided", "not run"
-ONE_SEED, OTHER_TERMS = "undecided (one seed)", "undecided (rows differ in data or schedule)"
+CONFIDENCE = 0.95
 
-Expected = Literal["above", "below", "same"]
+Expected = Literal["above", "below", "same", "open"]
 Contrast = Mapping[str, float]  # label -> weight: {"A5": 1, "A1": -1} is A5 - A1
 
 
@@ -25,8 +26,11 @@ def difference(row: str, reference: str) -> Contrast:
 class Comparison:
     """One or several contrasts of a table's rows in one metric, averaged.
 
-    expected: what a claim says of the average: it is above 0, below 0 or `same`, hardly different from 0. None: it is
-        shown, not judged.
+    column: box_AP or mask_AP.
+    expected: what a claim says of the average: it is above 0, below 0 or `same`, hardly different from 0. `open`: a
+        question, to which the paper gives no answer. None: it is shown, not judged.
+    quoted: the difference by the paper's text, where its tables do not print the rows.
+    of_schedules: whether the rows are trained for different lengths on purpose: what that does is the question.
     """
 
     text: str
@@ -34,101 +38,110 @@ class Comparison:
     column: str
     contrasts: tuple[Contrast, ...]
     expected: Expected | None = None
+    quoted: float | None = None
+    of_schedules: bool = False
 
 
 @dataclass(frozen=True)
 class Finding:
     """What a run shows of a comparison.
 
-    estimate: of the average over the contrasts whose rows have been run; None if there are none, or all are undefined.
-    each: the mean of every one of these.
-    possible: how many contrasts there are, without those that were run and are undefined (no masks).
+    effect: the average over the contrasts whose rows have been run, seed by seed. None: there are none, all are
+        undefined (no masks), or the rows have no seed in common.
+    seeds: those that all rows of the average have; ascending.
+    others: seeds that only some of them have.
+    each: the mean over `seeds` of every contrast in the average.
+    possible: how many contrasts there are, without those that were run and are undefined.
     missing: labels of the rows that have not been run.
     terms: label -> (weight, row), of the average.
-    verdict: on this comparison alone; None if it has no estimate or is not judged.
+    comparable: whether the rows of each contrast are of the same data and, unless that is the question, schedule.
+    printed: the same average of the paper's printed values, or its quoted difference; None if it gives none.
     """
 
     comparison: Comparison
-    estimate: Estimate | None
+    effect: Effect | None
+    seeds: tuple[int, ...]
+    others: tuple[int, ...]
     each: tuple[float, ...]
     possible: int
     missing: tuple[str, ...]
     terms: dict[str, tuple[float, Row]]
-    verdict: str | None
+    comparable: bool
+    printed: float | None
 
     @property
-    def ratio(self) -> float:
-        """What is added by what is subtracted: of a difference of two rows, one as a multiple of the other."""
-        sums = {True: 0.0, False: 0.0}
-        for weight, row in self.terms.values():
-            sums[weight > 0] += abs(weight) * statistics.fmean(row.sample(self.comparison.column).values)
-        return sums[True] / sums[False]
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval; with one seed over the images alone. None without an effect or its error."""
+        if self.effect is None or self.effect.error is None:
+            return None
+        return self.effect.interval(CONFIDENCE)
+
+    @property
+    def inside(self) -> bool | None:
+        """Whether the paper's difference is in the interval; None if one of the two is not known."""
+        if self.printed is None or self.interval is None:
+            return None
+        low, high = self.interval
+        return low <= self.printed <= high
 
 
 def find(comparison: Comparison, results: Results) -> Finding:
-    """Compute a comparison. A contrast of which a row has not been run is left out."""
-    column = comparison.column
+    """Compute a comparison. A contrast of which a row has not been run is left out.
+
+    Raises ValueError if the matches of an evaluation do not fit its metrics, as `afigan.reporting.resamples` has it.
+    """
     labels = dict.fromkeys(label for contrast in comparison.contrasts for label in contrast)
     run = {label: row for label in labels if (row := results.row(comparison.table, label)) is not None}
-    samples = {label: sample for label, row in run.items() if (sample := row.sample(column)) is not None}
+    samples = {label: sample for label, row in run.items() if (sample := row.sample(comparison.column)) is not None}
     complete = [contrast for contrast in comparison.contrasts if contrast.keys() <= run.keys()]
     used = [contrast for contrast in complete if contrast.keys() <= samples.keys()]
-
     weights: dict[str, float] = defaultdict(float)
     for contrast in used:
         for label, weight in contrast.items():
             weights[label] += weight / len(used)
-    estimate = _combine(weights, samples) if used else None
-    verdict = None
-    if estimate is not None and comparison.expected is not None:
-        comparable = all(len({run[label].setting for label in contrast}) == 1 for contrast in used)
-        verdict = judge(estimate, comparison.expected) if comparable else OTHER_TERMS
+
+    average = paired([(weight, samples[label]) for label, weight in weights.items()]) if used else None
+    seeds = average.seeds if average is not None else ()
     return Finding(
         comparison=comparison,
-        estimate=estimate,
-        each=tuple(_combine(contrast, samples).mean for contrast in used),
+        effect=None if average is None else _effect(average, weights, run, results, comparison.column),
+        seeds=seeds,
+        others=tuple(sorted({seed for label in weights for seed in samples[label].seeds} - set(seeds))),
+        each=tuple(_mean(contrast, samples, seeds) for contrast in used) if seeds else (),
         possible=len(comparison.contrasts) - len(complete) + len(used),
         missing=tuple(label for label in labels if label not in run),
         terms={label: (weight, run[label]) for label, weight in weights.items()},
-        verdict=verdict,
+        comparable=all(_comparable([run[label] for label in contrast], comparison) for contrast in used),
+        printed=_printed(comparison, used),
     )
 
 
-def _combine(contrast: Contrast, samples: Mapping) -> Estimate:
-    return combine([(weight, samples[label]) for label, weight in contrast.items()])
+def _comparable(rows: list[Row], comparison: Comparison) -> bool:
+    settings = [row.setting[:1] if comparison.of_schedules else row.setting for row in rows]
+    return len(set(settings)) == 1
 
 
-def judge(estimate: Estimate, expected: Expected) -> str:
-    """The verdict on one difference: it has to be clear of the limit by more than two standard errors."""
-    if estimate.error is None:
-        return ONE_SEED
-    value, doubt = round(estimate.mean, 6), round(2 * estimate.error, 6)  # rounding errors are not differences
-    if expected == "same":
-        if abs(value) + doubt <= MARGIN:
-            return AGREES
-        return DISAGREES if abs(value) - doubt > MARGIN else UNDECIDED
-    if expected == "below":
-        value = -value
-    if value > doubt:
-        return AGREES
-    return DISAGREES if value < -doubt else UNDECIDED
+def _effect(average: Sample, weights: Contrast, rows: Mapping[str, Row], results: Results, column: str) -> Effect:
+    runs = {label: {run.seed: run for run in rows[label].runs} for label in weights}
+    kind = column.removesuffix("_AP")
+    replicates = [
+        sum(weight * results.resamples.ap(runs[label][seed], kind) for label, weight in weights.items())
+        for seed in average.seeds
+    ]
+    return effect(average.values, np.array(replicates), results.resamples.images)
 
 
-def overall(findings: Sequence[Finding]) -> str:
-    """The verdict on a claim: it agrees if all that is judged does, and does not agree if anything does not."""
-    if all(finding.estimate is None for finding in findings):
-        return NOTHING_RUN
-    verdicts = {finding.verdict for finding in findings if finding.verdict is not None}
-    undecided = verdicts - {AGREES, DISAGREES}
-    if DISAGREES in verdicts:
-        verdict = DISAGREES
-    elif undecided:
-        verdict = undecided.pop() if len(undecided) == 1 else UNDECIDED
-    else:
-        verdict = AGREES if verdicts else UNDECIDED
-    return in_part(verdict) if any(finding.missing for finding in findings) else verdict
+def _mean(contrast: Contrast, samples: Mapping[str, Sample], seeds: tuple[int, ...]) -> float:
+    return sum(weight * float(np.mean(samples[label].at(seeds))) for label, weight in contrast.items())
 
 
-def in_part(verdict: str) -> str:
-    """A verdict for which not everything has been run."""
-    return f"{verdict}, in part"
+def _printed(comparison: Comparison, used: list[Contrast]) -> float | None:
+    """The average of `used`, or of all contrasts if none has been run, in printed values."""
+    records, contrasts = printed_records(comparison.table), used or comparison.contrasts
+    values = []
+    for contrast in contrasts:
+        printed = {label: records.get(label, {}).get(comparison.column) for label in contrast}
+        if None in printed.values():
+            return comparison.quoted
+        values.append(sum(weight * printed[label] for label, weight in contrast.items()))
+    return round(sum(values) / len(values), 6)  # 39.4 - 38.6 is 0.8, not 0.7999999999999972

@@ -7,12 +7,12 @@ import pandas as pd
 from afigan.reporting.layout import LAYOUTS, MULTI_SCALE, TableLayout, flags_of
 from afigan.reporting.paper import is_cited
 from afigan.reporting.results import NOT_RUN, Results, Row
-from afigan.reporting.text import Grid, folded, grid, number, with_spread, words
+from afigan.reporting.text import Grid, folded, grid, number, with_interval, with_spread, words
 
 NOT_REPORTED, UNDEFINED = "·", "n/a"
 MEANINGS = {
     NOT_RUN: "not run",
-    UNDEFINED: "undefined: no such objects, or no masks",
+    UNDEFINED: "undefined: no such objects, no masks, or no seed in common",
     NOT_REPORTED: "not in the paper",
 }
 HEADLINE = ("box_AP", "mask_AP")
@@ -42,7 +42,8 @@ def table_markdown(table: int, frame: pd.DataFrame, results: Results) -> str:
     measured = [column.removesuffix("_paper") for column in frame if column.endswith("_paper")]
     printed = {column for column in measured if frame[f"{column}_paper"].notna().any()}
     described = _described(ours, layout)
-    main = described | _headline(ours, measured, printed) | _costs(ours, measured, printed)
+    several = common is not None and len(common.runs) > 1
+    main = described | _headline(ours, measured, printed, several) | _costs(ours, measured, printed)
     others = [column for column in measured if column not in (*HEADLINE, *COSTS)]
     rest = {words(column): _pairs(ours, column, printed) for column in others}
     names = {"row": [record["row"] + record["mark"] for record in ours]}
@@ -82,7 +83,11 @@ def _caption(layout: TableLayout, common: Row | None, results: Results) -> str:
     against = layout.reference
     if layout.group:
         against = f"the {against} row of the same {' and '.join(layout.shown[: layout.group])}"
-    text = f"{layout.paper} Ours: {ours}. APs in percent; Δ is the difference to {against}."
+    text = f"{layout.paper} Ours: {ours}. APs in percent; Δ is the difference to {against}"
+    if common is not None:
+        chance = "images alone" if len(common.runs) == 1 else "seeds and images"
+        text += f", ours with its 95 % interval over {chance}"
+    text += "."
     if layout.costs:
         timed = results.benchmark.setting if results.benchmark else "not run yet"
         text += f" Time of ours: {timed}; the ratio is to the same row."
@@ -131,7 +136,7 @@ def _described(records: list[Record], layout: TableLayout) -> Grid:
     return {words(column): cells for column, cells in columns.items()}
 
 
-def _headline(records: list[Record], measured: list[str], printed: set[str]) -> Grid:
+def _headline(records: list[Record], measured: list[str], printed: set[str], several: bool) -> Grid:
     """box AP and mask AP: the paper's and ours, then what each row differs from its reference."""
     columns: Grid = {}
     for column in (column for column in HEADLINE if column in measured):
@@ -142,9 +147,17 @@ def _headline(records: list[Record], measured: list[str], printed: set[str]) -> 
         if column in printed:
             deltas = [_paper(record[f"{column}_paper_delta"], signed=True) for record in records]
             columns[f"Δ {name} paper"] = _referred(records, deltas)
-        deltas = [_ours(record, f"{column}_ours_delta", signed=True) for record in records]
-        columns[f"Δ {name} ours"] = _referred(records, deltas)
+        columns[f"Δ {name} ours"] = _referred(records, [_delta(record, column, several) for record in records])
     return columns
+
+
+def _delta(record: Record, column: str, several: bool) -> str:
+    """A difference of ours with its interval, if it has one. several: whether the table's rows have several seeds."""
+    value, low, high, seeds = (record[f"{column}_ours_delta{end}"] for end in ("", "_low", "_high", "_seeds"))
+    if value is None or value == NOT_RUN:
+        return value or UNDEFINED
+    text = with_interval(value, None if low is None else (low, high))
+    return f"{text} (one seed)" if several and seeds == 1 else text
 
 
 def _referred(records: list[Record], values: list[str]) -> list[str]:

@@ -4,14 +4,19 @@ import json
 from pathlib import Path
 
 from afigan.config import check_params, compose
+from afigan.files import atomic_path
 from afigan.lineage import fingerprint
-from afigan.reporting.claims_table import write_claims
-from afigan.reporting.summary import write_readme
-from afigan.reporting.tables import write_tables
+from afigan.reporting.claims_csv import claims_csv
+from afigan.reporting.claims_markdown import claims_markdown
+from afigan.reporting.intervals import draw_intervals
+from afigan.reporting.judged import Judged, judge_run
+from afigan.reporting.results import read_results
+from afigan.reporting.summary import readme_text
+from afigan.reporting.tables import tables_text
 from afigan.schema import Params, Schedule
 
 RESULTS = Path("results")
-BENCHMARK, CLAIMS = RESULTS / "benchmark.json", RESULTS / "claims.md"
+PLOT = RESULTS / "figures/claims.png"
 PREPARED = Path("data/prepared")
 PROFILES = Path("conf/profile")
 FIGURES = {
@@ -27,21 +32,39 @@ PAPER_SCHEDULE = (90_000, 16)  # iterations and images of stage 3, the 1x recipe
 
 
 def write_report(params: Params) -> None:
-    """Write results/tables/, results/claims.md and results/README.md from the metrics, times and figures there are.
+    """Write results/tables/, claims.{md,csv}, README.md and figures/claims.png from metrics, times and figures.
 
     Raises:
-        ValueError: metrics or times are malformed or of other parameters, a figure is missing.
+        ValueError: metrics, matches or times are malformed or of other parameters, a figure is missing.
     """
-    hashes = {key: fingerprint(params, f"evaluations/{key}") for key in params.experiments.evaluations}
-    tables = {name: dict(rows) for name, rows in params.tables.items()}
-    measured = (tables, RESULTS / "metrics", hashes)
-    write_tables(*measured, RESULTS / "tables", BENCHMARK)
-    write_claims(*measured, CLAIMS, BENCHMARK)
+    texts, judged = report(params)
+    for stale in (RESULTS / "tables").glob("table[0-9].*"):
+        stale.unlink()  # a table of another profile would pass for one of this
+    draw_intervals(judged, PLOT)
+    for path, text in texts.items():
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, "utf-8")
+
+
+def report(params: Params) -> tuple[dict[Path, str], Judged]:
+    """All that the stage writes as text, the page that shows it last; and what the plot shows.
+
+    Raises:
+        ValueError: as `write_report`.
+    """
     summary = json.loads((PREPARED / "summary.json").read_text("utf-8"))
+    hashes = {key: fingerprint(params, f"evaluations/{key}") for key in params.experiments.evaluations}
+    named = {name: dict(rows) for name, rows in params.tables.items()}
+    results = read_results(named, RESULTS / "metrics", hashes, RESULTS / "benchmark.json")
+    for name in FIGURES.values():
+        if not (path := RESULTS / f"figures/{name}.png").is_file():
+            raise ValueError(f"the figure {path} does not exist; run the stage `figures` first")
+    judged = judge_run(results)
+    tables = {f"tables/{name}": text for name, text in tables_text(results).items()}
     images = {split: values["images"] for split, values in summary.items()}
     detector = params.train_detector
-    write_readme(
-        RESULTS / "README.md",
+    readme = readme_text(
+        judged,
         profile=profile_name(params),
         dataset=describe_data(params, images, len(summary["train"]["categories"])),
         schedules={
@@ -49,13 +72,15 @@ def write_report(params: Params) -> None:
             "stage 2": describe_schedule(params.train_extractor),
             "stage 3": describe_schedule(detector),
         },
-        claims=CLAIMS,
-        tables_dir=RESULTS / "tables",
-        figures={caption: RESULTS / "figures" / f"{name}.png" for caption, name in FIGURES.items()},
+        plot=PLOT.relative_to(RESULTS).as_posix(),
+        tables={name: text for name, text in tables.items() if name.endswith(".md")},
+        figures={caption: f"figures/{name}.png" for caption, name in FIGURES.items()},
         comparable=params.data.source == "coco"
         and PAPER_IMAGES.items() <= images.items()
         and (detector.iterations, detector.batch_size) == PAPER_SCHEDULE,
     )
+    claims = {"claims.md": claims_markdown(judged), "claims.csv": claims_csv(judged)}
+    return {RESULTS / name: text for name, text in {**tables, **claims, "README.md": readme}.items()}, judged
 
 
 def profile_name(params: Params) -> str:

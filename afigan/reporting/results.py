@@ -8,6 +8,7 @@ from afigan.reporting.benchmark import Benchmark, read_benchmark
 from afigan.reporting.layout import LAYOUTS
 from afigan.reporting.metrics import Metrics, read_metrics
 from afigan.reporting.paper import is_cited, printed_records
+from afigan.reporting.resamples import Resamples
 from afigan.reporting.seeds import Sample
 
 Tables = dict[str, dict[str, str | list[str]]]  # {"table4": {"A1": "a1" or ["a1", "a1_s1"], ...}, ...}
@@ -52,10 +53,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """rows: number of a table -> label -> row, for the tables and labels that params.yaml names."""
+    """rows: number of a table -> label -> row, for the tables and labels that params.yaml names.
+
+    resamples: AP of the runs over resampled images.
+    """
 
     rows: dict[int, dict[str, Row]]
     benchmark: Benchmark | None
+    resamples: Resamples
 
     def row(self, number: int, label: str) -> Row | None:
         """The row; None if it has not been run."""
@@ -66,7 +71,7 @@ class Results:
 def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benchmark: Path | None = None) -> Results:
     """Read every row of `tables`.
 
-    metrics_dir: holds KEY.json per evaluation; one that is missing has not been run.
+    metrics_dir: holds KEY.json per evaluation; one that is missing has not been run; and KEY.matches.npz beside it.
     hashes: evaluation -> the params hash it must have today.
     benchmark: results/benchmark.json; it may be missing.
     Raises ValueError naming table, row, evaluation and remedy: an unknown table or evaluation, a row that the paper
@@ -95,7 +100,7 @@ def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benc
                 raise ValueError(f"{name}, row {label}: {', '.join(keys)} are not each of another seed ({seeds})")
             times = {key: timed.time_ms[key] for key in keys if key in timed.time_ms} if timed else {}
             rows[number][label] = Row(keys, tuple(runs), times)
-    return Results(rows, timed)
+    return Results(rows, timed, Resamples(metrics_dir))
 
 
 def _table_number(name: str) -> int:

@@ -1,6 +1,5 @@
-"""Means, spreads and differences of what was measured with several seeds."""
+"""What was measured with several seeds: of a row, and of a sum of rows that are paired by their seeds."""
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,40 +7,40 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sample:
-    """One metric of one row: a value for each seed, at least one."""
+    """A value for each seed, at least one."""
 
     values: tuple[float, ...]
     seeds: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        assert len(self.values) == len(self.seeds) == len(set(self.seeds)) > 0, (self.values, self.seeds)
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds.
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
 
-    spread: the sample standard deviation over seeds; None with one seed, or if rows of different seeds are combined.
-    error: the standard error of `mean`; None with one seed.
+    @property
+    def spread(self) -> float | None:
+        """The sample standard deviation over seeds; None with one seed."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    def at(self, seeds: Sequence[int]) -> list[float]:
+        """The values of these seeds, in their order."""
+        return [self.values[self.seeds.index(seed)] for seed in seeds]
+
+
+def common_seeds(samples: Sequence[Sample]) -> tuple[int, ...]:
+    """The seeds that all samples have, ascending."""
+    return tuple(sorted(set.intersection(*(set(sample.seeds) for sample in samples))))
+
+
+def paired(terms: Sequence[tuple[float, Sample]]) -> Sample | None:
+    """The sum of weight x row over `terms`, seed by seed; only of the seeds that all rows have.
+
+    A difference of two rows has the weights 1 and -1. None: the rows have no seed in common.
     """
-
-    mean: float
-    spread: float | None
-    error: float | None
-
-
-def combine(terms: Sequence[tuple[float, Sample]]) -> Estimate:
-    """The sum of weight x row over `terms`: a row itself with one term, a difference of two with the weights 1 and -1.
-
-    Rows of the same seeds in the same order are paired: the sum is taken seed by seed, then mean and spread of these.
-    Otherwise the rows are independent: the sum of the means, with the errors added in quadrature.
-    """
-    samples = [sample for _, sample in terms]
-    assert terms and all(len(sample.values) == len(sample.seeds) > 0 for sample in samples)
-    if len({sample.seeds for sample in samples}) == 1:
-        count = len(samples[0].seeds)
-        sums = [sum(weight * sample.values[i] for weight, sample in terms) for i in range(count)]
-        spread = statistics.stdev(sums) if count > 1 else None
-        return Estimate(statistics.fmean(sums), spread, None if spread is None else spread / math.sqrt(count))
-    mean = sum(weight * statistics.fmean(sample.values) for weight, sample in terms)
-    if min(len(sample.values) for sample in samples) == 1:
-        return Estimate(mean, None, None)
-    squares = (weight**2 * statistics.variance(sample.values) / len(sample.values) for weight, sample in terms)
-    return Estimate(mean, None, math.sqrt(sum(squares)))
+    seeds = common_seeds([sample for _, sample in terms])
+    if not seeds:
+        return None
+    columns = [[weight * value for value in sample.at(seeds)] for weight, sample in terms]
+    return Sample(tuple(map(sum, zip(*columns, strict=True))), seeds)

@@ -1,73 +1,67 @@
-"""results/README.md: claims, tables and figures of one run on a page, and what the numbers are worth."""
+"""results/README.md: verdicts, their plot, tables and figures of one run on a page, and what the numbers are worth."""
 
-import os
-from pathlib import Path
+from collections.abc import Mapping
 
-from afigan.files import atomic_path
+from afigan.reporting.claims_markdown import question_table, verdict_table
+from afigan.reporting.judged import Judged
 
 HOW = """\
 Every number of ours was measured by this repository; none was typed. `params.yaml` says what is run; from it come the
-data (`data/prepared`), the models (`models/`), one file of metrics per evaluation (`results/metrics/KEY.json`), the
-times (`results/benchmark.json`) and, from those files, the claims and the tables. A file is used only if the hash of
-the parameters it was made with is today's. A row of several seeds is their mean ± sample standard deviation. A
-difference of two rows of the same seeds is taken seed by seed, and ± is the standard deviation of these; other
-differences are those of the means, without ±. A row that has not been run shows `—`. Run `dvc repro` or `snakemake` to
-fill or redo it. The paper's values are those it prints. Beside each table lies a CSV with the unrounded values,
-differences and provenance."""
+data (`data/prepared`), the models (`models/`), for each evaluation one file of metrics and one of the matches that they
+are made of (`results/metrics/KEY.json`, `KEY.matches.npz`), the times (`results/benchmark.json`) and, from those files,
+the claims and the tables. A file is used only if the hash of its parameters is that of `params.yaml`. A row of several
+seeds is their mean ± sample standard deviation. A difference of two rows is taken seed by seed, of the seeds
+that both have, and has a 95 % interval in brackets; [claims.md](claims.md) says how it is computed. A row that has not
+been run shows `—`. Run `dvc repro` or `snakemake` to fill or redo it. The paper's values are those it prints. Each
+table has a CSV beside it, with the unrounded values, differences and provenance."""
 
 OTHER_SETTING = """\
 **The numbers of ours below are this profile's, not COCO's.** The paper's are of COCO val2017 after about 12 epochs.
 Compare the differences between the rows of one column, never a value of ours with one of the paper."""
-PAPER_SETTING = "The numbers of ours below are of the paper's data and schedules, trained anew."
+PAPER_SETTING = "The numbers of ours below are of the paper's data and schedules, trained here."
+PLOT = """\
+![Every contrast with its 95 % interval, and the paper's]({plot})
+
+Every contrast of box AP and of mask AP, with its 95 % interval, and the paper's printed difference as a tick. What each
+verdict is made of, and by which rule: [claims.md](claims.md); unrounded: [claims.csv](claims.csv)."""
 
 
-def write_readme(
-    out: Path,
+def readme_text(
+    judged: Judged,
     *,
     profile: str,
     dataset: str,
-    schedules: dict[str, str],
-    claims: Path,
-    tables_dir: Path,
-    figures: dict[str, Path],
+    schedules: Mapping[str, str],
+    plot: str,
+    tables: Mapping[str, str],
+    figures: Mapping[str, str],
     comparable: bool = False,
-) -> None:
-    """Write `out` (results/README.md): a heading that says whose numbers these are, claims, tables and figures.
+) -> str:
+    """The page: a heading that says whose numbers these are, verdicts, plot, tables and figures.
 
     profile: name of the profile; dataset: one line on data and sizes; schedules: stage -> one line on its training;
-    claims: results/claims.md; tables_dir: holds tableN.md and tableN.csv, all of which are shown; figures: caption ->
-    picture, linked relatively;
+    plot: the picture of all contrasts; tables: path of tableN.md -> its text; figures: caption -> picture. All paths
+    are relative to the page.
     comparable: whether data and schedules are the paper's, so that a value of ours may stand beside one of the paper.
-    Raises ValueError if there are no claims or tables, or a picture is missing.
     """
-    out = Path(out)
-    tables = sorted(Path(tables_dir).glob("table[0-9].md"))
-    if not tables:
-        raise ValueError(f"{tables_dir} holds no tables; run the stage `tables` first")
-    if not Path(claims).is_file():
-        raise ValueError(f"{claims} does not exist; run the stage `tables` first")
-    for path in figures.values():
-        if not Path(path).is_file():
-            raise ValueError(f"the figure {path} does not exist; run the stage `figures` first")
-
-    def link(path: Path) -> str:
-        return Path(os.path.relpath(path, out.parent)).as_posix()
-
     setting = (PAPER_SETTING if comparable else OTHER_SETTING).replace("\n", "\n> ")
     parts = [
         f"# Results of the profile `{profile}`",
-        f"> {setting} A small difference may be chance, the more so with one seed.",
-        f"- data: {dataset}\n" + "\n".join(f"- {stage}: {schedule}" for stage, schedule in schedules.items()),
-        Path(claims).read_text("utf-8").strip(),
+        f"> {setting}",
+        "## The paper's claims",
+        verdict_table(judged),
+        PLOT.format(plot=plot),
+        "## Questions that the paper does not ask",
+        question_table(judged),
         "## How the numbers were produced",
+        f"- data: {dataset}\n" + "\n".join(f"- {stage}: {schedule}" for stage, schedule in schedules.items()),
         HOW,
     ]
-    for path in tables:
-        csv = path.with_suffix(".csv")
-        parts += [path.read_text("utf-8").strip(), f"[{csv.name}]({link(csv)})"]
+    for path, text in tables.items():
+        csv = path.removesuffix(".md") + ".csv"
+        parts += [text.strip(), f"[{csv.rpartition('/')[2]}]({csv})"]
     if figures:
         parts.append("## Figures")
     for caption, path in figures.items():
-        parts += [f"### {caption}", f"![{caption}]({link(path)})"]
-    with atomic_path(out) as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n", "utf-8")
+        parts += [f"### {caption}", f"![{caption}]({path})"]
+    return "\n\n".join(parts) + "\n"

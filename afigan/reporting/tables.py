@@ -3,18 +3,17 @@
 Every number of ours comes from a metrics file whose params hash is today's, every one of the paper from `paper/*.csv`.
 """
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from afigan.files import atomic_path
+from afigan.reporting.comparisons import Comparison, difference, find
 from afigan.reporting.layout import LAYOUTS, Record
-from afigan.reporting.markdown import table_markdown
+from afigan.reporting.markdown import HEADLINE, table_markdown
 from afigan.reporting.metrics import AP_NAMES
 from afigan.reporting.paper import is_cited, metric_columns, printed_records, printed_table
-from afigan.reporting.results import NOT_RUN, Results, Row, Tables, read_results
-from afigan.reporting.seeds import combine
+from afigan.reporting.results import NOT_RUN, Results, Row
+from afigan.reporting.seeds import paired
 
 AP_COLUMNS = tuple(f"{kind}_{name}" for kind in ("box", "mask") for name in AP_NAMES)
 COSTS = ("params_M", "time_ms")
@@ -29,28 +28,18 @@ PROVENANCE = {  # column of ours -> attribute of Metrics
 Cells = dict[str, Any]
 
 
-def write_tables(
-    tables: Tables, metrics_dir: Path, hashes: dict[str, str], out: Path, benchmark: Path | None = None
-) -> None:
-    """Write `out`/tableN.csv and tableN.md for every table of `tables`; remove the tables `out` holds from before.
+def tables_text(results: Results) -> dict[str, str]:
+    """File name -> text: tableN.csv and tableN.md for every table that has rows in params.yaml.
 
-    tables: {"table4": {"A1": "a1", ...}}, the printed row's label -> the evaluation that fills it, or a list of them,
-        one a seed. A printed row without an entry shows `—`; an entry that the paper does not print is a row of ours,
-        appended.
-    The other arguments and the errors are those of `read_results`. Nothing is written if there is an error.
+    A printed row without an entry there shows `—`; an entry that the paper does not print is a row of ours, appended.
+    Raises ValueError if the matches of an evaluation do not fit its metrics.
     """
-    results = read_results(tables, metrics_dir, hashes, benchmark)
     written = {}
     for number in results.rows:
         frame = compare(number, results)
         written[f"table{number}.csv"] = frame.to_csv(index=False, lineterminator="\n")
         written[f"table{number}.md"] = table_markdown(number, frame, results)
-    out = Path(out)
-    for stale in (*out.glob("table[0-9].csv"), *out.glob("table[0-9].md")):
-        stale.unlink()  # a table of another profile would pass for one of this
-    for filename, text in written.items():
-        with atomic_path(out / filename) as temporary:
-            temporary.write_text(text, "utf-8")
+    return written
 
 
 def compare(number: int, results: Results) -> pd.DataFrame:
@@ -62,10 +51,12 @@ def compare(number: int, results: Results) -> pd.DataFrame:
         Of ours: `evaluation`, `seeds` (how many have been run), `seeds_named` (how many there should be), `model`,
         `schedule`, `data_source`, `train_images`, `val_images`; where the seeds differ in one, all joined by `; `.
         For each metric X: `X_paper`, `X_ours` (the mean over seeds), `X_ours_spread` (the sample standard deviation).
-        For APs: `X_paper_delta`, `X_ours_delta`, `X_ours_delta_spread`: the difference to the reference row.
+        For APs: `X_paper_delta`, `X_ours_delta`: the difference to the reference row, over the seeds that both have.
+        For box_AP and mask_AP besides: `X_ours_delta_low`, `X_ours_delta_high`: its 95 % interval, over seeds and
+        images, with one seed over images alone; `X_ours_delta_seeds`: how many seeds both have.
         For `time_ms` besides: `time_ratio_paper`, `time_ratio_ours`: the ratio to the reference row's.
     Cells: `—` has not been run; empty is not reported by the paper, cited by it, undefined for ours (no such objects,
-    no masks; no spread of one seed, or of a difference of rows with different seeds), or a row without a reference.
+    no masks; no spread of one seed, no difference of rows without a common seed), or a row without a reference.
     """
     layout, table = LAYOUTS[number], printed_table(number)
     printed, named = printed_records(number), results.rows[number]
@@ -85,6 +76,8 @@ def compare(number: int, results: Results) -> pd.DataFrame:
         for column in columns:
             paper = _paper(column, record, printed.get(reference, {}))
             cells |= paper | _ours(column, named.get(label), named.get(reference), reference is not None)
+            if column in HEADLINE:
+                cells |= _interval(number, column, label, reference, results)
         if label not in fillable:
             cells = {column: None if value == NOT_RUN else value for column, value in cells.items()}
         rows.append(cells)
@@ -116,8 +109,8 @@ def _ours(column: str, row: Row | None, reference: Row | None, compared: bool) -
     value, spread = _estimate(column, [(1.0, row)])
     cells = {f"{column}_ours": value, f"{column}_ours_spread": spread}
     if column in AP_COLUMNS:
-        value, spread = _estimate(column, [(1.0, row), (-1.0, reference)]) if compared else (None, None)
-        cells |= {f"{column}_ours_delta": _rounded(value), f"{column}_ours_delta_spread": spread}
+        delta, _ = _estimate(column, [(1.0, row), (-1.0, reference)]) if compared else (None, None)
+        cells[f"{column}_ours_delta"] = _rounded(delta)
     if column == "time_ms":
         base, _ = _estimate(column, [(1.0, reference)])
         ratio = NOT_RUN if NOT_RUN in (value, base) else _rounded(value / base)
@@ -125,15 +118,27 @@ def _ours(column: str, row: Row | None, reference: Row | None, compared: bool) -
     return cells
 
 
+def _interval(number: int, column: str, label: str, reference: str | None, results: Results) -> Cells:
+    """The 95 % interval of a row's difference to its reference, and its seeds; the reference has none to itself."""
+    cells: tuple[Any, Any, Any] = (None, None, None)
+    if reference not in (None, label):
+        finding = find(Comparison("", number, column, (difference(label, reference),)), results)
+        if finding.missing:
+            cells = (NOT_RUN, NOT_RUN, NOT_RUN)
+        elif finding.interval is not None:
+            cells = (*map(_rounded, finding.interval), len(finding.seeds))
+    return {f"{column}_ours_delta_{name}": cell for name, cell in zip(("low", "high", "seeds"), cells, strict=True)}
+
+
 def _estimate(column: str, terms: list[tuple[float, Row | None]]) -> tuple[Any, Any]:
-    """Mean and spread of a row, or of a difference of two."""
+    """Mean and spread of a row, or of a difference of two, over the seeds that both have."""
     if any(row is None or not row.runs for _, row in terms):
         return NOT_RUN, NOT_RUN
     samples = [(weight, row.sample(column)) for weight, row in terms]
     if any(sample is None for _, sample in samples):
         return (NOT_RUN, NOT_RUN) if column == "time_ms" else (None, None)
-    estimate = combine(samples)
-    return estimate.mean, _rounded(estimate.spread)
+    sample = paired(samples)
+    return (None, None) if sample is None else (sample.mean, _rounded(sample.spread))
 
 
 def _rounded(value: Any) -> Any:

@@ -18,6 +18,17 @@ def with_spread(value: float, spread: float | None, digits: int = 1, signed: boo
     return text if spread is None else f"{text} ± {number(spread, digits)}"
 
 
+def with_interval(value: float, interval: tuple[float, float] | None) -> str:
+    """+2.6 [+0.4, +4.8]; +2.6 if there is no interval."""
+    text = number(value, signed=True)
+    return text if interval is None else f"{text} [{', '.join(number(end, signed=True) for end in interval)}]"
+
+
+def probability(value: float) -> str:
+    """0.0312 -> 0.031; below a thousandth, that it is so."""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def grid(columns: Grid, left: int) -> str:
     """A Markdown table; its first `left` columns are words, the others numbers."""
     frame = pd.DataFrame(columns, dtype=object)

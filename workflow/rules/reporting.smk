@@ -41,7 +41,7 @@ rule figures:
 rule tables:
     input:
         "workflow/scripts/tables.py",
-        modules("experiments", "lineage", "reporting/", "schema"),
+        modules("evaluation/matches", "evaluation/results", "experiments", "lineage", "reporting/", "schema"),
         sorted(map(str, Path("afigan/reporting/paper").glob("*.csv"))),
         "data/prepared",
         METRICS,
@@ -49,10 +49,9 @@ rule tables:
         FIGURES,
     output:
         directory("results/tables"),
-        "results/claims.md",
-        "results/README.md",
+        REPORT,
     resources:
-        **asks(gigabytes=4, hours=1),
+        **asks(gigabytes=4, hours=3),
     params:
         watch(
             "seed",

@@ -1,0 +1,224 @@
+"""results/claims.md: the verdicts in one table, then what each is made of, then the rules that they follow."""
+
+from collections.abc import Sequence
+
+from afigan.reporting.comparisons import Finding
+from afigan.reporting.costs import NAME, PARAMS_M, SAYS, TOLERANCE, Cost, CostOutcome
+from afigan.reporting.judged import Judged
+from afigan.reporting.resamples import REPLICATES
+from afigan.reporting.results import NOT_RUN, Results
+from afigan.reporting.text import Grid, grid, number, probability, with_interval, words
+from afigan.reporting.verdicts import (
+    AGREES,
+    CONTRADICTS,
+    HIGHER,
+    LEVEL,
+    LOWER,
+    MARGIN,
+    NOTHING_RUN,
+    SAME,
+    SAME_LEVEL,
+    Judgement,
+    Outcome,
+)
+
+BEGIN, END = "<!-- verdicts -->", "<!-- /verdicts -->"  # around the table of eight lines, also in the root's README
+UNDEFINED, NO_SEED = "undefined (no masks)", "no seed in common"
+TESTS = {AGREES: "p for", CONTRADICTS: "p against", HIGHER: "p higher", LOWER: "p lower", SAME: "p same"}
+RULES = f"""\
+## The rules
+
+- **A contrast** is taken seed by seed, of the seeds that all its rows have; of several pairs of rows it is their mean.
+  Chance has two parts in it, each with a standard error (SE). *Seeds*: initialisation, order and sampling in training;
+  from the spread over n seeds, with n − 1 degrees of freedom. *Images*: which images the validation set has, as far as
+  that changes the contrast of all seeds alike; from {REPLICATES:,} resamples of the images, the same ones for all rows
+  and all seeds. Both are shown, and the SE of both: the root of the sum of their squares.
+- **Intervals** are t intervals of 95 % and hold both parts. With one seed there is the images' part alone, and nothing
+  is decided.
+- **Above or below:** the contrast agrees if a one-sided test for the claim's sign has p < {LEVEL}, and contradicts if
+  the test for the other sign has.
+- **The same** means within {MARGIN:g} AP: the contrast agrees if two one-sided tests at {SAME_LEVEL:.0%} reject that it
+  is larger, and contradicts if it is proved to be larger (its whole interval is beyond {MARGIN:g} AP, one-sided
+  p < {LEVEL}). That no difference has been found does not make two rows the same.
+- **Several contrasts of one claim** are tested at once: the p values are adjusted by Holm's method, those for the claim
+  and those against it each among themselves. An interval is of one contrast, and not adjusted.
+- **A claim** agrees if all judged contrasts do, contradicts if one does, and else is undecided. *In part*: some of the
+  rows that it is judged on have not been run. Rows that differ in data or schedule are not judged, but in the
+  questions about longer training (Q6, Q7).
+- **“Only”** in C3 is taken to mean that A6 gains less than half of what A5 gains.
+- **C8** is judged at the paper's C = 256 if that was timed: AFI has to add {PARAMS_M:g} M parameters, to
+  {TOLERANCE:.0%}, and to take longer. Without it, on this run's Mask R-CNN if it has the paper's size. Times of
+  different devices are not compared; the paper's ratio of times is shown beside ours.
+- **The paper's difference** is that of its printed values, of the same rows; whether it is in our interval is said, and
+  decides nothing: data and schedule are others.
+- A verdict is on the data and schedule named with it, no others."""
+
+
+def claims_markdown(judged: Judged) -> str:
+    """All of claims.md."""
+    parts = [
+        "# The paper's claims",
+        verdict_table(judged),
+        "## Questions that the paper does not ask",
+        question_table(judged),
+        *(part for outcome in judged.claims for part in _section(outcome, judged.source)),
+        *_cost_section(judged.costs),
+        *(part for outcome in judged.questions for part in _section(outcome, judged.source)),
+        RULES,
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def verdict_table(judged: Judged) -> str:
+    """A line a claim, between the marks by which others find it."""
+    rows = [(o.claim.name, o.claim.says, o.verdict, _main(o)) for o in judged.claims]
+    rows.append((NAME, SAYS, judged.costs.verdict, _main_cost(judged.costs)))
+    table = grid(_columns(("claim", "the paper says", "here", "main contrast: mean [95 % interval]"), rows), left=4)
+    return f"{BEGIN}\n{table}\n{END}"
+
+
+def question_table(judged: Judged) -> str:
+    """A line a question."""
+    rows = [(o.claim.name, o.claim.says, o.verdict, _main(o)) for o in judged.questions]
+    return grid(_columns(("", "question", "answer here", "contrast: mean [95 % interval]"), rows), left=4)
+
+
+def _columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:
+    return {heading: [row[i] for row in rows] for i, heading in enumerate(headings)}
+
+
+def _main(outcome: Outcome) -> str:
+    """The main contrast, in each metric that it has."""
+    name = outcome.main.comparison.text
+    lines = [name]
+    findings = [finding for finding in outcome.findings if finding.comparison.text == name]
+    if all(_value(finding) == NOTHING_RUN for finding in findings):
+        return f"{name}<br>{NOTHING_RUN}"
+    for finding in findings:
+        text = f"{_metric(finding)} {_value(finding)}"
+        lines.append(text if finding.printed is None else f"{text}, paper {number(finding.printed, signed=True)}")
+    return "<br>".join(lines)
+
+
+def _main_cost(costs: CostOutcome) -> str:
+    ours, printed = costs.ours[0], costs.printed[0]
+    return f"AFI − nearest, {ours.text}<br>{_cost_text(ours)}<br>paper {_cost_text(printed)}"
+
+
+def _metric(finding: Finding) -> str:
+    return finding.comparison.column.removesuffix("_AP")
+
+
+def _cost_text(cost: Cost) -> str:
+    if cost.params_M is None:
+        return NOTHING_RUN
+    text = f"{number(cost.params_M, 1, signed=True)} M parameters"
+    return text if cost.ratio is None else f"{text}, × {number(cost.ratio, 2)} time"
+
+
+def _value(finding: Finding) -> str:
+    if finding.effect is None:
+        return NO_SEED if finding.terms else NOTHING_RUN if finding.missing else UNDEFINED
+    text = with_interval(finding.effect.mean, finding.interval)
+    return f"{text} (images alone)" if finding.effect.seed_error is None and finding.interval else text
+
+
+def _section(outcome: Outcome, results: Results) -> list[str]:
+    claim = outcome.claim
+    tests = dict.fromkeys(word for judgement in outcome.judgements for word in judgement.adjusted)
+    headings = (
+        *("contrast", "AP", "mean [95 % interval]", "verdict", "seeds", "SE, seeds", "SE, images", "SE, both"),
+        *(TESTS[word] for word in tests),
+        *("the paper", "in the interval"),
+    )
+    rows = [_line(f, j, tests) for f, j in zip(outcome.findings, outcome.judgements, strict=True)]
+    if all(finding.printed is None for finding in outcome.findings):
+        headings, rows = headings[:-2], [row[:-2] for row in rows]
+    table = grid(_columns(headings, rows), left=4)
+    says = f"{claim.says[0].upper()}{claim.says[1:]}{'' if claim.says.endswith('?') else '.'}"
+    return [f"### {claim.name}: {outcome.verdict}", says, table, "\n".join(_notes(outcome, results))]
+
+
+def _line(finding: Finding, judgement: Judgement, tests: Sequence[str]) -> list[str]:
+    effect, comparison = finding.effect, finding.comparison
+    errors = (effect.seed_error, effect.image_error, effect.error) if effect is not None else (None,) * 3
+    verdict = judgement.verdict or ("not judged" if comparison.expected is None else NOT_RUN)
+    inside = {True: "yes", False: "no", None: "·"}[finding.inside]
+    return [
+        comparison.text,
+        _metric(finding),
+        _value(finding),
+        verdict,
+        str(len(finding.seeds)) if effect is not None else NOT_RUN,
+        *(NOT_RUN if error is None else number(error, 2) for error in errors),
+        *(probability(judgement.adjusted[word]) if word in judgement.adjusted else NOT_RUN for word in tests),
+        "·" if finding.printed is None else number(finding.printed, signed=True),
+        inside,
+    ]
+
+
+def _notes(outcome: Outcome, results: Results) -> list[str]:
+    """What a line has no place for: on what it is, of which pairs and seeds, what has not been run."""
+    notes = []
+    settings = dict.fromkeys("; ".join(row.setting) for f in outcome.findings for _, row in f.terms.values())
+    if settings:
+        notes.append(f"- data and schedule: {' / '.join(settings)}")
+    for finding in outcome.findings:
+        comparison = finding.comparison
+        name = f"{comparison.text}, {words(comparison.column)}"
+        if len(comparison.contrasts) > 1 and finding.each:
+            ends = dict.fromkeys(number(end, signed=True) for end in (min(finding.each), max(finding.each)))
+            range_ = f", from {' to '.join(ends)}" if len(ends) == 2 else ""
+            notes.append(f"- {name}: mean of {len(finding.each)} of {finding.possible} pairs{range_}")
+        if finding.others and finding.terms:
+            common = ", ".join(map(str, finding.seeds)) or "none"
+            others = ", ".join(map(str, finding.others))
+            notes.append(f"- {name}: of the seeds that all its rows have ({common}); only some have {others}")
+    return notes + _gaps(outcome, results)
+
+
+def _gaps(outcome: Outcome, results: Results) -> list[str]:
+    """What has not been run of a claim of which something has: whole rows, or some of their seeds."""
+    comparisons = outcome.claim.comparisons
+    labels = dict.fromkeys((c.table, label) for c in comparisons for contrast in c.contrasts for label in contrast)
+    rows = {(table, label): results.row(table, label) for table, label in labels}
+    gaps: dict[int, list[str]] = {}
+    for (table, label), row in rows.items():
+        if row is None:
+            gaps.setdefault(table, []).append(f"`{label}`")
+        elif len(row.runs) < len(row.evaluations):
+            count = f"{len(row.evaluations) - len(row.runs)} of {len(row.evaluations)} seeds"
+            gaps.setdefault(table, []).append(f"`{label}` ({count})")
+    if not gaps or not any(rows.values()):
+        return []
+    where = "; ".join(f"Table {table}: {', '.join(missing)}" for table, missing in gaps.items())
+    return [f"- not run: {where}"]
+
+
+def _cost_section(costs: CostOutcome) -> list[str]:
+    rows, notes = [], []
+    for i, (ours, printed) in enumerate(zip(costs.ours, costs.printed, strict=True)):
+        measured = ours.params_M is not None
+        rows.append(
+            [
+                ours.text,
+                number(ours.params_M, 2, signed=True) if measured else NOT_RUN,
+                number(printed.params_M, signed=True),
+                NOT_RUN if ours.time_ms is None else number(ours.time_ms, signed=True),
+                NOT_RUN if ours.ratio is None else f"× {number(ours.ratio, 2)}",
+                f"× {number(printed.ratio, 2)}",
+                costs.verdict.removesuffix(", in part") if i == 0 else "not judged",
+            ]
+        )
+        if ours.setting:
+            pairs = f"; mean of {ours.pairs} of {ours.possible} pairs" if ours.possible > 1 else ""
+            notes.append(f"- {ours.text}: {ours.setting}{pairs}")
+        if ours.missing and measured:
+            notes.append(f"- {ours.text}, not run: {', '.join(f'`{label}`' for label in ours.missing)}")
+    headings = ("AFI − nearest", "parameters (M)", "paper", "time (ms)", "time ratio", "paper's ratio", "verdict")
+    return [
+        f"### {NAME}: {costs.verdict}",
+        f"{SAYS[0].upper()}{SAYS[1:]}.",
+        grid(_columns(headings, rows), left=1),
+        "\n".join(notes),
+    ]

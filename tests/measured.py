@@ -1,0 +1,86 @@
+"""A run's measurements, put in by hand, as `afigan.reporting.results.Results`: no files, no detectors.
+
+The images' part of an effect is 0 unless `noise` says otherwise, so that intervals can be looked up in a table of t.
+"""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from afigan.reporting.benchmark import Benchmark, PaperSize
+from afigan.reporting.metrics import AP_NAMES, Metrics
+from afigan.reporting.paper import printed_records, printed_rows
+from afigan.reporting.results import Results, Row
+
+IMAGES = 100
+REPLICATES = 50
+ROWS = {number: printed_rows(number) for number in range(1, 10)}
+PRINTED = {number: printed_records(number) for number in range(1, 10)}
+
+
+class Resampled:
+    """In place of `afigan.reporting.resamples.Resamples`. noise: (label, kind) -> what each replicate adds, (R,)."""
+
+    images = IMAGES
+
+    def __init__(self) -> None:
+        self.noise: dict[tuple[str, str], np.ndarray] = {}
+
+    def ap(self, run: Metrics, kind: str) -> np.ndarray:
+        label = run.model.removeprefix("detectors/")
+        return run.values[f"{kind}_AP"] + self.noise.get((label, kind), np.zeros(REPLICATES))
+
+
+class Measured:
+    """What `put` has been given; `results` has it all."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, dict[str, Row]] = defaultdict(dict)
+        self.resamples = Resampled()
+        self.paper_size: PaperSize | None = None
+        self.timed = False
+
+    def put(
+        self,
+        number: int,
+        label: str,
+        box: list[float | None],
+        mask: list[float] | None = None,
+        seeds: list[int] | None = None,
+        params_M: float = 1.0,
+        ms: float | None = None,
+        **changes: Any,
+    ) -> None:
+        """A row, with a value of box AP and of mask AP for each seed; None: this seed has not been run."""
+        keys, runs, times = [], [], {}
+        for i, value in enumerate(box):
+            seed = i if seeds is None else seeds[i]
+            key = f"t{number}, {label}, s{seed}"
+            keys.append(key)
+            if value is None:
+                continue
+            values = {f"box_{name}": value for name in AP_NAMES} | {"params_M": params_M}
+            values |= {f"mask_{name}": None if mask is None else mask[i] for name in AP_NAMES}
+            about = {"model": f"detectors/{label}", "schedule": "160 iterations", "source": "shapes"}
+            about |= {"train_images": 400, "val_images": IMAGES, "multi_scale": False}
+            runs.append(Metrics(key=key, seed=seed, values=values, **about | changes))
+            if ms is not None:
+                times[key] = ms
+                self.timed = True
+        self.rows[number][label] = Row(tuple(keys), tuple(runs), times)
+
+    def put_printed(self, seeds: int, sign: float = 1.0) -> None:
+        """Every row of the paper's tables but Table 2's, as printed, or mirrored with sign -1, in all seeds."""
+        for number in ROWS.keys() - {2}:
+            for label in ROWS[number]:
+                record = PRINTED[number][label]
+                box, mask = ([50 + sign * (record[c] - 50)] if record.get(c) else None for c in ("box_AP", "mask_AP"))
+                costs = {"params_M": record.get("params_M") or 1.0, "ms": record.get("time_ms")}
+                self.put(number, label, box * seeds, mask and mask * seeds, **costs)
+
+    @property
+    def results(self) -> Results:
+        timed = self.timed or self.paper_size is not None
+        benchmark = Benchmark("Titan Y", 2, 50, {}, self.paper_size) if timed else None
+        return Results(dict(self.rows), benchmark, self.resamples)

@@ -1,0 +1,214 @@
+"""A finished run's results as part of the documentation: what is checked, copied and said of it."""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from afigan import state
+from afigan.config import load_params
+from afigan.files import atomic_dir, atomic_path, digest, read_json, sha256_file, write_json
+from afigan.provenance import stale
+from afigan.reporting import report, status
+from afigan.reporting.claims_markdown import BEGIN, END, question_table, verdict_table
+from afigan.reporting.judged import Judged
+from afigan.schema import Params
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS, README = ROOT / "docs/results", ROOT / "README.md"
+IN_README = "evidence"  # the run whose verdicts README.md has
+CODE = ("afigan", "workflow", "conf", "dvc.yaml", "Snakefile", "requirements.lock")  # what a run is made with
+PICTURES = ("claims.png", "detections.png")
+LIBRARIES = ("torch", "torchvision", "numpy", "scipy")
+PAUSE = 300.0  # seconds; an engine needs some between two stages
+NAMED = 20  # of what is refused, in one message
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is told of a run by hand; None: the run's own files tell it.
+
+    wall_time: seconds.
+    """
+
+    command: str
+    commit: str | None = None
+    machine: str | None = None
+    wall_time: float | None = None
+    date: str | None = None
+
+
+def publish(
+    run: Path, name: str, given: Given, docs: Path = ROOT / "docs/results", readme: Path = ROOT / "README.md"
+) -> list[Path]:
+    """Copy the results of the run in the folder `run` to `docs`/`name`; return what was written.
+
+    Raises:
+        ValueError: the run is stale or incomplete, its report is not what the stage `tables` would write now, or its
+            files do not tell when and where it was made and nobody has.
+    """
+    docs, readme = Path(docs).resolve(), Path(readme).resolve()
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(f"--name {name}: use small letters, digits and _")
+    text = readme.read_text("utf-8") if name == IN_README else ""
+    if name == IN_README and not (BEGIN in text and END in text):
+        raise ValueError(f"{readme} has no marks {BEGIN} and {END}: put them where the verdicts belong")
+    with contextlib.chdir(run):
+        params = load_params("params.yaml")
+        judged = checked(params)
+        with atomic_dir(docs / name) as folder:
+            shutil.copytree("results/tables", folder / "tables", ignore=shutil.ignore_patterns(".*"))
+            for file in ("claims.md", "claims.csv", *(f"figures/{picture}" for picture in PICTURES)):
+                shutil.copy(Path("results", file), folder)
+            about = provenance(params, name, given, folder)
+            write_json(folder / "provenance.json", about)
+            (folder / "README.md").write_text(page(about, judged, sorted((folder / "tables").glob("*.md"))), "utf-8")
+    written = [docs / name]
+    if name == IN_README:
+        before, _, rest = text.partition(BEGIN)
+        with atomic_path(readme) as temporary:
+            temporary.write_text(before + verdict_table(judged) + rest.partition(END)[2], "utf-8")
+        written.append(readme)
+    return written
+
+
+def checked(params: Params) -> Judged:
+    """What the run in the working directory says of the claims, if it is whole, of its params.yaml, and reported.
+
+    Raises:
+        ValueError: it is not; what is wrong is named.
+    """
+    found = {row.node: row.status for row in status.rows(params, state.now()) if row.status not in ("done", "there")}
+    if found:
+        raise ValueError(_listed("the run is not finished", found))
+    if found := stale(params):
+        raise ValueError(_listed("the run is stale", found))
+    texts, judged = report.report(params)
+    found = {
+        path.as_posix(): "is not what its metrics give"
+        for path, text in texts.items()
+        if not path.is_file() or path.read_text("utf-8") != text
+    }
+    if not report.PLOT.is_file():
+        found[report.PLOT.as_posix()] = "is not there"
+    if found:
+        raise ValueError(_listed("the report is stale: run the stage `tables` again", found))
+    return judged
+
+
+def provenance(params: Params, name: str, given: Given, folder: Path) -> dict[str, Any]:
+    """How the run in the working directory was made, and the SHA-256 of every file in `folder`."""
+    spans = sorted(_spans())
+    if not spans and (given.wall_time is None or given.date is None):
+        raise ValueError("runs/ does not tell when the run was made: give --wall-time and --date")
+    summary = read_json("data/prepared/summary.json")
+    images = {split: values["images"] for split, values in summary.items()}
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    evaluations = params.experiments.evaluations
+    seeds = sorted({read_json(f"results/metrics/{key}.json")["seed"] for key in evaluations})
+    return {
+        "name": name,
+        "profile": report.profile_name(params),
+        "params_sha256": digest(params.model_dump(mode="json")),
+        "data": report.describe_data(params, images, len(summary["train"]["categories"])),
+        "evaluations": len(evaluations),
+        "seeds": seeds,
+        "command": given.command,
+        "commit": given.commit or _commit(),
+        "date": given.date or f"{max(end for _, end in spans):%Y-%m-%d}",
+        "wall_time_s": round(given.wall_time if given.wall_time is not None else _covered(spans)),
+        "machine": given.machine or _machine(),
+        "libraries": {library: version(library) for library in LIBRARIES},
+        "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in files},
+    }
+
+
+def page(about: dict[str, Any], judged: Judged, tables: list[Path]) -> str:
+    """README.md of a published run."""
+    seeds = about["seeds"]
+    facts = {
+        "profile": f"`{about['profile']}` (SHA-256 of all parameters {about['params_sha256'][:12]}…)",
+        "data": about["data"],
+        "what": f"{about['evaluations']} evaluations, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}",
+        "command": f"`{about['command']}`",
+        "commit": about["commit"],
+        "date": about["date"],
+        "wall time": str(timedelta(seconds=about["wall_time_s"])),
+        "machine": about["machine"],
+        "libraries": ", ".join(f"{library} {number}" for library, number in about["libraries"].items()),
+    }
+    named = [f"[{path.stem}](tables/{path.name}) ([csv](tables/{path.stem}.csv))" for path in tables]
+    parts = [
+        f"# Results of the run `{about['name']}`",
+        "Written by `make publish` from the run's files. [What such a run can and cannot say](../README.md).",
+        "\n".join(["| | |", "|---|---|", *(f"| {fact} | {value} |" for fact, value in facts.items())]),
+        "## The paper's claims",
+        verdict_table(judged),
+        "How each verdict comes about: [claims.md](claims.md); every contrast: [claims.csv](claims.csv).",
+        "![Every contrast with its 95 % interval, and the paper's](claims.png)",
+        "## Questions that the paper does not ask",
+        question_table(judged),
+        "## Tables",
+        "\n".join(f"- {entry}" for entry in named),
+        "## Detections",
+        "![Detections, nearest beside AFI](detections.png)",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _spans() -> Iterator[tuple[Any, Any]]:
+    """When each stage's last process began and ended, by its state.json."""
+    for path in state.RUNS.rglob(state.FILE):
+        told = state.read(path.parent)
+        if told is not None and told.status == "done":
+            yield told.began, told.written
+
+
+def _covered(spans: list[tuple[Any, Any]]) -> float:
+    """Seconds from begin to end, without pauses: longer gaps, in which no stage was running, are between sessions."""
+    total, end = 0.0, spans[0][0]
+    for first, last in spans:
+        pause = (first - end).total_seconds()
+        begin = first if pause > PAUSE else end
+        total += max(0.0, (last - begin).total_seconds())
+        end = max(end, last)
+    return total
+
+
+def _machine() -> str:
+    here = state.Process().host
+    hosts = {told.process.host for path in state.RUNS.rglob(state.FILE) if (told := state.read(path.parent))}
+    if hosts != {here}:
+        raise ValueError("the run was made on another machine, or runs/ does not tell on which: give --machine")
+    device = read_json("results/benchmark.json")["device"]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{device}, {_cores()} cores, {memory:.0f} GiB"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _commit() -> str:
+    """Of the checkout that this file is in."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(f"git does not tell the commit ({done.stderr.strip()}): give --commit")
+        return done.stdout.strip()
+
+    return git("rev-parse", "HEAD") + (", with changes" if git("status", "--porcelain", "--", *CODE) else "")
+
+
+def _listed(title: str, found: dict[str, str]) -> str:
+    lines = [f"{name} {reason}" for name, reason in found.items()]
+    more = [f"and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
+    return "\n  ".join([f"{title}:", *lines[:NAMED], *more])

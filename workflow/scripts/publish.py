@@ -1,0 +1,45 @@
+"""Copy what a finished run has shown to docs/results/NAME: tables, claims, their plot, detections, how it was made.
+
+A run that is stale or incomplete is refused. The verdicts of the run `evidence` are also written into README.md,
+between the marks that are there for them.
+
+Machine, date and wall time are those that the stages have told of in runs/; say otherwise where they cannot know.
+"""
+
+import argparse
+from pathlib import Path
+
+from _stage import clean_exit, stage_parser
+
+
+def main() -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--from", dest="run", type=Path, required=True, metavar="RUNDIR", help="where params.yaml is")
+    parser.add_argument("--name", required=True, help="folder of docs/results")
+    parser.add_argument("--command", required=True, help="what the run was started with, as in `make evidence`")
+    parser.add_argument("--commit", help="the code that it was made with (default: that of this checkout)")
+    parser.add_argument("--machine", help="in words (default: this machine, if the stages were run on it)")
+    parser.add_argument("--wall-time", type=seconds, metavar="H:MM:SS", help="default: as the stages tell")
+    parser.add_argument("--date", help="day of the run's end, as in 2026-11-26 (default: as the stages tell)")
+    arguments = parser.parse_args()
+    with clean_exit(arguments.traceback):
+        import _publication
+
+        given = _publication.Given(
+            arguments.command, arguments.commit, arguments.machine, arguments.wall_time, arguments.date
+        )
+        for path in _publication.publish(arguments.run, arguments.name, given):
+            print(f"publish: {path}")
+
+
+def seconds(text: str) -> int:
+    """`2:45:10` -> 9910."""
+    try:
+        hours, minutes, rest = map(int, text.split(":"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: give hours, minutes and seconds, as in 2:45:10") from None
+    return 3600 * hours + 60 * minutes + rest
+
+
+if __name__ == "__main__":
+    main()
