@@ -45,9 +45,12 @@ def run_snakemake(params: Any, cores: int) -> None:
     Raises:
         ValueError: a stage has failed, or Snakemake cannot start.
     """
+    import _gpus
     from _progress import Progress
 
     options = ["snakemake", "--cores", str(cores), "--scheduler", "greedy", "--nocolor"]
+    if params.device != "cpu" and (gpus := _gpus.visible_gpus()):
+        options += ["--resources", f"gpu={len(gpus)}"]
     LOG.parent.mkdir(exist_ok=True)
     with LOG.open("a", encoding="utf-8") as log:
         planned = subprocess.run([*options, "-n", "--quiet", "host"], capture_output=True, text=True, check=False)
