@@ -364,6 +364,15 @@ def test_pseudo_labels_are_the_sure_detections_as_annotations(own_world):
     assert read_split("data/pseudo/swin_t_nn.json")["classes"] == split["classes"]
 
 
+def test_pseudo_labels_have_a_threshold_of_their_own(own_world):
+    """One below `evaluate.score_threshold` acts too."""
+    own_world.model("detectors/swin_t_nn")
+    change = {"experiments.pseudo_labels.swin_t_nn.score_threshold": 0.05, "evaluate.score_threshold": 0.9}
+    write_pseudo_labels(toy_params(change), "swin_t_nn")
+    labels = json.loads(Path("data/pseudo/swin_t_nn.json").read_text())["annotations"]
+    assert 0.05 <= min(label["score"] for label in labels) < 0.9
+
+
 def test_pseudo_labels_of_nothing_are_refused(own_world):
     own_world.model("detectors/swin_t_nn")
     Path("data/pseudo/swin_t_nn.json").unlink(missing_ok=True)

@@ -28,6 +28,7 @@ class Predictor:
         params: today's.
         node: of the model.
         multi_scale: see every image at the sizes of `evaluate.multi_scale`.
+        score_threshold: the least score of a detection; None: `evaluate.score_threshold`.
 
     Attributes:
         inputs: the sums of the files it has read so far, images left out.
@@ -36,14 +37,17 @@ class Predictor:
         ValueError: the model is missing or of other parameters.
     """
 
-    def __init__(self, params: Params, node: str, multi_scale: bool = False) -> None:
+    def __init__(
+        self, params: Params, node: str, multi_scale: bool = False, score_threshold: float | None = None
+    ) -> None:
         seed_everything(params.seed, params.threads)
         check_trained(params, node)
         self.params, self.node, self.multi_scale = params, node, multi_scale
         self.architecture, self.classes = load_architecture(node), load_config(node)["classes"]
         detector = load_detector(node, choose_device(params))
         self.inputs = sums([MODELS / node / "model.safetensors"])
-        set_test_limits(detector, params.evaluate.score_threshold, params.evaluate.detections)
+        least = params.evaluate.score_threshold if score_threshold is None else score_threshold
+        set_test_limits(detector, least, params.evaluate.detections)
         self.parameters = sum(p.numel() for p in detector.parameters())
         self.detector = multi_scale_detector(detector, self.architecture, params.evaluate) if multi_scale else detector
 

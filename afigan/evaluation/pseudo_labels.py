@@ -18,7 +18,8 @@ def write_pseudo_labels(params: Params, key: str) -> None:
         ValueError: the model or the images are missing or do not fit; or nothing was found in any image.
     """
     item = params.experiments.pseudo_labels[key]
-    predictor = Predictor(params, item.model)
+    # not evaluation's threshold: detectors leave out what is below it
+    predictor = Predictor(params, item.model, score_threshold=item.score_threshold)
     path = PREPARED / "unlabeled.json"
     split = json.loads(path.read_text("utf-8"))
     results = [r for r in predictor.results(path) if r["score"] >= item.score_threshold and min(r["bbox"][2:]) > 0]

@@ -27,7 +27,7 @@ def main() -> None:
         import _adoption
         import _engines
 
-        with_dvc = Path(".dvc").is_dir()
+        with_dvc = Path(".dvc").is_dir() and in_git()
         if with_dvc and _engines.dvc_has_records() and not _engines.snakemake_has_records():
             if subprocess.run(["dvc", "repro"], check=False).returncode:
                 raise ValueError("`dvc repro` has failed; its messages are above")
@@ -36,7 +36,15 @@ def main() -> None:
         run_snakemake(params, arguments.cores)
         if with_dvc and (not _engines.dvc_has_records() or _engines.dvc_changes()):
             print(f"repro: {_adoption.to_dvc(params)}")
+        elif Path(".dvc").is_dir() and not with_dvc:
+            print("repro: DVC needs a Git repository to take the result: `git init`, then `make adopt-dvc`")
         print("repro: everything is up to date; results/README.md shows it")
+
+
+def in_git() -> bool:
+    """Whether this folder is in a Git repository, which an unpacked archive is not."""
+    here = Path.cwd()
+    return any((folder / ".git").exists() for folder in (here, *here.parents))
 
 
 def run_snakemake(params: Any, cores: int) -> None:
