@@ -1,8 +1,8 @@
-"""What detectron2 v0.6 misses on a current Python, supplied only where it is missing.
+"""Supply what detectron2 v0.6 misses on a current Python, only where it is missing.
 
-The Python sources of v0.6 lack their compiled operators (`detectron2._C`), which they import but do not need for what
-this project runs: NMS and RoIAlign come from torchvision. They also use a name that Pillow has dropped. A compiled
-detectron2 of any version is used as it is.
+The Python sources of v0.6 import compiled operators (`detectron2._C`) that they lack. This project does not need them:
+NMS and RoIAlign come from torchvision. The sources also use a name that Pillow has dropped. A compiled detectron2 of
+any version is used as it is.
 """
 
 import importlib.abc
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 
 class _EmptyOperators(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds an empty `detectron2._C`; asked last, so that a compiled one is found before."""
+    """A finder of an empty `detectron2._C`; Python asks it last, so that a compiled one comes first."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
@@ -26,7 +26,7 @@ class _EmptyOperators(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install() -> None:
-    """Make `import detectron2` work from here on; does nothing the second time."""
+    """Make `import detectron2` work from here on; a second call does nothing."""
     if any(isinstance(finder, _EmptyOperators) for finder in sys.meta_path):
         return
     sys.meta_path.append(_EmptyOperators())
@@ -34,9 +34,9 @@ def install() -> None:
 
     if not hasattr(Image, "LINEAR"):
         Image.LINEAR = Image.Resampling.BILINEAR
-    # v0.6 scripts two functions when it is imported; torch deprecates that, and no user can do anything about it
+    # importing v0.6 scripts two functions; torch deprecates that, and no user can do anything about it
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
-    # v0.6 lays out anchors with torch.meshgrid's old default; torch warns of a change to come
+    # v0.6 creates its grid of anchors with torch.meshgrid's old default; torch warns that this default will change
     warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)

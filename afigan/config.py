@@ -1,7 +1,7 @@
-"""params.yaml -> checked parameters: read, checked against the schema, or composed from conf/.
+"""Read params.yaml, check it against the schema, or compose it from conf/.
 
-Unknown keys, wrong types, impossible values and references to experiments that do not exist are errors that name the
-key, all of them at once, before anything runs.
+Unknown keys, wrong types, impossible values and references to experiments that do not exist are errors. Each error
+names its key. All errors are reported at once, before anything runs.
 """
 
 from collections.abc import Hashable
@@ -20,7 +20,7 @@ def check_params(values: Any, source: str = "params.yaml") -> Params:
     """Check the contents of a params.yaml.
 
     Raises:
-        ValueError: anything wrong, one line for each, naming the key.
+        ValueError: something is wrong; the text has one line for each problem, with its key.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{source}: expected sections such as data: and model:, found {type(values).__name__}")
@@ -35,10 +35,10 @@ def check_params(values: Any, source: str = "params.yaml") -> Params:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, without what it takes in silence: a key that is there twice, and a value that contains itself."""
+    """PyYAML's safe loader that also refuses a key that is there twice and a value that contains itself."""
 
     def construct_document(self, node: yaml.Node) -> Any:
-        return self.construct_object(node, deep=True)  # which refuses what is being constructed already
+        return self.construct_object(node, deep=True)  # it refuses a node that it is already constructing
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         merge = "tag:yaml.org,2002:merge"
@@ -54,7 +54,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     """Read and check a params.yaml.
 
     Raises:
-        ValueError: as `check_params`; or the file is missing or no YAML.
+        ValueError: as `check_params`; or the file is missing, cannot be read or is not YAML.
     """
     try:
         values = yaml.load(Path(path).read_text("utf-8"), _Loader)
@@ -62,18 +62,18 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         raise ValueError(f"{path} does not exist: compose it with `make params PROFILE=mini`") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except Exception as error:  # PyYAML has none of its own for a month 13, a number of 5000 digits, 1000 brackets
+    except Exception as error:  # PyYAML has no error of its own for a month 13, 5000 digits, 1000 brackets
         raise ValueError(f"{path} is not YAML: {error}; correct it or compose it anew, `make params`") from None
     return check_params(values, str(path))
 
 
 def compose(profile: str, conf: str | Path = "conf") -> dict[str, Any]:
-    """The values of params.yaml for a profile of `conf/profile`: composed by Hydra, its `seeds` written out.
+    """Compose the values of params.yaml for a profile of `conf/profile` with Hydra, and write out its `seeds`.
 
-    `dvc exp run -S profile=…` composes them too, but for a profile with `seeds`.
+    `dvc exp run -S profile=…` composes them too, except for a profile with `seeds`.
 
     Raises:
-        ValueError: no such profile, or what it composes to is wrong.
+        ValueError: there is no such profile, or the composed values are wrong.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir

@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 
 class FeaturePatchDiscriminator(nn.Sequential):
-    """Judges every position of a feature map: (N, C, H, W) -> logits (N, 1, H, W) that it is a real one.
+    """D: feature maps (N, C, H, W) -> logits (N, 1, H, W) that each position is a real one.
 
-    The sigmoid lives in the loss. 15.35 M parameters at C = 256. The last convolution starts small, so that the first
-    logits are near 0 and the first loss near 2 ln 2 a level.
+    The sigmoid is in the loss. D has 15.35 M parameters at C = 256. The last convolution starts small, so that the
+    first logits are near 0 and the first loss near 2 ln 2 per level.
 
     Args:
-        channels: C of the maps it judges; its own layers have 2C, 4C and 4C.
+        channels: C of the maps; D's own layers have 2C, 4C and 4C.
     """
 
     def __init__(self, channels: int) -> None:
@@ -30,5 +30,5 @@ class FeaturePatchDiscriminator(nn.Sequential):
         super().__init__(*layers, last)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, 1, H, W)."""
+        """Map features (N, C, H, W) to logits (N, 1, H, W)."""
         return super().forward(features)

@@ -1,7 +1,7 @@
-"""One experiment of params.yaml with what it leaves to the rest of the file: schedule, seed, network.
+"""One experiment of params.yaml with what it takes from the rest of the file: schedule, seed, network.
 
-A node is a folder of models/, `KIND/KEY`, of the kinds `backbones`, `afigan`, `extractors`, `detectors` and `students`;
-besides, `pseudo_labels/KEY`, `evaluations/KEY` and `submissions/KEY` name what is made of them.
+A node is a folder of models/, `KIND/KEY`. Its kind is `backbones`, `afigan`, `extractors`, `detectors` or `students`.
+The nodes `pseudo_labels/KEY`, `evaluations/KEY` and `submissions/KEY` name results of these models.
 """
 
 from typing import Any
@@ -18,16 +18,16 @@ STAGES = {
 
 
 def experiment(params: Params, node: str) -> Any:
-    """What params.yaml says under `experiments` of a node."""
+    """Return the entry of a node under `experiments` of params.yaml."""
     kind, key = node.split("/")
     return getattr(params.experiments, kind)[key]
 
 
 def schedule(params: Params, node: str) -> Schedule:
-    """The section of its stage, with the experiment's own changes.
+    """Return the section of the node's stage, with the experiment's own changes.
 
     Raises:
-        ValueError: a change is no key of a schedule, or of a wrong type.
+        ValueError: a change is not a key of a schedule, or has a wrong type.
     """
     base = getattr(params, STAGES[node.split("/")[0]])
     change = experiment(params, node).schedule
@@ -35,33 +35,33 @@ def schedule(params: Params, node: str) -> Schedule:
 
 
 def seed(params: Params, node: str) -> int:
-    """Of everything random in a node's training."""
+    """Return the seed of everything random in a node's training."""
     own = experiment(params, node).seed
     return params.seed if own is None else own
 
 
 def backbone(params: Params, node: str) -> BackboneExperiment:
-    """The backbone of a detector, a student or an extractor."""
+    """Return the backbone of a detector, a student or an extractor."""
     return params.experiments.backbones[experiment(params, node).backbone]
 
 
 def pyramid(params: Params, node: str) -> Pyramid:
-    """Its pyramid."""
+    """Return the pyramid of a detector, a student or an extractor."""
     return experiment(params, node).pyramid or params.model.pyramid
 
 
 def head(params: Params, node: str) -> Head:
-    """Its detection head."""
+    """Return the detection head of a detector, a student or an extractor."""
     return experiment(params, node).head or params.model.head
 
 
 def starts_at_p2(head: Head, pyramid: Pyramid) -> bool:
-    """Whether a detector has the levels P2-P6, as the R-CNN family has them; else P3-P7, as every BiFPN."""
+    """Return whether a detector has P2-P6, as the R-CNN family has; otherwise it has P3-P7, as every BiFPN has."""
     return "rcnn" in head and pyramid != "bifpn"
 
 
 def interpolated_levels(params: Params, node: str) -> tuple[str, ...]:
-    """N_s..N_e of its pyramid, fine to coarse: see `afigan.pyramids.base.Pyramid`."""
+    """Return N_s..N_e of the node's pyramid, fine to coarse: see `afigan.pyramids.base.Pyramid`."""
     levels = ("p2", "p3", "p4", "p5", "p6", "p7")
     if pyramid(params, node) == "bifpn":
         return levels[1:]

@@ -1,4 +1,4 @@
-"""Writing files so that what exists under its name is whole: a temporary name, then a rename. Locks."""
+"""Write files so that each is complete once it has its name: a temporary name, then a rename. Hold locks."""
 
 import contextlib
 import errno
@@ -16,12 +16,12 @@ from typing import Any
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path`; on success it is flushed to disk and renamed to `path`, else removed.
+    """Yield a temporary sibling of `path`; on success flush it to disk and rename it to `path`, else remove it.
 
-    The sibling keeps the suffix, so that libraries which choose a format by it work unchanged.
+    The sibling keeps the suffix, because libraries choose a format by it.
 
     Raises:
-        OSError: there is no space left, whatever the library has made of that.
+        OSError: there is no space left, even if the library has raised another error.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_dir(path: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary sibling folder of `path`; on success it replaces `path`, else it is removed."""
+    """Yield an empty temporary sibling folder of `path`; on success replace `path` by it, else remove it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path, path.name)
@@ -56,7 +56,7 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
 
 
 def _temporary(path: Path, stem: str, suffix: str = "") -> Path:
-    """A sibling that only this process writes to; what killed processes of this machine have left is removed."""
+    """Return a sibling that only this process writes to; remove what killed processes of this machine have left."""
     start = f".{stem}.{socket.gethostname()}-"
     for old in path.parent.glob(f"{glob.escape(start)}*.tmp{glob.escape(suffix)}"):
         process = old.name.removeprefix(start).removesuffix(f".tmp{suffix}")
@@ -70,13 +70,13 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's process
         pass
     return True
 
 
 def _probe(temporary: Path, error: Exception) -> None:
-    """Raise the OSError that a library has turned into another error, if writing on does not work."""
+    """Raise OSError if further writing fails: a library may have turned such an error into another one."""
     try:
         with open(temporary, "ab") as file:
             file.write(bytes(1 << 20))
@@ -89,16 +89,16 @@ def _probe(temporary: Path, error: Exception) -> None:
 
 @contextlib.contextmanager
 def exclusive(name: Path) -> Iterator[None]:
-    """Hold `name`.lock for the body. However this process ends, the system lets go of it.
+    """Hold `name`.lock for the body. The system releases it however this process ends.
 
     Raises:
-        ValueError: another process holds it; which one is said.
+        ValueError: another process holds it; the text names that process.
     """
     path = name.with_name(f"{name.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
         try:
-            # a record lock: processes that are forked from this one, and may outlive it, do not share it
+            # a record lock, because forked processes, which may outlive this one, do not share it
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
@@ -113,16 +113,16 @@ def exclusive(name: Path) -> Iterator[None]:
 
 
 def write_json(path: str | Path, value: Any, indent: int | None = 2) -> None:
-    """Write `value` as JSON, atomically, keys in the order given, with a final newline. NaN is refused."""
+    """Write `value` as JSON, atomically, with keys in the order given and a final newline. Refuse NaN."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
 
 
 def read_json(path: str | Path) -> Any:
-    """The value of a JSON file that a stage has written.
+    """Return the value of a JSON file that a stage has written.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: the file is damaged.
     """
     try:
         return json.loads(Path(path).read_bytes())
@@ -131,11 +131,11 @@ def read_json(path: str | Path) -> Any:
 
 
 def sha256_file(path: str | Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
+    """Return the hex SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(value: Any) -> str:
-    """Hex SHA-256 of a JSON-serialisable value; dictionaries that differ only in key order agree."""
+    """Return the hex SHA-256 of a JSON-serialisable value; the order of a dictionary's keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()

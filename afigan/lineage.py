@@ -1,4 +1,4 @@
-"""What a result depends on: the experiments it descends from, and a hash of all their parameters.
+"""The ancestors of a result, and a hash of all parameters that it depends on.
 
 Nodes are those of `afigan.experiments`.
 """
@@ -11,7 +11,7 @@ _HARMLESS = {"workers", "checkpoint_every"}
 
 
 def parents(params: Params, node: str) -> list[str]:
-    """The nodes that `node` reads what was trained of, itself not among them."""
+    """Return the nodes whose results `node` reads, without `node` itself."""
     kind = node.split("/")[0]
     item = experiment(params, node)
     if kind == "backbones":
@@ -29,7 +29,7 @@ def parents(params: Params, node: str) -> list[str]:
 
 
 def fingerprint(params: Params, node: str) -> str:
-    """Hex SHA-256 of every parameter that can change the result at `node`, those of its ancestors included."""
+    """Return the hex SHA-256 of every parameter that can change the result at `node`, its ancestors' included."""
     kind = node.split("/")[0]
     item = experiment(params, node)
     # the embedded set is drawn from the seed

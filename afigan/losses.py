@@ -12,10 +12,10 @@ def _cross_entropy(logits: Tensor, real: bool) -> Tensor:
 
 
 def content_loss(fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
-    """Mean absolute difference of each level (N, C, H_i, W_i), summed over levels; a scalar.
+    """Return the mean absolute difference of each level (N, C, H_i, W_i), summed over levels; a scalar.
 
     Raises:
-        ValueError: a different number of levels, or a level whose two maps differ in shape.
+        ValueError: the numbers of levels differ, or the two maps of a level differ in shape.
     """
     if [f.shape for f in fakes] != [r.shape for r in reals]:
         shapes = f"{[tuple(f.shape) for f in fakes]} and {[tuple(r.shape) for r in reals]}"
@@ -24,17 +24,17 @@ def content_loss(fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
 
 
 def adversarial_loss(fake_logits: Sequence[Tensor]) -> Tensor:
-    """-log D(fake) of each level's logits (N, 1, H_i, W_i), summed over levels; a scalar.
+    """Return -log D(fake) of each level's logits (N, 1, H_i, W_i), summed over levels; a scalar.
 
-    Its gradient is meant to flow through D into what made the maps.
+    Its gradient is meant to flow through D into the network that produces the maps.
     """
     return torch.stack([_cross_entropy(logits, real=True) for logits in fake_logits]).sum()
 
 
 def discriminator_loss(real_logits: Sequence[Tensor], fake_logits: Sequence[Tensor]) -> Tensor:
-    """-log D(real) - log(1 - D(fake)) of each level's logits (N, 1, H_i, W_i), summed over levels; a scalar.
+    """Return -log D(real) - log(1 - D(fake)) of each level's logits (N, 1, H_i, W_i), summed over levels; a scalar.
 
-    The fake maps must have been detached by the caller before D saw them.
+    The caller must detach the fake maps before D sees them.
     """
     terms = [
         _cross_entropy(real, real=True) + _cross_entropy(fake, real=False)

@@ -1,6 +1,6 @@
-"""SIGTERM, which a scheduler sends before it takes a machine back: a training stage writes a checkpoint, then ends.
+"""Handling of SIGTERM, which a scheduler sends before it takes a machine back.
 
-A stage that ends so exits with `EXIT_STATUS`. Started again, it goes on from there.
+A training stage then writes a checkpoint and exits with `EXIT_STATUS`. If it is started again, it goes on from there.
 """
 
 import contextlib
@@ -11,18 +11,18 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-EXIT_STATUS = os.EX_TEMPFAIL  # 75 of sysexits.h: a failure that another try may mend
+EXIT_STATUS = os.EX_TEMPFAIL  # 75 of sysexits.h: a failure that another try may fix
 
 
 class Preempted(Exception):
-    """A run was asked to end before its last iteration."""
+    """The error of a run that was asked to end before its last iteration."""
 
 
 _asked = threading.Event()
 
 
 def exit_at_once() -> None:
-    """Let SIGTERM end this process with `EXIT_STATUS`, temporary files removed, wherever no loop takes note of it."""
+    """Let SIGTERM end this process with `EXIT_STATUS` and without temporary files, wherever no loop handles it."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         if not _asked.is_set():  # a scheduler may send it twice; the first time is enough to tidy up
@@ -33,18 +33,18 @@ def exit_at_once() -> None:
 
 
 def asked() -> bool:
-    """Whether SIGTERM is ending this process: a library may have turned the exit into an error of its own."""
+    """Return whether SIGTERM is ending this process: a library may have turned the exit into its own error."""
     return _asked.is_set()
 
 
 @contextlib.contextmanager
 def noted() -> Iterator[Callable[[], bool]]:
-    """Within the body SIGTERM ends nothing; what is yielded says whether it has come.
+    """Keep SIGTERM from ending the body; yield a function that returns whether it has come.
 
-    Outside of the main thread, where Python handles no signals, it never says so.
+    Outside of the main thread the function always returns False, because Python handles no signals there.
 
     Raises:
-        Preempted: it has come, and the body lost a process that it needs: schedulers send it to all of a job.
+        Preempted: SIGTERM has come, and the body lost a process that it needs; schedulers signal all of a job.
     """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():

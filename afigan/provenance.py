@@ -1,7 +1,7 @@
-"""What results say of themselves: the hash of their parameters, and of the files that they were made from.
+"""Records in the results: the hash of their parameters, and of the files that they were created from.
 
-An engine knows what has changed since it made something; of what another has made, or a hand has put there, it knows
-nothing. These records are in the results, and hold whoever has made them.
+An engine knows what has changed since it created something. It knows nothing of the results of another engine, or of
+files that somebody copied there. These records are in the results, so they are valid whoever created them.
 """
 
 import json
@@ -14,7 +14,7 @@ from afigan.files import sha256_file
 from afigan.lineage import fingerprint
 from afigan.schema import Params
 
-# where the record of a node is; that of a model is in its config.json
+# where the record of a node is; a model has it in its config.json
 _RECORDS = {
     "pseudo_labels": "data/pseudo/{}.json",
     "evaluations": "results/metrics/{}.json",
@@ -23,21 +23,21 @@ _RECORDS = {
 
 
 def sums(files: Iterable[Path]) -> dict[str, str]:
-    """{file: hex SHA-256 of its bytes}; take them when the files are read, not days later."""
+    """Return {file: hex SHA-256 of its bytes}; call this when the files are read, not days later."""
     return {path.as_posix(): sha256_file(path) for path in files}
 
 
 def record(params: Params, node: str, inputs: dict[str, str]) -> dict[str, Any]:
-    """What the result at `node` has to say: of which parameters it is, and of which `inputs`, as `sums` has them."""
+    """Return the record of the result at `node`: the hash of its parameters, and its `inputs`, as `sums` gives them."""
     return {"params_hash": fingerprint(params, node), "inputs": inputs}
 
 
 def stale(params: Params) -> dict[str, str]:
-    """{file: why it is not today's}, of all results of the experiments that have a record; empty if all are today's.
+    """Return {file: why it is not current} for all experiments' results that have a record; empty if all are current.
 
-    They have to be there, of today's parameters, made from just the files that are there now, and the weights of a
-    model, or the matches of an evaluation, those that the record was written with. Of a result and what it was made
-    from, which do not fit, it is the latter that is named: whoever makes that again makes again what descends from it.
+    A current result exists, has the current parameters, and was created from exactly the files that are there now. The
+    weights of a model, and the matches of an evaluation, are those that the record was written with. If a result and
+    its input do not fit, the input is named: whoever creates it again also creates its descendants again.
     """
     found: dict[str, str] = {}
     today: dict[str, str | None] = {}  # {file: its sum}: many have the same inputs
@@ -56,7 +56,7 @@ def stale(params: Params) -> dict[str, str]:
                 content = json.loads(Path(path).read_text("utf-8"))
                 content = content["info"] if kind == "pseudo_labels" else content
                 params_hash, inputs = content["params_hash"], content["inputs"].items()
-                beside = {}  # what the record was written with
+                beside = {}  # the files that the record was written with
                 if kind in STAGES:
                     beside = {f"models/{node}/model.safetensors": content["sha256"]}
                 elif kind == "evaluations":

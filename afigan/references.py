@@ -1,4 +1,4 @@
-"""What the experiments of params.yaml say of one another: the weights they start from, the rows they fill."""
+"""Check the references between experiments of params.yaml: the weights they start from, the rows they fill."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ R_CNN = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn")
 
 
 def broken_references(params: Params) -> list[str]:
-    """What one experiment says of another that does not hold, each naming its key."""
+    """Return the references between experiments that do not hold, a line for each, naming its key."""
     return _References(params).problems
 
 
 def reasons(error: ValidationError, *place: str) -> list[str]:
-    """What the schema finds wrong, a line for each, naming the key under `place`."""
+    """Return the errors that the schema has found, a line for each, naming the key under `place`."""
     lines = []
     for item in error.errors():
         parts = [str(part) for part in item["loc"] if part != "[key]"]
@@ -65,7 +65,7 @@ class _References:
         self.problems.append(f"{where}: {what}")
 
     def _lookup(self, node: str, name: str, target: str) -> Any:
-        """The experiment that `name` of `node` refers to; None, and a problem, if it is not there."""
+        """Return the experiment that `name` of `node` refers to; if it is not there, note a problem and return None."""
         kind, key = target.split("/")
         known = getattr(self.params.experiments, kind)
         if key not in known:
@@ -188,7 +188,7 @@ class _References:
         return data.shapes.unlabeled > 0 if data.source == "shapes" else data.unlabeled.images is not None
 
     def _pixels(self, key: str) -> str | None:
-        """The channel order of an evaluation's detector, if all that it refers to is there."""
+        """Return the channel order of an evaluation's detector; None if something that it refers to is not there."""
         evaluation = self.params.experiments.evaluations.get(key)
         detector = self.params.experiments.detectors.get(evaluation.model.split("/")[1]) if evaluation else None
         backbone = self.params.experiments.backbones.get(detector.backbone) if detector else None

@@ -1,4 +1,4 @@
-"""One experiment under several seeds: `seeds: [0, 1, 2]` of a profile, written out when params.yaml is composed."""
+"""Experiments under several seeds: `seeds: [0, 1, 2]` of a profile, written out when params.yaml is composed."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ REFERENCES = ("backbone", "teacher", "init", "model", "labels")
 
 
 def replicate(values: dict[str, Any]) -> dict[str, Any]:
-    """Without `seeds`, and with every experiment once a seed: `a1` under the first, `a1_s1` under seed 1, and so on.
+    """Replace `seeds` by a copy of every experiment per seed: `a1` for the first, `a1_s1` for seed 1, and so on.
 
-    A copy refers to the copies of the same seed, and a table's row names all its evaluations. Submissions and figures
-    are of the first seed.
+    A copy refers to the copies of the same seed. A table's row names all its evaluations. Submissions and figures use
+    the first seed.
     """
     values = dict(values)
     seeds = values.pop("seeds", [values["seed"]])

@@ -1,6 +1,6 @@
-"""The schema of params.yaml: names, types, defaults and what they mean.
+"""The schema of params.yaml: names, types, defaults and meanings.
 
-A section checks what it can check by itself; what one experiment says of another is `afigan.references`.
+A section checks what it can check by itself; `afigan.references` checks what one experiment says of another.
 """
 
 import json
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
-LARGEST = 2**31 - 1  # what torch and the file formats count with
+LARGEST = 2**31 - 1  # the largest number that torch and the file formats count with
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 NonNegative = Annotated[int, Field(ge=0, le=LARGEST)]
 Size = Annotated[int, Field(ge=1, le=2**16)]  # pixels, or channels
@@ -34,7 +34,7 @@ Interpolator = Literal[
 
 
 def _yaml_switch(value: Any) -> Any:
-    """YAML 1.1 reads a bare `on` as true and `off` as false, YAML 1.2 does not; both are meant alike."""
+    """Return `on` for true and `off` for false: YAML 1.1 reads the bare words so, and YAML 1.2 does not."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
@@ -76,7 +76,7 @@ class Section(BaseModel):
 
 
 class Shapes(Section):
-    """Images a split of the embedded set, and their side in pixels."""
+    """The numbers of images in the embedded set's splits, and the images' side in pixels."""
 
     train: Positive
     val: Positive
@@ -99,7 +99,7 @@ class Unlabeled(Section):
 
 
 class Data(Section):
-    """`shapes`, drawn from the seed, or `coco`: a COCO-format data set, used where it lies."""
+    """The data set: `shapes`, drawn from the seed, or `coco`, a COCO-format data set that is used in place."""
 
     source: Literal["shapes", "coco"]
     shapes: Shapes = Shapes(train=400, val=100)
@@ -135,37 +135,37 @@ class Pairs(Section):
 
 
 class RoIHeads(Section):
-    batch_size: Positive = 512  # RoIs sampled an image
+    batch_size: Positive = 512  # RoIs sampled per image
     fc_dim: Size = 1024
     mask_dim: Size = 256
 
 
 class RPN(Section):
-    batch_size: Positive = 256  # anchors sampled an image
+    batch_size: Positive = 256  # anchors sampled per image
     proposals_train: Positive = 1000
     proposals_test: Positive = 1000
 
 
 class Model(Section):
-    """What all detectors share, and the pyramid and head of those that do not name their own (SPEC 6)."""
+    """The sizes that all detectors share, and the pyramid and head of those that do not name their own (Fig. 3, 4)."""
 
     pyramid: Pyramid = "fpn"
     head: Head = "mask_rcnn"
     channels: Size = 256
-    anchor_sizes: Annotated[list[Rate], Field(min_length=5, max_length=5)]  # pixels, one a level: P2-P6, or P3-P7
-    # pixels, of FCOS: the distance to an object's farthest side where one level ends and the next begins
+    anchor_sizes: Annotated[list[Rate], Field(min_length=5, max_length=5)]  # pixels, one per level: P2-P6, or P3-P7
+    # FCOS, in pixels: the distances to an object's farthest side at which one level ends and the next begins
     sizes_of_interest: Limits = [64.0, 128.0, 256.0, 512.0]
     canonical_box_size: Rate = 224.0  # pixels: the side of a RoI that is pooled from P4
-    # `separable`: the same function as two matrix products; faster on CPU cores at small sizes, equal to rounding
+    # `separable`: two matrix products, equal to `torchvision` up to rounding; faster on CPU cores at small sizes
     roi_align: Literal["torchvision", "separable"] = "torchvision"
     roi_heads: RoIHeads = RoIHeads()
     rpn: RPN = RPN()
 
 
 class Input(Section):
-    """Image sizes in pixels. The low-resolution side of a pair has half of them."""
+    """Image sizes in pixels. The low-resolution side of a pair has half these sizes."""
 
-    short_sides: Annotated[list[Size], Field(min_length=1)]  # one is drawn an image
+    short_sides: Annotated[list[Size], Field(min_length=1)]  # one is drawn per image
     max_side: Size
     test_short_side: Size
     flip: bool = True
@@ -181,7 +181,7 @@ class Input(Section):
 
 
 class Schedule(Section):
-    """One training stage: length, batch, optimizer and what the engine does meanwhile."""
+    """The schedule of one training stage: length, batch, optimizer, loading, checkpoints and log."""
 
     iterations: Positive
     batch_size: Positive
@@ -194,21 +194,21 @@ class Schedule(Section):
     gamma: Rate = 0.1
     warmup: NonNegative = 0  # iterations of linear warm-up
     clip: Rate | None = None  # largest norm of a module's gradient
-    workers: Workers = 0  # processes that load data, for each that trains
+    workers: Workers = 0  # data-loading processes per training process
     checkpoint_every: Positive = 1000
-    log_every: Positive = 1  # iterations a line of the log, which has the means over them
-    # bfloat16: true, on a GPU; `everywhere`, on a CPU too: faster if that has avx512_bf16 and maps have many channels
+    log_every: Positive = 1  # iterations per line of the log, which has the means over them
+    # true: bfloat16 on a GPU; `everywhere`: on a CPU too, faster if it has avx512_bf16 and maps have many channels
     amp: bool | Literal["everywhere"] = True
 
 
 class AdversarialSchedule(Schedule):
-    """Stages 1 and 2; `lambda` weighs the adversarial term (Eq. 2)."""
+    """The schedule of stages 1 and 2; `lambda` weighs the adversarial term (Eq. 2)."""
 
     adversarial_weight: Annotated[float, Field(ge=0, allow_inf_nan=False, alias="lambda")] = 0.001
 
 
 class MultiScale(Section):
-    """Test-time augmentation: an image is seen at each of these short sides, in pixels, and mirrored if `flip`."""
+    """Test-time augmentation: a detector sees each image at these short sides, in pixels, and mirrored if `flip`."""
 
     short_sides: Annotated[list[Size], Field(min_length=1)]
     max_side: Size
@@ -219,11 +219,11 @@ class Evaluate(Section):
     batch_size: Positive = 1
     score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.05
     detections: Positive = 100
-    multi_scale: MultiScale | None = None  # of the evaluations that say `multi_scale: true`
+    multi_scale: MultiScale | None = None  # for evaluations with `multi_scale: true`
 
 
 class PaperSize(Section):
-    """How often the paper's Mask R-CNN is timed with each interpolation, on an image of this size in pixels."""
+    """Runs that time the paper's Mask R-CNN with each interpolation, and the image's size in pixels."""
 
     runs: Positive = 3
     warm_up: NonNegative = 1
@@ -232,7 +232,7 @@ class PaperSize(Section):
 
 
 class Benchmark(Section):
-    """Images that each detector is timed on, after some that do not count."""
+    """The number of images that each detector is timed on, after warm-up images that do not count."""
 
     runs: Positive = 30
     warm_up: NonNegative = 5
@@ -240,15 +240,15 @@ class Benchmark(Section):
 
 
 class Figures(Section):
-    """Which of the trained are drawn; `image` is a position in the validation set."""
+    """The trained models that are drawn; `image` is a position in the validation set."""
 
-    afigan: Key = "main"  # the stage 1 whose G is drawn on one feature map
+    afigan: Key = "main"  # the stage 1 experiment whose G is drawn on one feature map
     image: NonNegative = 0
     level: Level = "p2"
     nearest: Key = "a1"  # two evaluations whose detections are drawn side by side (Fig. 5 and 8)
     afi: Key = "a5"
-    candidates: Positive = 50  # the first validation images, of which a rule draws some
-    score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5  # of what is drawn
+    candidates: Positive = 50  # the first validation images, from which a rule chooses some
+    score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5  # of the detections that are drawn
     gradcam: dict[str, Key] = {}  # title -> evaluation (Fig. 7); empty: `nearest` and `afi`
 
 
@@ -256,17 +256,17 @@ class Figures(Section):
 
 
 class Experiment(Section):
-    """What every trained experiment may say for itself."""
+    """The settings that every trained experiment may have of its own."""
 
-    seed: Seed | None = None  # None: params.yaml's; the data are the same for all
-    schedule: dict[str, Any] = {}  # what is other than in the stage's section
+    seed: Seed | None = None  # None: the seed of params.yaml; the data are the same for all
+    schedule: dict[str, Any] = {}  # changes to the stage's section
 
 
 class BackboneExperiment(Experiment):
-    """A classification backbone, where its weights come from, and the pixels that they want."""
+    """A classification backbone, the source of its weights, and the pixels that these weights need."""
 
     name: str
-    # None: random; `crops`: learned from the training set's own objects; else see afigan/weights
+    # None: random; `crops`: trained on the training set's own objects; otherwise see afigan/weights
     weights: str | None = None
     freeze_at: Annotated[int, Field(ge=0, le=5)] = 0  # the stem and four stages
     norm: Literal["BN", "FrozenBN", "SyncBN"] = "FrozenBN"
@@ -277,7 +277,7 @@ class BackboneExperiment(Experiment):
 
 
 class AfiganExperiment(Experiment):
-    """Stage 1 (4.1): G and D on the maps of F, the frozen backbone and pyramid of detector `teacher`."""
+    """Stage 1 (section 4.1): G and D on the maps of F, the frozen backbone and pyramid of detector `teacher`."""
 
     teacher: Key
     degradation: Degradation
@@ -288,7 +288,7 @@ class AfiganExperiment(Experiment):
 
 
 class Network(Experiment):
-    """What M and T are built of; None: as `model` says."""
+    """The parts of M and T; None: as in `model`."""
 
     backbone: Key
     pyramid: Pyramid | None = None
@@ -299,7 +299,7 @@ class Network(Experiment):
 
 
 class ExtractorExperiment(Network):
-    """Stage 2 (4.2): M, its detection head and D; G and D start from `init`."""
+    """Stage 2 (section 4.2): M, its detection head and D; G and D start from `init`."""
 
     teacher: Key
     init: Annotated[str, Field(pattern=r"^(backbones|afigan)/[a-z][a-z0-9_]*$")]
@@ -311,7 +311,7 @@ class ExtractorExperiment(Network):
 
 
 class DetectorExperiment(Network):
-    """Stage 3 (4.3): T. `reuse: G` takes the interpolator of `init` alone, `reuse: M` its backbone and pyramid."""
+    """Stage 3 (section 4.3): T. `reuse: G` takes the interpolator of `init`, `reuse: M` its backbone and pyramid."""
 
     interpolator: Interpolator
     init: Annotated[str, Field(pattern=r"^(backbones|afigan|extractors)/[a-z][a-z0-9_]*$")]
@@ -320,7 +320,7 @@ class DetectorExperiment(Network):
 
 
 class PseudoLabels(Section):
-    """What a trained detector finds in the unlabeled images, with at least this score."""
+    """The detections of a trained detector in the unlabeled images, with at least this score."""
 
     model: Annotated[str, Field(pattern=r"^detectors/[a-z][a-z0-9_]*$")]
     score_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -355,24 +355,24 @@ class Experiments(Section):
 
 
 class Params(Section):
-    """All of params.yaml."""
+    """The complete params.yaml."""
 
     seed: Seed
     threads: Annotated[Workers, Field(ge=1)]
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    # that a training stage is split over, one GPU each; without GPUs they share the cores
+    # processes that a training stage is split over, one GPU each; without GPUs they share the cores
     processes: Annotated[Workers, Field(ge=1)] = 1
     data: Data
     pairs: Pairs
     model: Model
     input: Input
-    train_backbone: Schedule  # of weights: crops
+    train_backbone: Schedule  # for `weights: crops`
     train_afigan: AdversarialSchedule
     train_extractor: AdversarialSchedule
-    train_detector: Schedule  # of students too
+    train_detector: Schedule  # for students too
     evaluate: Evaluate = Evaluate()
     benchmark: Benchmark = Benchmark()
     figures: Figures = Figures()
     experiments: Experiments
-    # table -> printed row -> the evaluation that fills it, or several, one a seed
+    # table -> printed row -> the evaluation that fills it, or several, one per seed
     tables: dict[Annotated[str, Field(pattern=r"^table[1-9]$")], dict[Row, Keys]]

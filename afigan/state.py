@@ -1,7 +1,8 @@
-"""What a process tells of itself while it works, to whoever can see its files: `state.json` (`make status` reads it).
+"""The state of a working process, for everyone who can see its files: `state.json` (`make status` reads it).
 
-The script of a stage keeps one in `runs/KIND/KEY/`, a training run another in its own folder, `runs/KIND/KEY-HASH/`,
-with what its journal knows. No result depends on them: one that cannot be written is told on the terminal, no more.
+The script of a stage keeps one in `runs/KIND/KEY/`. A training run keeps another in its own folder,
+`runs/KIND/KEY-HASH/`, with what its journal knows. No result depends on them: one that cannot be written is only
+reported on the terminal.
 """
 
 import logging
@@ -20,24 +21,24 @@ from afigan import preemption
 
 RUNS = Path("runs")
 FILE = "state.json"
-ERROR = "error.log"  # beside it: the traceback of what has failed
+ERROR = "error.log"  # beside it: the traceback of a failure
 LOGGER = logging.getLogger("afigan")
 ENDS = {"KeyboardInterrupt": "interrupted", "Preempted": "preempted"}  # by the exception's name; others are failures
 
 
 def now() -> datetime:
-    """By this machine's clock, in UTC."""
+    """Return the time by this machine's clock, in UTC."""
     return datetime.now(UTC)
 
 
 class Process(BaseModel):
-    """Which process wrote, so that it can be asked after where it runs.
+    """The process that wrote a state; on its own machine these values tell whether it is alive.
 
     Args:
         host: the machine's name.
         namespace: of process numbers; a container may share its host's name and not its numbers. Empty if unknown.
         pid: its number.
-        born: when, in ticks since the machine was started, for numbers are used again. Empty if unknown.
+        born: its start in ticks since the machine was started, because numbers are used again. Empty if unknown.
     """
 
     host: str = Field(default_factory=socket.gethostname)
@@ -46,13 +47,13 @@ class Process(BaseModel):
     born: str = Field(default_factory=lambda values: _born(values["pid"]))
 
     def lives(self) -> bool | None:
-        """Whether it does; None where that cannot be seen from here."""
+        """Return whether the process is alive; None if that cannot be seen from here."""
         here = Process()
         if (self.host, self.namespace) != (here.host, here.namespace):
             return None
         try:
             os.kill(self.pid, 0)
-        except PermissionError:  # somebody else's
+        except PermissionError:  # another user's process
             pass
         except (ProcessLookupError, OverflowError):
             return False
@@ -62,7 +63,7 @@ class Process(BaseModel):
 def _namespace() -> str:
     try:
         return os.readlink("/proc/self/ns/pid")
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return ""
 
 
@@ -75,17 +76,17 @@ def _born(pid: int) -> str:
 
 
 class State(BaseModel):
-    """What `state.json` holds.
+    """The content of `state.json`.
 
     Args:
         node: as in `afigan.experiments`; or `prepare`, `pairs/DEGRADATION`, `benchmark`, `figures`, `tables`.
         params_hash: `afigan.lineage.fingerprint` of the node; empty if it has none.
         status: running, or how it ended.
         error: the exception's name and the first line of its message, if it failed; ERROR has all of it.
-        process: who does it; began: when it started; written: when this was.
-        iteration, total: done, and of the schedule; the latter is None but for a training run.
-        seconds: for one iteration, the mean since the process began to train.
-        losses: of the log's last line, by name.
+        process: the one that works; began: when it started; written: when this state was written.
+        iteration, total: iterations done, and those of the schedule; `total` is None except for a training run.
+        seconds: per iteration, the mean since the process began to train.
+        losses: those in the log's last line, by name.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="strings")
@@ -104,7 +105,7 @@ class State(BaseModel):
 
 
 def read(folder: Path) -> State | None:
-    """The state in a folder; None if there is none, or nothing that is one."""
+    """Return the state in a folder; None if there is none, or if the file is not a state."""
     try:
         return State.model_validate_json((folder / FILE).read_bytes())
     except (OSError, ValueError):
@@ -113,11 +114,11 @@ def read(folder: Path) -> State | None:
 
 def write(folder: Path, state: State) -> None:
     """Replace the state in a folder."""
-    temporary = folder / f".{FILE}.tmp"  # always the same: what a killed process leaves is written over
+    temporary = folder / f".{FILE}.tmp"  # always the same, so that the next write replaces what a killed process left
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            # not flushed to the disk as results are (afigan.files): it is written often, and readers take any content
+            # results are flushed to the disk (afigan.files), this is not: writes are frequent, readers take any content
             temporary.write_text(state.model_dump_json(indent=1) + "\n", "utf-8")
             os.replace(temporary, folder / FILE)
         finally:
@@ -127,17 +128,17 @@ def write(folder: Path, state: State) -> None:
 
 
 def update(folder: Path, **change: Any) -> None:
-    """Change some of what the state in a folder says, if `recorded` has begun one."""
+    """Change some values of the state in a folder, if `recorded` has begun one."""
     if (state := read(folder)) is not None:
         write(folder, state.model_copy(update={**change, "written": now()}))
 
 
 @contextmanager
 def recorded(folder: Path, node: str, params_hash: str, *, first: bool = True) -> Iterator[None]:
-    """Keep the state in a folder: running while the body is, then how it ended.
+    """Keep the state in a folder: running during the body, then how it ended.
 
     Args:
-        first: whether this process is the one that tells of the others; those only tell what makes them fail.
+        first: whether this process reports for all of them; the others report only their failures.
     """
     if first:
         write(folder, State(node=node, params_hash=params_hash))
@@ -151,7 +152,7 @@ def recorded(folder: Path, node: str, params_hash: str, *, first: bool = True) -
 
 
 def _failed(folder: Path, error: BaseException) -> None:
-    """Tell why; of several processes the first is the cause, for the others then miss that one."""
+    """Record why the body failed. The first failed process is the cause, because the others then miss it."""
     state = read(folder)
     if state is None or state.status != "running":
         return
@@ -164,11 +165,11 @@ def _failed(folder: Path, error: BaseException) -> None:
             (folder / ERROR).write_text("".join(traceback.format_exception(error)), "utf-8", errors="replace")
         except OSError as problem:
             LOGGER.warning("%s: not written (%s)", folder / ERROR, problem)
-    line = f"{kind}: {error}".splitlines()[0].encode("utf-8", "replace").decode()  # names of files may be no UTF-8
+    line = f"{kind}: {error}".splitlines()[0].encode("utf-8", "replace").decode()  # file names may not be UTF-8
     update(folder, status=status, error=line if status == "failed" else "")
 
 
 def in_words(losses: dict[str, float]) -> str:
-    """`total 1.23  cls 0.456`: the sum first, for long lines are cut."""
+    """Return `total 1.23  cls 0.456`: the sum first, because long lines are cut."""
     names = sorted(losses, key=lambda name: name != "loss_total")
     return "  ".join(f"{name.removeprefix('loss_')} {losses[name]:.3g}" for name in names)

@@ -1,4 +1,4 @@
-"""Values from outside in messages: whatever was written there, a line of it."""
+"""Values from outside, shortened to one line for messages."""
 
 import reprlib
 
@@ -13,11 +13,11 @@ class _Short(reprlib.Repr):
     def repr_int(self, x: int, level: int) -> str:
         try:
             return super().repr_int(x, level)
-        except ValueError:  # Python does not write out what is too long to be read
+        except ValueError:  # Python does not write out very long numbers
             return f"a number of {x.bit_length()} bits"
 
 
 def shown(value: object) -> str:
-    """`repr`, cut short where it is long or deep, on one line."""
+    """Return `repr(value)` on one line, cut short where it is long or deep."""
     text = _Short().repr(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
