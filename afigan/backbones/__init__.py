@@ -1,4 +1,4 @@
-"""Classification backbones under the pyramids: detectron2's ResNets and timm's feature extractors (SPEC 6)."""
+"""Classification backbones under the pyramids: detectron2's ResNets and timm's feature extractors (Table 1)."""
 
 from typing import Any
 
@@ -18,15 +18,15 @@ def build_backbone(
     Args:
         name: `resnet_mini` (a ResNet of four blocks, 16 to 128 channels, for two CPU cores), `resnet18`, `resnet34`,
             `resnet50`, `resnet101`, or `timm/NAME` for any of timm's, as `timm/swin_tiny_patch4_window7_224`; a tag
-            behind its name (`.ms_in22k`) says which of its pretrained weights are meant.
-        norm: of a ResNet, detectron2's names (`FrozenBN`, `BN`, `SyncBN`). timm's backbones have their own: there
-            `FrozenBN` freezes batch normalisation, `SyncBN` makes it one over all processes, `BN` leaves it as it is.
-        freeze_at: stages kept as they are, counted from the stem as in detectron2: 1 is the stem, 2 the stem and the
-            stage of `res2`, and so on.
-        options: of a `timm/NAME`, for `timm.create_model`, which keeps its defaults otherwise, but for a Swin's
-            `drop_path_rate`, 0.2 (a tiny Swin has `embed_dim`, `depths`, `num_heads`, `window_size`, a tiny ResNeSt
-            `layers`, `stem_width`, `base_width`, `channels`); of `resnet50` and `resnet101` `stride_in_1x1`, by default
-            True as in MSRA's nets; torchvision's weights want False.
+            behind its name (`.ms_in22k`) chooses among its pretrained weights.
+        norm: for a ResNet, detectron2's names (`FrozenBN`, `BN`, `SyncBN`). timm's backbones have their own: there
+            `FrozenBN` freezes batch normalisation, `SyncBN` computes it over all processes, `BN` leaves it as it is.
+        freeze_at: the number of stages that are not trained, counted from the stem as in detectron2: 1 is the stem,
+            2 the stem and the stage of `res2`, and so on.
+        options: for a `timm/NAME`, arguments of `timm.create_model` (a tiny Swin has `embed_dim`, `depths`,
+            `num_heads`, `window_size`, a tiny ResNeSt `layers`, `stem_width`, `base_width`, `channels`). The defaults
+            are timm's, except for a Swin's `drop_path_rate`, 0.2. For `resnet50` and `resnet101`, `stride_in_1x1`, by
+            default True as in MSRA's nets; torchvision's weights need False.
 
     Raises:
         ValueError: unknown name, norm or option, or a timm backbone without four stages of strides 4 to 32.

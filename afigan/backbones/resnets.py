@@ -6,7 +6,7 @@ from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, Bottlenec
 
 FEATURES = ("res2", "res3", "res4", "res5")  # strides 4, 8, 16, 32
 
-# blocks a stage, the first stage's channels, block
+# blocks per stage, the first stage's channels, block
 RESNETS: dict[str, tuple[tuple[int, ...], int, Any]] = {
     "resnet_mini": ((1, 1, 1, 1), 16, BasicBlock),
     "resnet18": ((2, 2, 2, 2), 64, BasicBlock),

@@ -1,4 +1,4 @@
-"""timm's feature extractors as backbones of a detector (SPEC 6)."""
+"""timm's feature extractors as backbones of a detector (Table 1: ResNeSt and Swin)."""
 
 from typing import Any
 
@@ -15,29 +15,29 @@ _STRIDE = 32  # of res5; images are padded to a multiple of it
 
 
 def names_in_extractor(name: str) -> tuple[str, ...]:
-    """What a layer of timm's whole model may be called in its feature extractor: `layers_0.x` for `layers.0.x`."""
+    """Return the names that a layer of timm's complete model may have in its extractor: `layers_0` for `layers.0`."""
     return name, name.replace(".", "_", 1), f"model.{name}", f"body.{name}"
 
 
 class TimmBackbone(Backbone):
     """A timm feature extractor as a detectron2 backbone; the last four of its maps become `res2`…`res5`.
 
-    Maps of transformers that keep channels last (Swin) go through a LayerNorm each, as in Swin's detection code, and
-    are returned (N, C, H, W).
+    Each map of a transformer that keeps channels last (Swin) goes through a LayerNorm, as in Swin's detection code.
+    Maps are returned as (N, C, H, W).
 
     Args:
         name: of timm's model.
         norm: `FrozenBN`, `SyncBN` or `BN`, which leaves batch normalisation as it is.
-        freeze_at: the first `freeze_at` of stem, res2, res3, res4, res5 keep their weights and their statistics and are
-            always in evaluation mode; the LayerNorms of maps learn.
-        options: of `timm.create_model`; a Swin's drop path is 0.2 unless they say otherwise.
+        freeze_at: the first `freeze_at` of stem, res2, res3, res4, res5 keep their weights and statistics and are
+            always in evaluation mode. The LayerNorms of maps learn.
+        options: arguments of `timm.create_model`; a Swin's drop path rate is 0.2 by default.
 
     Raises:
         ValueError: timm has no such model or refuses the options, or the model's maps do not have strides 4 to 32.
     """
 
     def __init__(self, name: str, *, norm: str, freeze_at: int, options: dict[str, Any]) -> None:
-        import timm  # imports every model it has: seconds, so only where it is used
+        import timm  # imports all its models, which takes seconds, so only where it is used
         from timm.layers import convert_sync_batchnorm
 
         from afigan.backbones.swin import ANY_SIZE, DETECTION, is_swin, make_any_size
@@ -51,7 +51,7 @@ class TimmBackbone(Backbone):
         self.options = (ANY_SIZE | DETECTION if is_swin(name) else {}) | options
         try:
             self.net = timm.create_model(name, pretrained=False, features_only=True, **self.options)
-        except Exception as error:  # each of timm's models has its own kinds
+        except Exception as error:  # each of timm's models has its own kinds of errors
             raise ValueError(f"backbone timm/{name} with options {options}: timm refuses them: {error}") from None
         make_any_size(self.net)
         reductions, channels = self.net.feature_info.reduction(), self.net.feature_info.channels()[-4:]
@@ -72,7 +72,7 @@ class TimmBackbone(Backbone):
         self.train(self.training)
 
     def _first_stages(self, number: int) -> list[nn.Module]:
-        """The modules of the stem and the stages after it, `number` in all; timm registers them in order of use."""
+        """Return the modules of the first `number` of stem and stages; timm registers them in order of use."""
         if number == 0:
             return []
         modules = dict(self.net.named_modules())
@@ -87,23 +87,23 @@ class TimmBackbone(Backbone):
         return [module for module in first if first.issuperset(module.modules())]
 
     def whole_model(self, *, pretrained: bool = False, device: str = "cpu") -> nn.Module:
-        """timm's classifier that this is the extractor of, with random weights or with those that timm has for it."""
+        """Build the timm classifier that this extracts from, with random weights or with timm's pretrained ones."""
         import timm
 
         with torch.device(device):
             return timm.create_model(self.name, pretrained=pretrained, **self.options)
 
     def train(self, mode: bool = True) -> "TimmBackbone":
-        """What is frozen keeps its statistics in training too."""
+        """Set the mode, except for frozen modules: they keep their statistics in training too."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Images (N, 3, H, W) -> `res2`…`res5`, each (N, C_i, ceil(H / stride), ceil(W / stride))."""
+        """Map images (N, 3, H, W) to `res2`…`res5`, each (N, C_i, ceil(H / stride), ceil(W / stride))."""
         height, width = x.shape[-2:]
-        # detectron2 pads a batch's images with zeros too; many of timm's nets drop the border of other sizes, or refuse
+        # zeros, as detectron2 pads a batch's images; many of timm's nets drop the border of other sizes, or refuse them
         maps = self.net(F.pad(x, (0, -width % _STRIDE, 0, -height % _STRIDE)))[-4:]
         if self.norms is not None:
             maps = [norm(m).permute(0, 3, 1, 2).contiguous() for norm, m in zip(self.norms, maps, strict=True)]

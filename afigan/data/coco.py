@@ -1,8 +1,8 @@
-"""Reading and checking a data set in COCO's instances format.
+"""Read and check a data set in COCO's instances format.
 
-The checks ask for what training and COCO's own evaluation need and no more, so that COCO 2017 itself passes: its ids
-have gaps, its crowds are run-length encoded, boxes stick out of images by fractions of a pixel, some images hold no
-object, and two polygons of train2017 are flat (see `is_flat`).
+The checks require only what training and COCO's own evaluation need, so that COCO 2017 itself passes: its ids have
+gaps, its crowds are run-length encoded, boxes stick out of images by fractions of a pixel, some images have no object,
+and two polygons of train2017 are flat (see `is_flat`).
 """
 
 import json
@@ -19,13 +19,13 @@ from afigan.data.segmentations import are_finite, is_flat, is_whole, mask_area, 
 from afigan.wording import shown
 
 BOX_TOLERANCE = 1.0  # pixels by which a box may stick out of its image
-_CHUNK = 32  # images a worker inspects at a time
+_CHUNK = 32  # images that a worker inspects at a time
 
 Reasons = Iterator[tuple[str, str]]  # (reason, remedy)
 
 
 def load_annotations(path: str | Path) -> Any:
-    """The JSON value of an annotation file, or the `Problem` that keeps it from being read."""
+    """Return the JSON value of an annotation file, or the `Problem` that keeps it from being read."""
     try:
         return json.loads(Path(path).read_bytes(), object_pairs_hook=_without_twins)
     except OSError as error:
@@ -46,10 +46,10 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def check_annotations(
     annotations: Any, *, file: str, masks: bool | None = None, labelled: bool = True
 ) -> list[Problem]:
-    """All problems of what `load_annotations` gave, without a look at the images.
+    """Return all problems of the value of `load_annotations`, without reading the images.
 
-    `file` is what the problems name. `masks`: True = every annotation needs a segmentation, False = segmentations are
-    not used, None = either all annotations have one or none has. `labelled`: whether there must be any annotation.
+    `file` is the file that problems name. `masks`: True = every annotation needs a segmentation, False = segmentations
+    are not used, None = either all annotations have one or none has. `labelled`: whether there must be any annotation.
     """
     if isinstance(annotations, Problem):
         return [annotations]
@@ -84,11 +84,11 @@ def check_annotations(
 
 
 def check_images(annotations: Any, root: Path, *, file: str, workers: int, description: str) -> list[Problem]:
-    """Problems of the images under `root`, each of which is decoded completely, in `workers` processes.
+    """Decode every image under `root` completely, in `workers` processes, and return the problems.
 
-    Entries whose id, name or size `check_annotations` objects to are passed over.
+    Entries whose id, name or size `check_annotations` rejects are skipped.
     """
-    if not os.path.isdir(root):  # Path's own raises for a name that is too long, or closed to us
+    if not os.path.isdir(root):  # Path.is_dir raises for a name that is too long, or closed to us
         return [Problem(str(root), "folder", None, "is not a folder", "correct the path in params.yaml")]
     entries = annotations.get("images") if isinstance(annotations, dict) else None
     images = _by_id(entries if isinstance(entries, list) else [], "image", file, [])
@@ -110,14 +110,14 @@ def check_images(annotations: Any, root: Path, *, file: str, workers: int, descr
 
 
 def inspect_images(paths: Sequence[Path], workers: int, description: str) -> list[tuple[int, int] | str]:
-    """For each path `inspect_image`'s width and height, or the reason why it is no image."""
+    """Return for each path `inspect_image`'s width and height, or the reason why the file is not an image."""
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     results = map_images(_inspect_chunk, chunks, workers=workers, images=len(paths), description=description)
     return [result for chunk in results for result in chunk]
 
 
 def check_same_categories(train: Any, val: Any, *, file: str) -> list[Problem]:
-    """Problems of `file` (val) where its categories' ids and names are not those of train."""
+    """Return the problems of `file` (val) where its categories' ids and names differ from train's."""
     wanted, found = ({c["id"]: c["name"] for c in part["categories"]} for part in (train, val))
     remedy = "give both files the same list of categories"
     problems = []
@@ -129,15 +129,15 @@ def check_same_categories(train: Any, val: Any, *, file: str) -> list[Problem]:
 
 
 def has_masks(annotations: dict[str, Any]) -> bool:
-    """Whether any annotation has a segmentation."""
+    """Return whether any annotation has a segmentation."""
     return any(isinstance(a, dict) and a.get("segmentation") for a in annotations["annotations"])
 
 
 def clean(annotations: dict[str, Any], *, masks: bool) -> tuple[dict[str, Any], int]:
-    """The checked data set reduced to what this project reads, and the number of flat objects left out.
+    """Reduce a checked data set to what this project reads; return it and the number of flat objects left out.
 
-    `iscrowd` defaults to 0 and `area` (square pixels) to that of the mask, or of the box. Annotations are renumbered
-    from 1 if any id is below 1: COCO's evaluation takes a match with annotation 0 for no match.
+    `iscrowd` defaults to 0, and `area` (square pixels) to the area of the mask, or of the box. Annotations are
+    renumbered from 1 if any id is below 1, because COCO's evaluation takes a match with annotation 0 for no match.
     """
     sizes = {image["id"]: (image["height"], image["width"]) for image in annotations["images"]}
     objects = [annotation for annotation in annotations["annotations"] if not is_flat(annotation)]
@@ -169,13 +169,13 @@ def clean(annotations: dict[str, Any], *, masks: bool) -> tuple[dict[str, Any], 
 
 
 def _by_id(entries: list[Any], kind: str, file: str, problems: list[Problem]) -> dict[int, dict[str, Any]]:
-    """The entries that are objects with an id of their own; what is wrong with the others goes to `problems`."""
+    """Return the entries that are objects with an id of their own; add the problems of the others to `problems`."""
     found: dict[int, dict[str, Any]] = {}
     for position, entry in enumerate(entries):
         place = f"number {position + 1} of the list"
         if not isinstance(entry, dict):
             problems.append(Problem(file, kind, place, "is not an object", "remove or correct it"))
-        # annotations are numbered anew if need be; COCO's evaluations and servers know images and categories by these
+        # annotations can be renumbered; COCO's evaluations and servers know images and categories by these ids
         elif not is_whole(entry.get("id")) or (entry["id"] < 0 and kind != "annotation"):
             reason = f"its id is {shown(entry.get('id'))}, not a whole number from 0 to 2^53"
             problems.append(Problem(file, kind, place, reason, "give it a whole number as id"))
@@ -210,14 +210,14 @@ def _image_reasons(image: dict[str, Any]) -> Reasons:
 
 
 def _name_reasons(key: int, image: dict[str, Any], names: dict[str, int]) -> Reasons:
-    """Of one file under two ids each has the objects of the other for background."""
+    """Yield a reason if a file has two ids: each entry would treat the other's objects as background."""
     name = image.get("file_name")
     if isinstance(name, str) and (other := names.setdefault(os.path.normpath(name), key)) != key:
         yield f"its file_name {shown(name)} is that of image {other} too", "give all objects of a file to one image"
 
 
 def is_unicode(name: str) -> bool:
-    """Whether UTF-8 can write a name: JSON may hold, and a folder too, what it cannot."""
+    """Return whether UTF-8 can encode a name; JSON and folders can have names that it cannot encode."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
@@ -229,7 +229,7 @@ def _annotation_reasons(
     if image is None:
         yield f"its image_id {shown(image_id)} is not that of any image", "add the image or remove the annotation"
     elif any(_image_reasons(image)):
-        image = None  # listed already; without a size nothing can be compared with it
+        image = None  # already listed as a problem; without a size nothing can be compared with it
     if not is_whole(category_id) or category_id not in categories:
         reason = f"its category_id {shown(category_id)} is not that of any category"
         yield reason, "add the category or remove the annotation"
@@ -244,7 +244,7 @@ def _annotation_reasons(
 
 
 def _largest_area(image: dict[str, Any] | None) -> float:
-    """That of the largest box of an image of known size."""
+    """Return the area of the largest possible box in an image of known size."""
     return math.inf if image is None else (image["width"] + 2 * BOX_TOLERANCE) * (image["height"] + 2 * BOX_TOLERANCE)
 
 

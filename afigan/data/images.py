@@ -1,4 +1,4 @@
-"""Reading image files as detectron2 reads them: turned upright by their EXIF orientation, then RGB."""
+"""Read image files as detectron2 reads them: turned upright by their EXIF orientation, then RGB."""
 
 import os
 import stat
@@ -9,10 +9,10 @@ from typing import NoReturn
 
 from PIL import Image, UnidentifiedImageError
 
-# Suffixes taken for images where a folder is searched.
+# Suffixes of images when a folder is searched.
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
-# What Pillow may take a file for, whatever its name says. It knows more, of which EPS is a program that it would run.
+# The formats that Pillow may read, whatever a file's name says. It knows others; EPS is a program that it would run.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -29,7 +29,7 @@ _EIGHT_BIT_MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", 
 
 
 def read_rgb(path: str | Path) -> Image.Image:
-    """The image of a file: RGB, 8 bits a channel, upright. Raises whatever Pillow raises for an unreadable file."""
+    """Read the image of a file: RGB, 8 bits per channel, upright. Raise Pillow's error for an unreadable file."""
     with Image.open(path, formats=_FORMATS) as image:
         method = _upright_method(image)
         if method is not None:
@@ -38,16 +38,16 @@ def read_rgb(path: str | Path) -> Image.Image:
 
 
 def inspect_image(path: str | Path) -> tuple[int, int]:
-    """Decode an image file completely; its upright width and height in pixels.
+    """Decode an image file completely; return its upright width and height in pixels.
 
     Raises:
-        ValueError: the file cannot serve as an image; the text is the reason.
+        ValueError: the file cannot be used as an image; the text is the reason.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe may take for ever
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe may block for ever
             raise ValueError("it is no file")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow warns of (odd EXIF, many pixels) is not an error
+            warnings.simplefilter("ignore")  # Pillow's warnings (odd EXIF, many pixels) are not errors
             with Image.open(path, formats=_FORMATS) as image:
                 image.load()
                 frames, file_format, mode = getattr(image, "n_frames", 1), image.format, image.mode
@@ -61,9 +61,9 @@ def inspect_image(path: str | Path) -> tuple[int, int]:
     except UnidentifiedImageError:
         raise ValueError(f"cannot be read: it is none of {', '.join(_FORMATS)}") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        why = getattr(error, "strerror", None) or error or type(error).__name__  # the system's own words name no file
+        why = getattr(error, "strerror", None) or error or type(error).__name__  # strerror omits the path
         raise ValueError(f"cannot be read: {why}") from None
-    # A camera's MPO file is a photograph followed by previews of it; its first frame is the image.
+    # A camera's MPO file is a photograph followed by its previews; the first frame is the image.
     if frames > 1 and file_format != "MPO":
         raise ValueError(f"has {frames} frames, not one")
     if mode not in _EIGHT_BIT_MODES:
@@ -74,7 +74,7 @@ def inspect_image(path: str | Path) -> tuple[int, int]:
 
 
 def find_images(folder: Path) -> Iterator[str]:
-    """Paths, relative to `folder` and in sorted order, of all image files under it; hidden files are left out.
+    """Yield the paths of all image files under `folder`, relative to it and in sorted order, without hidden files.
 
     Links to folders are not followed.
 
@@ -93,5 +93,5 @@ def _fail(error: OSError) -> NoReturn:
 def _upright_method(image: Image.Image) -> Image.Transpose | None:
     try:
         return _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG))
-    except Exception:  # damaged EXIF data says nothing of the orientation; detectron2 ignores it as well
+    except Exception:  # damaged EXIF data does not give the orientation; detectron2 ignores it as well
         return None

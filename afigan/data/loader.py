@@ -1,7 +1,7 @@
-"""Training batches: images, or high- and low-resolution pairs, with their annotations (SPEC 5).
+"""Training batches: images, or high- and low-resolution pairs, with their annotations (Algorithm 1).
 
-What is drawn at a position of the training sequence (which image, its size, its flip) is a function of the seed and the
-position alone. A resumed run therefore continues with exactly the batches it would have seen.
+The choices at a position of the training sequence (image, size, flip) are a function of the seed and the position
+alone. A resumed run therefore continues with exactly the batches it would have seen.
 """
 
 import signal
@@ -22,25 +22,25 @@ from afigan.data.pairs import PairReader
 from afigan.data.split import half, resized_shape, to_tensor
 from afigan.schema import Input, Schedule
 
-# bytes of resized pixels that a process which loads data may keep, not to decode a small set again in every epoch
+# bytes of resized pixels that a data-loading process may keep, so that it decodes a small set only once
 KEPT = 2**28
-LINGER = 120  # seconds that a process which loads data goes on after SIGTERM; the training that it is for ends before
+LINGER = 120  # seconds that a data-loading process goes on after SIGTERM; its training ends before
 
 
 class TrainingSet(Dataset):
     """The training sequence: item n is what a run sees at position n, for any n.
 
     An item is detectron2's dict (`image` (3, H, W) uint8, `instances`, `height`, `width`, `image_id`). With
-    pairs it has a second such dict under `low`: the low-resolution image at half the size, flipped alike, boxes and
-    masks scaled.
+    pairs it has a second such dict under `low`: the low-resolution image at half the size, with the same flip and with
+    scaled boxes and masks.
 
     Args:
-        split: what `read_split` gives.
+        split: the value of `read_split`.
         inputs: params.yaml's `input`.
         pixel_format: RGB or BGR.
         seed: of the sequence.
         pairs: the low-resolution images.
-        annotated: leave out images without objects, as detection losses need them.
+        annotated: whether to leave out images without objects, because detection losses need objects.
 
     Raises:
         ValueError: no image is left.
@@ -69,23 +69,23 @@ class TrainingSet(Dataset):
         self.masks = split["masks"]
         self.mask_format = "bitmask" if run_length else "polygon"
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
-        # pixels by image, size and side of a pair; None: the set is too large for it
+        # pixels by image, size and side of a pair; None: the set is too large to keep
         self._kept: dict[tuple[int, tuple[int, int], bool], np.ndarray] | None = {} if self._fits() else None
 
     def image(self, index: int) -> dict[str, Any]:
-        """One of the `epoch` images, as in the split but without crowds."""
+        """Return one of the `epoch` images, as in the split but without crowds."""
         image = self._images[self._chosen[index]]
         return image | {"annotations": _objects(image)}
 
     def image_index(self, position: int) -> int:
-        """Which image comes at a position: each epoch is a permutation of its own."""
+        """Return the index of the image at a position; each epoch has its own permutation."""
         epoch, offset = divmod(position, self.epoch)
         if self._order[0] != epoch:
             self._order = (epoch, np.random.default_rng([self.seed, 0, epoch]).permutation(self.epoch))
         return int(self._order[1][offset])
 
     def _fits(self) -> bool:
-        """Whether the whole set's pixels may be kept, at every size that is drawn."""
+        """Return whether the complete set's pixels may be kept, at every size that is drawn."""
         inputs = self.inputs
         largest = sum(min(side * inputs.max_side, inputs.max_side**2) for side in inputs.short_sides)
         return 3 * self.epoch * largest * (1.25 if self.pairs else 1) <= KEPT
@@ -103,7 +103,7 @@ class TrainingSet(Dataset):
         return item
 
     def _pixels(self, index: int, record: dict[str, Any], shape: tuple[int, int], low: bool) -> np.ndarray:
-        """The image, or the low-resolution side of its pair, at `shape`: (*shape, 3) uint8."""
+        """Return the image, or the low-resolution side of its pair, at `shape`: (*shape, 3) uint8."""
         kept = None if self._kept is None else self._kept.get((index, shape, low))
         if kept is not None:
             return kept
@@ -116,12 +116,12 @@ class TrainingSet(Dataset):
         return pixels
 
     def _view(self, record: dict[str, Any], pixels: np.ndarray, shape: tuple[int, int], flip: bool) -> dict[str, Any]:
-        """One side: its pixels, (*shape, 3), and annotations from the original's coordinates to `shape`."""
+        """Return one side's dict: pixels (*shape, 3), and annotations scaled from the original's size to `shape`."""
         resize = T.ResizeTransform(record["height"], record["width"], *shape, Image.Resampling.BILINEAR)
         transforms = T.TransformList([resize, T.HFlipTransform(shape[1])] if flip else [resize])
         annotations = []
         for source in record["annotations"]:
-            # as floats: detectron2 transforms coordinates in place, and would truncate those that json has as integers
+            # as floats: detectron2 transforms coordinates in place, and would truncate JSON's integers
             annotation = {
                 "bbox": [float(value) for value in source["bbox"]],
                 "bbox_mode": BoxMode.XYWH_ABS,
@@ -145,7 +145,7 @@ def _objects(image: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _segmentation(segmentation: Any, record: dict[str, Any]) -> Any:
-    """What detectron2 reads: polygons of floats or compressed run lengths; COCO may have integers, lists of counts."""
+    """Convert COCO's integers and lists of counts to detectron2's form: polygons of floats, compressed run lengths."""
     if isinstance(segmentation, list):
         return [np.asarray(polygon, dtype=np.float64) for polygon in segmentation]
     if isinstance(segmentation["counts"], list):
@@ -156,10 +156,10 @@ def _segmentation(segmentation: Any, record: dict[str, Any]) -> Any:
 def batches(
     dataset: TrainingSet, schedule: Schedule, first: int, *, rank: int = 0, world_size: int = 1
 ) -> Generator[list[dict]]:
-    """The batches of a schedule from iteration `first`, counted from 0, to its end.
+    """Yield the batches of a schedule from iteration `first`, counted from 0, to its end.
 
-    Of several processes, rank r has every `world_size`-th item of each from the r-th on: together they see the same
-    batches, however many they are.
+    If there are several processes, rank r takes every `world_size`-th item of each batch from the r-th on. Together
+    they see the same batches for any number of processes.
     """
     size = schedule.batch_size
     loader = DataLoader(
@@ -178,5 +178,5 @@ def batches(
 
 
 def _outlast_sigterm(worker: int) -> None:
-    """A scheduler may send SIGTERM to all processes of a job: the iteration that is under way still needs its data."""
+    """Survive SIGTERM, which a scheduler may send to all of a job: the current iteration still needs its data."""
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(LINGER))

@@ -1,4 +1,4 @@
-"""Many records in one block of memory, for the processes that load data to share."""
+"""Many records in one block of memory that data-loading processes share."""
 
 import pickle
 from collections.abc import Iterable, Sequence
@@ -9,15 +9,15 @@ import torch
 
 
 class Packed(Sequence):
-    """A sequence of records as one buffer of pickles: an item is a copy, made anew each time it is asked for.
+    """A sequence of records as one buffer of pickles; every access unpickles a new copy of an item.
 
-    COCO's annotations are a hundred million Python objects, and each has a reference count. A forked process that as
-    much as looks at one writes to its page of memory, which is then no longer shared: in the end every loading process
-    has a copy of them all. A buffer is looked at without being written to. It is a tensor, for torch shares those with
-    spawned processes too. The idea is that of detectron2's `DatasetFromList`.
+    COCO's annotations are a hundred million Python objects, and each has a reference count. A forked process that only
+    reads an object writes to its page of memory, which is then no longer shared. In the end every loading process has
+    a copy of all objects. Reading a buffer does not write to it. The buffer is a tensor, because torch shares tensors
+    with spawned processes too. The idea is that of detectron2's `DatasetFromList`.
 
     Args:
-        records: what pickle takes; they are consumed one by one.
+        records: any that pickle takes; they are consumed one by one.
     """
 
     def __init__(self, records: Iterable[Any]) -> None:
@@ -32,7 +32,7 @@ class Packed(Sequence):
         return len(self._ends) - 1
 
     def __getitem__(self, index: int | slice) -> Any:
-        """A record; of a slice, a list of them."""
+        """Return a record, or for a slice a list of records."""
         if isinstance(index, slice):
             return [self[n] for n in range(*index.indices(len(self)))]
         start, end = self._ends[range(len(self))[index] :][:2].tolist()

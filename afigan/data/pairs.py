@@ -1,7 +1,7 @@
-"""Stage `pairs`: the low-resolution halves I_lr of the training pairs, in shards; and reading them back.
+"""Stage `pairs`: write the low-resolution images I_lr of the training pairs in shards, and read them back.
 
-`OUT`/shard-00000.tar, ... are ordinary uncompressed tar files of encoded images; `OUT`/index.json says where in them
-the bytes of an image are, so that any image is one `pread` away. A million small files would be slow on a cluster.
+`OUT`/shard-00000.tar, ... are ordinary uncompressed tar files of encoded images. `OUT`/index.json has the place of each
+image's bytes in them, so that one `pread` reads any image. A million small files would be slow on a cluster.
 """
 
 import errno
@@ -26,7 +26,7 @@ from afigan.files import atomic_dir, atomic_path, digest, read_json, sha256_file
 
 PAIRS = Path("data/pairs")
 SCALE = 0.5
-# png is lossless (compress level 1: 3.5 times as fast as Pillow's 6 for 4 % more bytes); jpeg keeps full-size chroma
+# png is lossless (compress level 1: 3.5 times as fast as Pillow's 6, 4 % more bytes); jpeg keeps full-size chroma
 FORMATS: dict[str, dict[str, Any]] = {
     "png": {"format": "PNG", "compress_level": 1},
     "jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -45,7 +45,7 @@ class _Shard:
 
     @property
     def index(self) -> Path:
-        """Written when the shard is whole: where its images are."""
+        """The file with the places of the shard's images, written when the shard is complete."""
         return self.work / f"{self.name}.json"
 
 
@@ -61,15 +61,15 @@ def write_pairs(
 ) -> None:
     """Write the low-resolution version (`down_0.5`) of every image of a prepared COCO file to the folder `out`.
 
-    Finished shards are kept in `runs`/DEGRADATION-DIGEST until all are done, so that a run that was killed goes on
-    where it was; the digest is one of the inputs and settings. Then the folder takes the place of `out` as a whole.
-    The bytes written do not depend on `workers`, on interruptions or on the clock.
+    Finished shards are kept in `runs`/DEGRADATION-DIGEST until all are done, so that a killed run can continue. DIGEST
+    is a hash of the inputs and settings. At the end this folder replaces `out` in one step. The bytes do not depend on
+    `workers`, on interruptions or on the clock.
 
     Args:
         annotations: `data/prepared/train.json`.
         degradation: one of `DEGRADATIONS`.
         image_format: one of `FORMATS`.
-        shard_size: images a shard.
+        shard_size: images per shard.
         workers: processes; each writes one shard at a time.
 
     Raises:
@@ -92,7 +92,7 @@ def write_pairs(
         _Shard(f"shard-{number:05d}", work, images[start : start + shard_size], root, degradation, image_format)
         for number, start in enumerate(range(0, len(images), shard_size))
     ]
-    if not (work / "index.json").exists():  # else only the last step is missing
+    if not (work / "index.json").exists():  # otherwise only the last step is missing
         missing = [shard for shard in shards if not shard.index.exists()]
         done = len(images) - sum(len(shard.images) for shard in missing)
         map_images(
@@ -107,7 +107,7 @@ def write_pairs(
 
 
 def _fingerprint(root: Path, image: dict[str, Any]) -> list[int]:
-    """A file's size and time of change: an image that was edited must not meet shards of before."""
+    """Return a file's size and time of change, so that an edited image does not reuse its old shard."""
     try:
         status = (root / image["file_name"]).stat()
     except OSError as error:
@@ -145,7 +145,7 @@ def _encode(image: dict[str, Any], shard: _Shard) -> tuple[bytes, tuple[int, int
     path = shard.root / image["file_name"]
     try:
         full = read_rgb(path)
-    except Exception as error:  # whatever Pillow raises for a damaged file
+    except Exception as error:  # any error of Pillow for a damaged file
         raise ValueError(f"image {image['id']} ({path}) cannot be read: {error}; run the stage prepare again") from None
     if full.size != (image["width"], image["height"]):
         raise ValueError(f"image {image['id']} ({path}) has changed its size; run the stage prepare again")
@@ -157,7 +157,7 @@ def _encode(image: dict[str, Any], shard: _Shard) -> tuple[bytes, tuple[int, int
 
 
 def _publish(work: Path, out: Path, shards: list[str]) -> None:
-    """Let the finished folder `work` replace `out`: by a rename, or by copies where `out` is on another disk."""
+    """Replace `out` by the finished folder `work`: by a rename, or by copies where `out` is on another disk."""
     names = {"index.json", *shards}
     for path in work.iterdir():
         if path.name not in names:
@@ -177,11 +177,11 @@ def _publish(work: Path, out: Path, shards: list[str]) -> None:
 class PairReader:
     """Random access to the low-resolution images that `write_pairs` wrote to the folder `path`.
 
-    Files are opened on first use and read at explicit positions, so a reader may be shared with forked or spawned
-    data-loading processes.
+    A reader opens files on first use and reads at explicit positions. Forked or spawned data-loading processes may
+    therefore share it.
 
     Raises:
-        ValueError: the folder is not one of `write_pairs`.
+        ValueError: `write_pairs` did not write the folder.
     """
 
     def __init__(self, path: str | Path):
@@ -192,7 +192,7 @@ class PairReader:
             raise ValueError(f"{self.path}: no low-resolution images here ({error}); run the stage pairs") from None
         self.degradation: str = index["degradation"]
         self.scale: float = index["scale"]
-        # arrays: data-loading processes share them, where each would have a copy of so many Python objects
+        # arrays, because data-loading processes share them; each would have its own copy of so many Python objects
         places = sorted((int(key), *(place[name] for name in _PLACE)) for key, place in index["images"].items())
         self._ids = np.array([key for key, *_ in places], dtype=np.int64)
         self._shards = sorted({shard for _, shard, *_ in places})
@@ -202,12 +202,12 @@ class PairReader:
         self._owner = os.getpid()
 
     def size(self, image_id: int) -> tuple[int, int]:
-        """Width and height of a low-resolution image in pixels. ValueError: there is none of this id."""
+        """Return a low-resolution image's width and height in pixels. ValueError: no image has this id."""
         *_, width, height = self._place(image_id)
         return width, height
 
     def read(self, image_id: int) -> Image.Image:
-        """The low-resolution image, RGB. ValueError: there is none of this id, or its shard is cut short."""
+        """Read a low-resolution image, RGB. ValueError: no image has this id, or its shard is cut short."""
         shard, offset, length, *_ = self._place(image_id)
         data = os.pread(self._file(shard), length, offset)
         if len(data) != length:

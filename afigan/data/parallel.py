@@ -18,11 +18,11 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _POLL_SECONDS = 0.2
-_LINE_SECONDS = 10.0  # between two progress lines in a log
+_LINE_SECONDS = 10.0  # seconds between two progress lines in a log
 
 
 class Progress:
-    """Images done so far, on stderr: a bar on a terminal, a plain line every few seconds in a log file."""
+    """The number of images done, on stderr: a bar on a terminal, a plain line every few seconds in a log file."""
 
     def __init__(self, total: int, description: str):
         self.total, self.description, self.done = total, description, 0
@@ -39,7 +39,7 @@ class Progress:
             self._print()
 
     def tick(self, count: int = 1) -> None:
-        """`count` more images are done."""
+        """Count `count` more images as done."""
         self.done += count
         if self._bar is not None:
             self._bar.update(count)
@@ -55,7 +55,7 @@ class Progress:
 
 
 def available_cpus() -> int:
-    """CPU cores this process may use (a batch system may grant fewer than the machine has)."""
+    """Return the number of CPU cores that this process may use; a batch system may grant fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -68,13 +68,13 @@ def map_images(
     description: str,
     done: int = 0,
 ) -> list[Result]:
-    """`[function(task, tick) for task in tasks]` in `workers` processes; `function` calls `tick()` once an image.
+    """Return `[function(task, tick) for task in tasks]`, in `workers` processes; `function` calls `tick()` per image.
 
-    `images` is the number of images in all and `done` how many of them were finished before this call. The first
-    exception of a task is raised here; tasks not yet begun are dropped then. One worker means: in this process.
+    `images` is the total number of images; `done` of them were finished before this call. A task's first exception is
+    raised here, and tasks that have not begun are dropped. One worker means this process.
 
     Raises:
-        RuntimeError: a worker process died, most likely for want of memory.
+        RuntimeError: a worker process died, most likely from lack of memory.
     """
     assert workers >= 1
     with Progress(images, description) as progress:
@@ -110,13 +110,13 @@ _counter: Any = None  # in a worker: the count of finished images, shared by all
 def _start_worker(counter: Any) -> None:
     global _counter
     _counter = counter
-    # a scheduler may send it to all processes of a job; it is for the parent to end the work
+    # a scheduler may send it to all processes of a job; only the parent ends the work
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _die_with_parent() -> None:
-    """A parent killed outright cannot stop its workers: they would wait for tasks for ever."""
+    """Die with the parent: a killed parent cannot stop its workers, and they would wait for tasks for ever."""
     wait_for_any([multiprocessing.parent_process().sentinel])
     os._exit(1)
 

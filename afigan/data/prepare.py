@@ -1,4 +1,4 @@
-"""Stage `prepare`: check a data set completely and write it in the one form that every later stage reads."""
+"""Stage `prepare`: check a data set completely and write it in the form that every later stage reads."""
 
 import json
 from collections import Counter
@@ -31,20 +31,20 @@ _CHUNK = 1000  # entries written at a time
 @dataclass(frozen=True)
 class _Split:
     name: str  # "train", "val", "unlabeled" or "test"
-    file: str  # what problems name
+    file: str  # the file that problems name
     folder: Path  # where its images are now
     root: str  # where later stages find them
     annotations: Any
 
 
 def prepare(data: Any, seed: int, out: Path, *, workers: int | None = None) -> None:
-    """Write `out`/{train,val,unlabeled,test}.json and summary.json, whole or not at all.
+    """Write `out`/{train,val,unlabeled,test}.json and summary.json, completely or not at all.
 
     `data` is the section `data` of params.yaml. For `shapes` the images are drawn to `out`/images/SPLIT; for `coco`
-    images stay where they are. All are decoded once, in `workers` processes (default: all cores).
+    they are used in place. `workers` processes (default: all cores) decode every image once.
 
     Raises:
-        DataError: with every problem of the data set; the complete list is in `out`.problems.txt then.
+        DataError: the data set has problems; the complete list is then in `out`.problems.txt.
     """
     out, workers = Path(out), workers or available_cpus()
     listing = out.with_name(f"{out.name}.problems.txt")
@@ -88,7 +88,7 @@ def _read_coco(name: str, source: Any) -> _Split:
 
 
 def _read_unlabeled(images: Any, workers: int, problems: list[Problem]) -> _Split:
-    """All image files under the folder `images` in sorted order, with ids from 1; none if there is no folder."""
+    """Read all image files under the folder `images` in sorted order, with ids from 1; none if there is no folder."""
     found: list[dict[str, Any]] = []
     folder = Path(images or "")
     if images:
@@ -113,7 +113,7 @@ def _read_unlabeled(images: Any, workers: int, problems: list[Problem]) -> _Spli
 
 
 def _read_test(source: Any) -> _Split:
-    """The challenge's images: COCO's image_info file has no annotations, and those of another file are not used."""
+    """Read the challenge's images: COCO's image_info file has no annotations, and another file's are not used."""
     if source.images is None:
         return _Split("test", "", Path(), "", {"images": [], "annotations": []})
     split = _read_coco("test", source)
@@ -123,10 +123,10 @@ def _read_test(source: Any) -> _Split:
 
 
 def _check(train: _Split, val: _Split, test: _Split, workers: int) -> list[Problem]:
-    """Problems of all splits, and of val and test where they do not go with train."""
+    """Return the problems of all splits, and those of val and test that do not fit train."""
     problems = check_annotations(train.annotations, file=train.file)
     legible = not any(problem.kind == "file" for problem in problems)
-    masks = has_masks(train.annotations) if legible else None  # train decides, val has to agree
+    masks = has_masks(train.annotations) if legible else None  # train decides, and val must agree
     problems += check_annotations(val.annotations, file=val.file, masks=masks)
     if not any(problem.kind in ("file", "category") for problem in problems):
         problems += check_same_categories(train.annotations, val.annotations, file=val.file)
@@ -148,7 +148,7 @@ def _check(train: _Split, val: _Split, test: _Split, workers: int) -> list[Probl
 
 
 def _write_split(path: Path, value: dict[str, Any]) -> None:
-    """What `write_json` would write without indent, but some entries at a time: COCO's are half a gigabyte of text."""
+    """Write what `write_json` writes without indent, some entries at a time: COCO's are half a gigabyte of text."""
     with path.open("w", encoding="utf-8") as file:
         for number, (name, section) in enumerate(value.items()):
             file.write((", " if number else "{") + f"{json.dumps(name)}: ")
@@ -166,7 +166,7 @@ def _text(value: Any) -> str:
 
 
 def _summarise(annotations: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Counts of a cleaned split; the size classes count single objects, by area in square pixels."""
+    """Return the counts of a cleaned split; the size classes count single objects, by area in square pixels."""
     objects = [a for a in annotations["annotations"] if not a["iscrowd"]]
     names = {category["id"]: category["name"] for category in annotations["categories"]}
     per_category = Counter(names[a["category_id"]] for a in annotations["annotations"])

@@ -1,4 +1,4 @@
-"""What is wrong with a data set: every problem is collected, and all of them are shown at once."""
+"""The problems of a data set: all of them are collected and shown at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ MAX_SHOWN = 50
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: where it is, why it is wrong and what would mend it."""
+    """One problem of a data set: its place, its reason and its remedy."""
 
     file: str  # the annotation file (or the folder) it was found in
     kind: str  # "file", "folder", "image", "annotation" or "category"
@@ -23,9 +23,9 @@ class Problem:
 
 
 class DataError(ValueError):
-    """A data set cannot be used. `problems` holds all reasons; the text shows the first `MAX_SHOWN`.
+    """The error of a data set that cannot be used; `problems` has all reasons, the text the first `MAX_SHOWN`.
 
-    The complete list, one problem a line, is written to the file `listing`, which the text names.
+    The complete list, one problem per line, is in the file `listing`, which the text names.
     """
 
     def __init__(self, problems: Sequence[Problem], listing: Path):

@@ -11,7 +11,7 @@ from afigan.wording import shown
 
 
 def segmentation_reasons(segmentation: Any, image: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """What is wrong with the segmentation of an annotation; `image` None = its size is not known."""
+    """Yield the problems of an annotation's segmentation; `image` None = its size is not known."""
     if not segmentation:
         yield "it has no segmentation", "give every annotation one, or remove all of them for boxes only"
     elif isinstance(segmentation, list):
@@ -35,7 +35,10 @@ def _polygon_reason(polygon: Any) -> str | None:
 
 
 def _stray_reason(polygon: list[float], image: dict[str, Any] | None) -> str | None:
-    """Polygons may stick out, masks are cut off there; but pycocotools needs memory for every pixel of an outline."""
+    """Return a reason if a polygon is far outside of its image.
+
+    A polygon may stick out; its mask is cut there. But pycocotools needs memory for every pixel of an outline.
+    """
     if image is None:
         return None
     side = max(image["width"], image["height"])
@@ -60,7 +63,7 @@ def _rle_reason(rle: dict[str, Any], image: dict[str, Any] | None) -> str | None
 
 
 def _decode_counts(text: str) -> list[int] | None:
-    """The run lengths of COCO's compressed string, or None if it is damaged: pycocotools would not notice.
+    """Return the run lengths of COCO's compressed string, or None if it is damaged: pycocotools would not notice.
 
     A number is groups of 5 bits, lowest first, in characters from "0" on; bit 6 says that more follow and the last
     group's bit 5 is the sign. From the fourth number on they are differences to the one before the last.
@@ -82,17 +85,17 @@ def _decode_counts(text: str) -> list[int] | None:
 
 
 def mask_area(segmentation: list[Any] | dict[str, Any], height: int, width: int) -> float:
-    """Square pixels of a checked segmentation in an image of `height` x `width` pixels."""
+    """Return the area in square pixels of a checked segmentation in an image of `height` x `width` pixels."""
     return float(coco_mask.area(_compressed(segmentation, height, width)))
 
 
 def mask_pixels(segmentation: list[Any] | dict[str, Any], height: int, width: int) -> np.ndarray:
-    """(height, width) bool: the pixels of a checked segmentation."""
+    """Return the pixels of a checked segmentation: (height, width) bool."""
     return coco_mask.decode(_compressed(segmentation, height, width)).astype(bool)
 
 
 def _compressed(segmentation: list[Any] | dict[str, Any], height: int, width: int) -> dict[str, Any]:
-    """A segmentation of any kind as pycocotools' run-length encoding."""
+    """Return a segmentation of any kind as pycocotools' run-length encoding."""
     if isinstance(segmentation, dict) and isinstance(segmentation["counts"], str):
         return segmentation
     encoded = coco_mask.frPyObjects(segmentation, height, width)
@@ -100,9 +103,9 @@ def _compressed(segmentation: list[Any] | dict[str, Any], height: int, width: in
 
 
 def is_flat(annotation: dict[str, Any]) -> bool:
-    """Whether an object is a line: a box of no width or height around a polygon as flat as the box.
+    """Return whether an object is a line: a box of no width or height around a polygon as flat as the box.
 
-    train2017 has two (image 200365, annotation 918 is one). They are faithful, and nothing can be learnt from them.
+    train2017 has two (image 200365, annotation 918 is one). They are faithful, but no detector can learn from them.
     """
     x, y, width, height = annotation["bbox"]
     polygons = annotation.get("segmentation")
@@ -114,14 +117,14 @@ def is_flat(annotation: dict[str, Any]) -> bool:
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a JSON value is an integer (true and false are not) that a float can hold, as COCO's evaluations do."""
+    """Return whether a JSON value is an integer (not true, false) that a float can hold, as COCO's evaluations do."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**53) < value < 2**53
 
 
 def are_finite(values: list[Any]) -> bool:
-    """Whether all JSON values of a list are finite numbers."""
-    # The sum is finite if and only if all its terms are (coordinates are far from overflow): one pass in C, which
-    # matters for the forty million coordinates of COCO.
+    """Return whether all JSON values of a list are finite numbers."""
+    # The sum is finite if and only if all its terms are (coordinates are far from overflow). It is one pass in C, which
+    # matters for COCO's forty million coordinates.
     try:
         return {int, float}.issuperset(map(type, values)) and math.isfinite(sum(values))
     except OverflowError:

@@ -1,8 +1,9 @@
-"""`shapes`: an embedded data set in COCO format, drawn from a seed, on which the whole pipeline runs in minutes.
+"""`shapes`: an embedded data set in COCO format, drawn from a seed, on which the complete pipeline runs in minutes.
 
-Discs, boxes and triangles of COCO's three size classes lie over textured backgrounds and cover one another. Each class
-has its own texture as well as its own outline, as natural categories do; colours say nothing. Annotations are those of
-what is visible: a covered object keeps the outline of its visible part, and one that is mostly covered is not drawn.
+Discs, boxes and triangles of COCO's three size classes are drawn on textured backgrounds and cover one another. Each
+class has its own texture and its own outline, as natural categories do; colours carry no information. Annotations
+describe what is visible: a covered object keeps the outline of its visible part, and one that would be mostly covered
+is not drawn.
 """
 
 from itertools import pairwise
@@ -30,7 +31,7 @@ def write_shapes(
 
     Args:
         out: folder to write to.
-        train, val, unlabeled, test: images a split; the last two get no annotations.
+        train, val, unlabeled, test: images per split; the last two get no annotations.
         size: side of the square images in pixels; objects scale with it, in proportion to 256.
         seed: any non-negative integer.
     """
@@ -55,9 +56,9 @@ def write_shapes(
 
 
 def _draw(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """One image, (size, size, 3) uint8, and its annotations without ids."""
+    """Draw one image, (size, size, 3) uint8; return it and its annotations without ids."""
     pixels = _background(rng, size)
-    placed: list[tuple[int, np.ndarray, list[float]]] = []  # category, visible mask, whole outline (x, y, x, y, …)
+    placed: list[tuple[int, np.ndarray, list[float]]] = []  # category, visible mask, complete outline (x, y, x, y, …)
     for _ in range(int(rng.integers(1, 7))):
         category = int(rng.integers(len(CATEGORIES)))
         low, high = _DIAMETERS[rng.choice(3, p=_SIZE_WEIGHTS)]
@@ -74,7 +75,7 @@ def _draw(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[dict[st
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Smooth coloured noise of two scales with fine grain on top, (size, size, 3) uint8."""
+    """Draw smooth coloured noise of two scales with fine grain on top, (size, size, 3) uint8."""
     field = np.zeros((size, size, 3))
     for cells, weight in ((3, 60), (12, 25)):
         coarse = rng.uniform(-1, 1, (cells, cells, 3)).astype(np.float32)
@@ -87,7 +88,7 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _outline(rng: np.random.Generator, category: int, diameter: float, size: int) -> list[float]:
-    """The whole outline of an object as a COCO polygon, its centre inside the image."""
+    """Draw the complete outline of an object as a COCO polygon, its centre inside the image."""
     corners = {"disc": 24, "box": 4, "triangle": 3}[CATEGORIES[category]]
     centre = rng.uniform(0.1, 0.9, 2) * size
     aspect = rng.uniform(0.75, 1.0)
@@ -105,7 +106,7 @@ def _rasterise(outline: list[float], size: int) -> np.ndarray:
 
 
 def _texture(rng: np.random.Generator, category: int, diameter: float, mask: np.ndarray, behind: float) -> np.ndarray:
-    """Pixels of an object, (n, 3) uint8: lying or upright stripes or checks that stand out from what lies behind."""
+    """Draw an object's pixels, (n, 3) uint8: horizontal or vertical stripes or checks, in contrast to those behind."""
     light, dark = rng.uniform(150, 255, 3), rng.uniform(0, 90, 3)
     if behind > 128:
         light, dark = dark, light
@@ -129,9 +130,9 @@ def _annotation(category: int, visible: np.ndarray, outline: list[float]) -> dic
 
 
 def _contours(mask: np.ndarray) -> list[list[float]]:
-    """The outlines of a mask's parts as COCO polygons, which know no holes: a part with one is cut in two through it.
+    """Return the outlines of a mask's parts as COCO polygons, without specks.
 
-    Specks are left out.
+    COCO polygons have no holes: a part with a hole is cut in two through it.
     """
     padded = np.pad(mask, 1).astype(np.float64)
     generator = contourpy.contour_generator(z=padded, fill_type=contourpy.FillType.OuterOffset)
@@ -145,5 +146,5 @@ def _contours(mask: np.ndarray) -> list[list[float]]:
             return _contours(left) + _contours(right)
         lines.append(outer)
     lines = sorted((line for line in lines if len(line) >= 8), key=len, reverse=True)
-    # contourpy's vertices are pixel centres of the padded image: -1 for the padding, +0.5 to COCO's pixel corners
+    # contourpy's vertices are pixel centres of the padded image: -1 for the padding, +0.5 for COCO's pixel corners
     return [[round(float(v), 2) for v in (line[:-1] - 0.5).clip(0, mask.shape[0]).ravel()] for line in lines]

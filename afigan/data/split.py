@@ -1,4 +1,4 @@
-"""A prepared split as it is read: its annotations, and what of its images a detector sees (SPEC 5)."""
+"""Read a prepared split: its annotations, and the sizes and tensors of images that a detector sees (section 4)."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -15,7 +15,7 @@ PSEUDO = Path("data/pseudo")
 
 
 def read_summary() -> dict[str, Any]:
-    """What `prepare` says of the data set."""
+    """Read the summary of the data set that `prepare` wrote."""
     return read_json(PREPARED / "summary.json")
 
 
@@ -23,8 +23,8 @@ def read_split(path: str | Path) -> dict[str, Any]:
     """Read a prepared annotation file and index it.
 
     Returns:
-        `images`: the COCO images, each with its `path` and `annotations`, in which `category_id` counts from 0; they
-        are packed: an item is a copy;
+        `images`: the COCO images, each with its `path` and `annotations`, whose `category_id` counts from 0; the
+        sequence is packed, so an item is a copy;
         `classes`: category names in the order of their ids; `category_ids`: those ids; `masks`: whether there are any.
     """
     values = read_json(path)
@@ -35,7 +35,7 @@ def read_split(path: str | Path) -> dict[str, Any]:
     for item in values["annotations"]:
         item["category_id"] = contiguous[item["category_id"]]
         by_image[item["image_id"]].append(item)
-    del values["annotations"]  # so that packing an image frees its objects: COCO's are three gigabytes
+    del values["annotations"]  # so that packing an image frees its objects: COCO's take three gigabytes
     root = Path(values["info"]["root"])
     images = (
         item | {"path": str(root / item["file_name"]), "annotations": by_image.pop(item["id"], [])}
@@ -50,10 +50,10 @@ def read_split(path: str | Path) -> dict[str, Any]:
 
 
 def resized_shape(height: int, width: int, short_side: int, max_side: int) -> tuple[int, int]:
-    """Height and width after the short side has become `short_side`, unless the long one would exceed `max_side`.
+    """Return height and width for a short side of `short_side`, or less where the long one would exceed `max_side`.
 
-    To the pixel as detectron2's `ResizeShortestEdge` has it, whose order of operations decides where a side rounds at
-    .5; at least 1, where it would leave nothing of a very long image's short side.
+    The result equals detectron2's `ResizeShortestEdge` to the pixel; its order of operations decides how a side rounds
+    at .5. It is at least 1, where detectron2's can be 0 for the short side of a very long image.
     """
     scale = short_side / min(height, width)
     sides = (float(short_side), scale * width) if height < width else (scale * height, float(short_side))
@@ -64,12 +64,12 @@ def resized_shape(height: int, width: int, short_side: int, max_side: int) -> tu
 
 
 def half(shape: tuple[int, int]) -> tuple[int, int]:
-    """The size of the low-resolution side of a pair; odd sizes are rounded up."""
+    """Return the size of the low-resolution side of a pair; odd sizes are rounded up."""
     return (shape[0] + 1) // 2, (shape[1] + 1) // 2
 
 
 def to_tensor(image: np.ndarray, pixel_format: str) -> torch.Tensor:
-    """(H, W, 3) uint8 RGB -> (3, H, W) in the detector's channel order."""
+    """Convert (H, W, 3) uint8 RGB to (3, H, W) in the detector's channel order."""
     if pixel_format == "BGR":
         image = image[:, :, ::-1]
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
