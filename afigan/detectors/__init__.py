@@ -1,4 +1,4 @@
-"""Detectors: detectron2's, with a pyramid of ours underneath."""
+"""Detectors: detectron2's, and FCOS and CenterMask, on a pyramid of this project."""
 
 from afigan.detectors.build import Architecture, build_detector
 

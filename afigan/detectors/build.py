@@ -1,4 +1,4 @@
-"""From parameters to a detectron2 model (section 4.3; SPEC 6)."""
+"""Build a detectron2 model from parameters (section 4.3)."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,14 +18,14 @@ from afigan.schema import MASK_HEADS, BackboneExperiment, Head, Model, Params, P
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that a detector's modules depend on, as saved beside its weights.
+    """The values that a detector's modules depend on, as saved beside its weights.
 
     Args:
-        model: params.yaml's `model`: the sizes that all share.
-        backbone: params.yaml's experiment.
+        model: `model` of params.yaml: the sizes that all detectors share.
+        backbone: the backbone's experiment in params.yaml.
         num_classes: of the data set.
-        head: of `afigan.schema.Head`.
-        pyramid: fpn, pafpn or bifpn; `repeats` is of bifpn.
+        head: one of `afigan.schema.Head`.
+        pyramid: fpn, pafpn or bifpn; `repeats` is for bifpn.
         interpolator, blocks, upsampling: of the pyramid.
     """
 
@@ -41,7 +41,7 @@ class Architecture:
 
     @classmethod
     def of(cls, params: Params, node: str, num_classes: int) -> "Architecture":
-        """That of an experiment of params.yaml."""
+        """Return the architecture of an experiment of params.yaml."""
         item = experiments.experiment(params, node)
         return cls(
             model=params.model,
@@ -58,7 +58,7 @@ class Architecture:
 
     @property
     def starts_at_p2(self) -> bool:
-        """Whether the pyramid is P2-P6; else it is P3-P7."""
+        """True for the levels P2-P6, False for P3-P7."""
         return experiments.starts_at_p2(self.head, self.pyramid)
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,17 +74,17 @@ class Architecture:
 
 
 def detectron2_config(architecture: Architecture, image_scale: float = 1.0) -> CfgNode:
-    """The detectron2 config of an architecture.
+    """Return the detectron2 config of an architecture.
 
     Args:
-        image_scale: 0.5 for M, which sees low-resolution images: anchors shrink with them (SPEC 5.2).
+        image_scale: 0.5 for M, which sees low-resolution images; anchors shrink with them (section 4.2).
     """
     model, backbone = architecture.model, architecture.backbone
     cfg = get_cfg()
     add_afigan_config(cfg)
     add_centermask_config(cfg)
     node = cfg.MODEL
-    node.DEVICE = "cpu"  # built there, moved by who uses it
+    node.DEVICE = "cpu"  # built there; the caller moves it
     node.PIXEL_MEAN = list(backbone.pixel_mean)
     node.PIXEL_STD = list(backbone.pixel_std)
     node.BACKBONE.FREEZE_AT = backbone.freeze_at
@@ -173,13 +173,13 @@ def _configure_fcos(node: CfgNode, architecture: Architecture, levels: list[str]
 
 
 def build_detector(architecture: Architecture, image_scale: float = 1.0) -> nn.Module:
-    """Build a detector on the CPU, its weights random from torch's generator.
+    """Build a detector on the CPU, with random weights from torch's generator.
 
-    What does not belong to the interpolators gets the same weights whatever the interpolator is.
+    All other modules get the same weights for any interpolator.
 
     Args:
-        image_scale: of the images it will see; anchors, an FCOS's sizes of interest and the canonical RoI size shrink
-            with it, so that an object keeps its pyramid level.
+        image_scale: of the images that the detector will see; anchors, FCOS's sizes of interest and the canonical RoI
+            size shrink with it, so that an object keeps its pyramid level.
 
     Raises:
         ValueError: unknown backbone, interpolator or option.
@@ -195,7 +195,7 @@ def build_detector(architecture: Architecture, image_scale: float = 1.0) -> nn.M
 
 
 def set_test_limits(detector: nn.Module, score_threshold: float, detections: int) -> None:
-    """Set the least score and the largest number of an image's detections."""
+    """Set the lowest score and the largest number of an image's detections."""
     predictors = getattr(getattr(detector, "roi_heads", None), "box_predictor", None)
     if predictors is not None:
         for predictor in predictors if isinstance(predictors, nn.ModuleList) else [predictors]:

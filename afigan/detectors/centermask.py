@@ -1,7 +1,7 @@
 """CenterMask (Lee & Park, 2020).
 
-FCOS finds boxes, a mask head with spatial attention fills them, a MaskIoU head says how well. To detectron2 it is a
-`GeneralizedRCNN`:
+FCOS finds boxes, a mask head with spatial attention predicts their masks, and a MaskIoU head predicts the masks' IoU.
+In detectron2, CenterMask is a `GeneralizedRCNN`:
 
     add_centermask_config(cfg)
     cfg.MODEL.BACKBONE.NAME = "build_afigan_retinanet_fpn_backbone"  # any that gives p3..p7
@@ -33,13 +33,14 @@ from afigan.detectors.spatial_attention import SpatialAttentionMaskHead
 def add_centermask_config(cfg: CfgNode) -> None:
     """Add `MODEL.FCOS` and `MODEL.CENTERMASK`, with the paper's values, to a detectron2 config.
 
-    What Mask R-CNN has too is set where detectron2 has it: in `MODEL.ROI_MASK_HEAD`, and how many RoIs an image trains
-    the heads in `MODEL.ROI_HEADS`: at most `BATCH_SIZE_PER_IMAGE` x `POSITIVE_FRACTION`, 128 by default.
+    The settings that Mask R-CNN has too keep detectron2's names: those in `MODEL.ROI_MASK_HEAD`, and in
+    `MODEL.ROI_HEADS` the number of RoIs per image that train the heads, at most `BATCH_SIZE_PER_IMAGE` x
+    `POSITIVE_FRACTION`, 128 by default.
     """
     add_fcos_config(cfg)
     cfg.MODEL.CENTERMASK = CfgNode(
         {
-            "IN_FEATURES": ["p3", "p4", "p5"],  # that RoIs are pooled from
+            "IN_FEATURES": ["p3", "p4", "p5"],  # RoIs are pooled from these
             "FC_DIM": 1024,  # of the MaskIoU head
         }
     )
@@ -47,15 +48,15 @@ def add_centermask_config(cfg: CfgNode) -> None:
 
 @ROI_HEADS_REGISTRY.register()
 class CenterMaskHeads(ROIHeads):
-    """Masks, and scores of masks, for the boxes that FCOS has found.
+    """RoI heads that add masks, and scores of masks, to the boxes that FCOS has found.
 
-    In training they learn on FCOS's detections and the ground truth, those of them that overlap an object by the IoU
-    of `MODEL.ROI_HEADS.IOU_THRESHOLDS`.
+    In training they learn on those of FCOS's detections and of the true boxes that overlap an object by at least the
+    IoU of `MODEL.ROI_HEADS.IOU_THRESHOLDS`.
 
     Args:
         in_features: names of the maps that RoIs are pooled from, from fine to coarse.
         mask_pooler, mask_head, maskiou_head: the parts.
-        kwargs: detectron2's, for sampling.
+        kwargs: detectron2's arguments for sampling.
     """
 
     @configurable
@@ -74,7 +75,8 @@ class CenterMaskHeads(ROIHeads):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        """
+        """Return the arguments of `__init__` from a config.
+
         Raises:
             ValueError: the boxes and the masks would have different numbers of classes.
         """
@@ -112,17 +114,17 @@ class CenterMaskHeads(ROIHeads):
         proposals: list[Instances],
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """Masks for FCOS's detections, or losses.
+        """Return masks for FCOS's detections or, in training, losses.
 
         Args:
-            images: not needed.
+            images: not used.
             features: the pyramid's maps.
             proposals: of `FCOSProposals`.
             targets: in training, each image's `gt_boxes`, `gt_classes` and `gt_masks`; there may be none.
 
         Returns:
-            The detections with `pred_masks` and `mask_scores`, or the RoIs that were trained on. `loss_mask` and
-            `loss_maskiou`; empty outside training.
+            The detections with `pred_masks` and `mask_scores`, or in training the RoIs that the heads learned on.
+            `loss_mask` and `loss_maskiou`; empty outside training.
 
         Raises:
             ValueError: objects to learn have no masks.
@@ -134,7 +136,7 @@ class CenterMaskHeads(ROIHeads):
         return positives, self.losses(features, positives)
 
     def sample(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
-        """RoIs of objects, each with all `gt_` fields of its object, and `gt_areas`, the area of its mask in pixels.
+        """Return RoIs of objects with all `gt_` fields of their objects, and `gt_areas`, the masks' areas in pixels.
 
         Raises:
             ValueError: objects to learn have no masks.
@@ -151,15 +153,16 @@ class CenterMaskHeads(ROIHeads):
         return select_foreground_proposals(self.label_and_sample_proposals(proposals, known), self.num_classes)[0]
 
     def losses(self, features: dict[str, Tensor], positives: list[Instances]) -> dict[str, Tensor]:
-        """The mean binary cross-entropy of the mask of an RoI's class, and `mask_iou_loss` of that mask.
+        """Return the mean binary cross-entropy of the mask of an RoI's class, and `mask_iou_loss` of that mask.
 
-        The IoU is of the mask at 0.5 with the whole object. As in Mask R-CNN, an RoI's mask is what lies inside it.
+        The IoU is between the mask at 0.5 and the complete object. As in Mask R-CNN, an RoI's mask is the part inside
+        the RoI.
         """
         pooled = self._pool(features, positives, [rois.proposal_boxes for rois in positives])
         classes = torch.cat([rois.gt_classes for rois in positives])
         logits = _of_class(self.mask_head.layers(pooled), classes)  # (P, M, M)
         ious = _of_class(self.maskiou_head(pooled, logits.sigmoid()[:, None]), classes)
-        if len(classes) == 0:  # zero, and a gradient of zero for all weights
+        if len(classes) == 0:  # zero, with a gradient of zero for all weights
             return {"loss_mask": logits.sum(), "loss_maskiou": ious.sum()}
         resolution = logits.shape[-1]
         truth, whole = [], []
@@ -173,9 +176,9 @@ class CenterMaskHeads(ROIHeads):
         }
 
     def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
-        """Add to boxes with classes and scores `pred_masks` (P, 1, M, M), probabilities, and `mask_scores` (P,).
+        """Add `pred_masks` (P, 1, M, M), probabilities, and `mask_scores` (P,) to boxes with classes and scores.
 
-        The score of a mask is its box's times the IoU that the head predicts; `scores` stay those of the boxes.
+        The score of a mask is its box's score times the predicted IoU. `scores` stay the scores of the boxes.
         """
         pooled = self._pool(features, instances, [found.pred_boxes for found in instances])
         mask_rcnn_inference(self.mask_head.layers(pooled), instances)
@@ -192,5 +195,5 @@ class CenterMaskHeads(ROIHeads):
 
 
 def _of_class(predictions: Tensor, classes: Tensor) -> Tensor:
-    """Of (P, K, ...), what each says for its class (P,): (P, ...)."""
+    """Select the prediction of each RoI's class (P,) from (P, K, ...): (P, ...)."""
     return predictions[torch.arange(len(classes), device=classes.device), classes]

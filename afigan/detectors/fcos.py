@@ -1,8 +1,8 @@
-"""FCOS (Tian et al., 2019; 2020), with the losses that SPEC 6 asks for.
+"""FCOS (Tian et al., 2019; 2020; the choices where implementations differ are in docs/method.md).
 
-detectron2 has an FCOS of its own. This one is another: it samples objects' centres on levels whose sizes of interest
-can be set, weights GIoU by centreness, and is a proposal generator, so that CenterMask can stand on it. To detectron2,
-FCOS alone is a `GeneralizedRCNN` whose proposals are final:
+detectron2 has an FCOS of its own. This one differs: it samples objects' centres on levels whose sizes of interest can
+be set, weights GIoU by centreness, and is a proposal generator, so that CenterMask can use it. In detectron2, FCOS
+alone is a `GeneralizedRCNN` whose proposals are final:
 
     add_fcos_config(cfg)
     cfg.MODEL.BACKBONE.NAME = "build_afigan_retinanet_fpn_backbone"  # any that gives p3..p7
@@ -34,14 +34,14 @@ def add_fcos_config(cfg: CfgNode) -> None:
             "NUM_CLASSES": 80,
             "IN_FEATURES": ["p3", "p4", "p5", "p6", "p7"],
             "NUM_CONVS": 4,  # of each tower
-            # pixels: where one level's objects end and the next one's begin, by the distance to their farthest side
+            # pixels: the distances to an object's farthest side at which one level ends and the next begins
             "SIZES_OF_INTEREST": [64, 128, 256, 512],
             "CENTER_SAMPLING_RADIUS": 1.5,  # strides
             "FOCAL_ALPHA": 0.25,
             "FOCAL_GAMMA": 2.0,
             "PRIOR_PROB": 0.01,  # of an object of a class at a location, before training
-            "SCORE_THRESH_TEST": 0.05,  # least sqrt(class probability x centreness)
-            "TOPK_CANDIDATES_TEST": 1000,  # a level, before NMS
+            "SCORE_THRESH_TEST": 0.05,  # lowest sqrt(class probability x centreness)
+            "TOPK_CANDIDATES_TEST": 1000,  # per level, before NMS
             "NMS_THRESH_TEST": 0.6,
         }
     )
@@ -51,22 +51,22 @@ def add_fcos_config(cfg: CfgNode) -> None:
 class FCOSProposals(nn.Module):
     """FCOS on the maps of a pyramid.
 
-    The limits of what is detected are attributes, which may be changed at any time: `test_score_thresh`,
+    The limits of detections are attributes that may be changed at any time: `test_score_thresh`,
     `test_topk_candidates`, `test_nms_thresh`, `max_detections_per_image`.
 
     Args:
         in_features: names of the maps, from fine to coarse.
-        strides: theirs, in pixels.
-        head: gives class logits, distances and centreness logits.
+        strides: of the maps, in pixels.
+        head: returns class logits, distances and centreness logits.
         num_classes: K.
         bounds: in pixels, where the sizes of interest of neighbouring levels meet.
         radius: of centre sampling, in strides.
         focal_alpha, focal_gamma: of the focal loss.
-        test_score_thresh: least score of a detection.
-        test_topk_candidates: detections a level before NMS.
-        test_nms_thresh: IoU from which on the lower of two detections of a class is left out.
-        max_detections_per_image: after it.
-        detect_in_training: give detections in training too, for RoI heads to learn on.
+        test_score_thresh: lowest score of a detection.
+        test_topk_candidates: detections per level before NMS.
+        test_nms_thresh: IoU above which NMS removes the lower of two detections of a class.
+        max_detections_per_image: the limit after NMS.
+        detect_in_training: whether to return detections in training too, for RoI heads to learn on.
 
     Raises:
         ValueError: the bounds do not fit the levels.
@@ -133,10 +133,10 @@ class FCOSProposals(nn.Module):
     def forward(
         self, images: ImageList, features: dict[str, Tensor], gt_instances: list[Instances] | None = None
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """Detections and, in training, losses.
+        """Return detections and, in training, losses.
 
         Args:
-            images: the batch; of it, the images' sizes without padding.
+            images: the batch; only the images' sizes without padding are used.
             features: the pyramid's maps.
             gt_instances: in training, each image's `gt_boxes` and `gt_classes`; there may be none.
 
@@ -168,10 +168,10 @@ class FCOSProposals(nn.Module):
         centreness: Tensor,
         gt_instances: list[Instances],
     ) -> dict[str, Tensor]:
-        """The three terms; the predictions are the head's."""
+        """Return the three terms of the loss from the head's predictions."""
         assigned = [assign(locations, instances.gt_boxes, self.radius) for instances in gt_instances]
         positive = torch.stack(assigned) >= 0  # (N, R)
-        where = positive.nonzero()[:, 1]  # image by image, as the objects below
+        where = positive.nonzero()[:, 1]  # image by image, like the objects below
         objects = [index[index >= 0] for index in assigned]
         boxes = torch.cat([i.gt_boxes.tensor[index] for i, index in zip(gt_instances, objects, strict=True)])
         labels = torch.cat([i.gt_classes[index] for i, index in zip(gt_instances, objects, strict=True)])
@@ -191,14 +191,14 @@ class FCOSProposals(nn.Module):
         centreness: Tensor,
         image_sizes: list[tuple[int, int]],
     ) -> list[Instances]:
-        """Each image's detections, best first. The predictions are the head's."""
+        """Return each image's detections, best first, from the head's predictions."""
         scores = (classes.sigmoid() * centreness.sigmoid()[..., None]).sqrt()
         return [self._detect(locations, *image) for image in zip(scores, distances, image_sizes, strict=True)]
 
     def _detect(
         self, locations: Locations, scores: Tensor, distances: Tensor, image_size: tuple[int, int]
     ) -> Instances:
-        """One image's detections from scores (R, K) and distances (R, 4)."""
+        """Return one image's detections from scores (R, K) and distances (R, 4)."""
         chosen = []
         for level in locations.levels:
             flat = scores[level].flatten()
@@ -210,14 +210,14 @@ class FCOSProposals(nn.Module):
         boxes = Boxes(decode(locations.points[where], locations.strides[where], distances[where]))
         boxes.clip(image_size)
         found = Instances(image_size, pred_boxes=boxes, scores=scores.flatten()[index], pred_classes=labels)
-        found = found[boxes.nonempty()]  # of the image nothing is left of a box in its padding
+        found = found[boxes.nonempty()]  # clipping leaves nothing of a box in the padding
         keep = batched_nms(found.pred_boxes.tensor, found.scores, found.pred_classes, self.test_nms_thresh)
         return found[keep[: self.max_detections_per_image]]
 
 
 @ROI_HEADS_REGISTRY.register()
 class NoROIHeads(nn.Module):
-    """FCOS alone: what the proposal generator has found is what the detector finds."""
+    """RoI heads of FCOS alone: the proposals are the detections."""
 
     def __init__(self, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> None:
         super().__init__()
@@ -232,5 +232,5 @@ class NoROIHeads(nn.Module):
         return proposals, {}
 
     def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
-        """Boxes have nothing to be added."""
+        """Return the boxes unchanged."""
         return instances

@@ -13,9 +13,9 @@ class FCOSHead(nn.Module):
 
     Args:
         channels: C.
-        num_levels: each has a scale of its own.
+        num_levels: the number of levels; each has its own scale.
         num_classes: K.
-        num_convs: 3x3 convolutions a tower, each with group normalisation and ReLU.
+        num_convs: 3x3 convolutions per tower, each with group normalisation and ReLU.
         prior_prob: the class probability that training starts from.
     """
 
@@ -36,16 +36,17 @@ class FCOSHead(nn.Module):
         nn.init.constant_(self.classes.bias, -math.log((1 - prior_prob) / prior_prob))
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps (N, C, H_i, W_i) -> at their R = sum(H_i * W_i) locations, in float32:
+        """Predict from maps (N, C, H_i, W_i) at their R = sum(H_i * W_i) locations, in float32.
 
-        class logits (N, R, K), distances (N, R, 4) > 0 in strides, centreness logits (N, R).
+        Returns:
+            Class logits (N, R, K), distances (N, R, 4) > 0 in strides, centreness logits (N, R).
         """
         classes, distances, centreness = [], [], []
         for x, scale in zip(maps, self.scales, strict=True):
             classes.append(_by_location(self.classes(self.class_tower(x))))
             tower = self.box_tower(x)
-            # Small distances have a gradient, so that no side of a box can die there as with ReLU. A clamped one has
-            # none: what has grown past 100 strides comes back only by what other locations teach the same weights.
+            # Small distances have a gradient, so that no side of a box can die there as with ReLU. A clamped distance
+            # has none: one beyond 100 strides comes back only if other locations change the same weights.
             exponents = scale * _by_location(self.distances(tower))
             distances.append(exponents.clamp(max=math.log(LARGEST)).exp())
             centreness.append(_by_location(self.centreness(tower)).squeeze(2))
@@ -53,10 +54,10 @@ class FCOSHead(nn.Module):
 
 
 class _GroupNorm(nn.GroupNorm):
-    """32 groups, or as many of them as divide the channels.
+    """Group normalisation in 32 groups, or as many of them as divide the channels.
 
-    The one cell of a coarse map of a small image may be all that a group has. torch's layer refuses that in a batch of
-    one image and makes it the layer's bias in any other; here it is the bias in both.
+    In a coarse map of a small image, a group may have a single value. torch's layer refuses that in a batch of one
+    image and returns the layer's bias in any other; this one returns the bias in both.
     """
 
     def __init__(self, channels: int) -> None:
@@ -74,5 +75,5 @@ def _tower(channels: int, num_convs: int) -> nn.Sequential:
 
 
 def _by_location(x: Tensor) -> Tensor:
-    """(N, K, H, W) -> (N, H * W, K) in float32."""
+    """Reshape (N, K, H, W) to (N, H * W, K) in float32."""
     return x.flatten(2).transpose(1, 2).float()

@@ -11,7 +11,7 @@ from afigan.detectors.normalisers import mean_over_processes
 
 
 def classification_loss(logits: Tensor, positive: Tensor, classes: Tensor, *, alpha: float, gamma: float) -> Tensor:
-    """Focal loss of every class at every location, over the number of positive locations.
+    """Return the focal loss of every class at every location, divided by the number of positive locations.
 
     Args:
         logits: (N, R, K).
@@ -26,30 +26,30 @@ def classification_loss(logits: Tensor, positive: Tensor, classes: Tensor, *, al
 
 
 def box_loss(distances: Tensor, truth: Tensor) -> Tensor:
-    """1 - GIoU, weighted by the centreness that the location should have, over the sum of these weights.
+    """Return 1 - GIoU, weighted by the location's true centreness, divided by the sum of these weights.
 
     Args:
-        distances, truth: (P, 4), at the positive locations, in strides; a box is measured where the location is the
-            origin, for GIoU depends neither on place nor on scale.
+        distances, truth: (P, 4), at the positive locations, in strides. The location is the origin of its boxes,
+            because GIoU depends neither on place nor on scale.
     """
     signs = distances.new_tensor([-1, -1, 1, 1])
-    # torchvision's and not fvcore's, which stops at a NaN with an assertion; the training loop has a message for it
+    # torchvision's, because fvcore's stops at a NaN with an assertion; the training loop has a message for it
     loss = generalized_box_iou_loss(distances * signs, truth * signs)
     weights = centreness(truth)
     return (loss * weights).sum() / mean_over_processes(weights.sum()).clamp(min=1e-6)
 
 
 def centreness_loss(logits: Tensor, truth: Tensor, positive: Tensor) -> Tensor:
-    """Binary cross-entropy with the centreness that positive locations should have, over their number.
+    """Return the binary cross-entropy with the true centreness of positive locations, divided by their number.
 
     Args:
         logits: (P,), at the positive locations.
         truth: (P, 4), their distances.
-        positive: (N, R), which these are.
+        positive: (N, R), whether a location is positive.
     """
     return F.binary_cross_entropy_with_logits(logits, centreness(truth), reduction="sum") / _count(positive)
 
 
 def _count(positive: Tensor) -> Tensor:
-    """The number of positive locations, the mean over the processes; 1 where there is none."""
+    """Return the number of positive locations, the mean over the processes; 1 where there is none."""
     return mean_over_processes(positive.sum().float()).clamp(min=1)

@@ -1,7 +1,7 @@
-"""Which location of the pyramid learns which object, and what it learns of it (FCOS, Tian et al., 2020, section 2).
+"""FCOS's targets: the object that each location of the pyramid learns (Tian et al., 2020, section 2).
 
-A location is the centre of a cell of a level's map. It stands for a box by its distances to the box's left, top, right
-and bottom side, in strides of its level: then they are of the same order on all levels.
+A location is the centre of a cell of a level's map. Its distances to a box's left, top, right and bottom side represent
+the box. They are in strides of its level, so that they have the same order of magnitude on all levels.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ class Locations:
     Args:
         points: (R, 2), x and y in pixels.
         strides: (R,), in pixels.
-        sizes: (R, 2), the least and the greatest distance to a box's farthest side that a location's level takes, in
-            pixels.
-        levels: the part of R that is each level's.
+        sizes: (R, 2), in pixels, the least and the greatest distance to a box's farthest side that a location's level
+            takes.
+        levels: the part of R that belongs to each level.
     """
 
     points: Tensor
@@ -32,7 +32,7 @@ class Locations:
 
     @classmethod
     def of(cls, maps: Sequence[Tensor], strides: Sequence[int], bounds: Sequence[float]) -> "Locations":
-        """The locations of maps (N, C, H_i, W_i) whose sizes of interest meet at `bounds`, one fewer than levels."""
+        """Return the locations of maps (N, C, H_i, W_i); sizes of interest meet at `bounds`, one fewer than levels."""
         device = maps[0].device
         ranges = pairwise([0.0, *bounds, float("inf")])
         points, widths, sizes, levels = [], [], [], []
@@ -48,13 +48,13 @@ class Locations:
 
 
 def assign(locations: Locations, boxes: Boxes, radius: float) -> Tensor:
-    """The object that each location learns.
+    """Return the object that each location learns.
 
-    It is one whose box holds the location, which lies within `radius` strides of the box's centre in x and in y, and
-    whose farthest side is at a distance that the level takes; of several such objects, the smallest.
+    The object's box contains the location, the location is within `radius` strides of the box's centre in x and in y,
+    and the level takes the distance to the box's farthest side. If there are several such objects, it is the smallest.
 
     Args:
-        locations: R of them.
+        locations: R locations.
         boxes: an image's objects, any number.
         radius: of centre sampling, in strides.
 
@@ -75,17 +75,17 @@ def assign(locations: Locations, boxes: Boxes, radius: float) -> Tensor:
 
 
 def encode(points: Tensor, strides: Tensor, boxes: Tensor) -> Tensor:
-    """Boxes (P, 4) as distances (P, 4) in strides (P,) from points (P, 2)."""
+    """Convert boxes (P, 4) to distances (P, 4) in strides (P,) from points (P, 2)."""
     return torch.cat([points - boxes[:, :2], boxes[:, 2:] - points], dim=1) / strides[:, None]
 
 
 def decode(points: Tensor, strides: Tensor, distances: Tensor) -> Tensor:
-    """The boxes (P, 4) that distances (P, 4) in strides (P,) from points (P, 2) stand for."""
+    """Convert distances (P, 4) in strides (P,) from points (P, 2) to boxes (P, 4)."""
     left_top, right_bottom = (distances * strides[:, None]).split(2, dim=1)
     return torch.cat([points - left_top, points + right_bottom], dim=1)
 
 
 def centreness(distances: Tensor) -> Tensor:
-    """sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of distances (P, 4) > 0: (P,), 1 in the middle of a box."""
+    """Return sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of distances (P, 4) > 0: (P,), 1 at a box's centre."""
     left_top, right_bottom = distances.split(2, dim=1)
     return (torch.minimum(left_top, right_bottom) / torch.maximum(left_top, right_bottom)).prod(dim=1).sqrt()

@@ -1,11 +1,11 @@
-"""What dense detectors divide their losses by is of the whole batch, however many processes share it."""
+"""Normalisers of dense detectors' losses: over the complete batch, however many processes share it."""
 
 from torch import Tensor
 from torch import distributed as dist
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of a scalar over all processes that train together; the scalar itself if there is one."""
+    """Return the mean of a scalar over all processes that train together; the scalar itself if there is one process."""
     if not (dist.is_available() and dist.is_initialized()):
         return value
     total = value.clone()

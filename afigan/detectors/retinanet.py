@@ -1,4 +1,4 @@
-"""detectron2's RetinaNet that learns at any width and goes on after an interruption as if there had been none."""
+"""detectron2's RetinaNet, changed to learn at any width and to resume exactly after an interruption."""
 
 import math
 from typing import Any
@@ -14,12 +14,13 @@ WIDTH = 256  # channels that detectron2's initial weights suit
 
 @META_ARCH_REGISTRY.register()
 class SteadyRetinaNet(RetinaNet):
-    """RetinaNet with its losses' running normaliser among the buffers, which checkpoints hold; not in its state dict.
+    """RetinaNet with its losses' running normaliser in a buffer that checkpoints hold and its state dict does not.
 
-    detectron2's is an attribute: a run that goes on begins with another one. It is that of one process, too.
+    detectron2's normaliser is an attribute, so a resumed run begins with another one. It also belongs to one process
+    alone.
 
     detectron2 draws the head's weights with deviation 0.01, which suits C = 256 (Lin et al., Focal loss for dense
-    object detection, 2017, section 4.1). A layer multiplies the deviation of its input by about 0.01 sqrt(9 C / 2); at
+    object detection, 2017, section 4.1). A layer multiplies the deviation of its input by about 0.01 sqrt(9 C / 2). At
     C = 32, four layers without normalisation leave so little of it that hundreds of iterations learn nothing. The
     deviation here is 0.01 sqrt(256 / C): the same signal leaves the towers at any C, and at C = 256 the weights are
     detectron2's.

@@ -1,9 +1,9 @@
 """RoIAlign (He et al., Mask R-CNN, 2017, section 3) as two matrix products: faster on CPU cores where maps are small.
 
 RoIAlign averages bilinear samples of a map over the cells of a grid in each RoI. A bilinear weight is the product of
-one weight along y and one along x, and so is a mean of them over a rectangular grid of samples. The value of cell
-(i, j) is therefore the sum over y and x of A[i, y] map[y, x] B[j, x], with a small matrix of weights for each axis of
-each RoI.
+one weight along y and one along x. A mean of such weights over a rectangular grid of samples is such a product too. The
+value of cell (i, j) is therefore the sum over y and x of A[i, y] map[y, x] B[j, x], with a small matrix of weights for
+each axis of each RoI.
 """
 
 import torch
@@ -13,15 +13,15 @@ from torch.nn.modules.utils import _pair
 
 
 class SeparableROIAlign(nn.Module):
-    """`detectron2.layers.ROIAlign` with the same results to rounding; its cost grows with the area of the map.
+    """`detectron2.layers.ROIAlign` with the same results up to rounding; its cost grows with the area of the map.
 
-    torchvision's operator visits four pixels a sample, whatever the size of the map, but one channel at a time. Two
-    matrix products visit the whole map, at the full speed of the processor. They win on maps of up to about 64 x 64.
+    torchvision's operator visits four pixels per sample for any size of the map, but one channel at a time. Two matrix
+    products visit the complete map, at the full speed of the processor. They are faster on maps of up to about 64 x 64.
 
     Args:
         output_size: cells along y and x.
-        spatial_scale: pixels of the map a pixel of the image.
-        sampling_ratio: samples a cell along each axis; 0: as many as the cell has pixels, rounded up.
+        spatial_scale: pixels of the map per pixel of the image.
+        sampling_ratio: samples per cell along each axis; 0: as many as the cell has pixels, rounded up.
         aligned: whether pixel centres are at half-integer coordinates (`ROIAlignV2`).
     """
 
@@ -34,7 +34,7 @@ class SeparableROIAlign(nn.Module):
 
     @classmethod
     def like(cls, pooler: ROIAlign) -> "SeparableROIAlign":
-        """The same function as one of detectron2's."""
+        """Return the same function as a RoIAlign of detectron2."""
         return cls(pooler.output_size, pooler.spatial_scale, pooler.sampling_ratio, pooler.aligned)
 
     def forward(self, x: Tensor, rois: Tensor) -> Tensor:
@@ -45,8 +45,8 @@ class SeparableROIAlign(nn.Module):
             rois: (R, 5): the image's index in the batch, and x1, y1, x2, y2 in pixels of the image.
 
         Returns:
-            (R, C, *output_size), of the map's type, computed in float32 at least: bfloat16 cannot tell the pixels of a
-            large image. Gradients flow to the map alone, as in torchvision.
+            (R, C, *output_size), of the map's type. It is computed in float32 at least, because bfloat16 cannot
+            distinguish the pixels of a large image. Gradients flow to the map alone, as in torchvision.
         """
         with torch.autocast(x.device.type, enabled=False):
             return self._pool(x.to(torch.promote_types(x.dtype, torch.float32)), rois).to(x.dtype)
@@ -70,7 +70,7 @@ class SeparableROIAlign(nn.Module):
         return cells.transpose(1, 2).contiguous()
 
     def _weights(self, low: Tensor, high: Tensor, cells: int, pixels: int) -> Tensor:
-        """(R, cells, pixels): along one axis, the weights of pixels in the cells of RoIs from `low` to `high`."""
+        """Return, for one axis, the weights of pixels in the cells of RoIs from `low` to `high`: (R, cells, pixels)."""
         start = low * self.spatial_scale - (0.5 if self.aligned else 0.0)
         length = high * self.spatial_scale - (0.5 if self.aligned else 0.0) - start
         if not self.aligned:
@@ -93,7 +93,7 @@ class SeparableROIAlign(nn.Module):
 
 
 def _slots(image: Tensor, images: int) -> tuple[Tensor, Tensor, int]:
-    """The image and the place among its RoIs of each RoI (R,), and the largest number of RoIs of an image."""
+    """Return each RoI's image and its place among the image's RoIs (R,), and an image's largest number of RoIs."""
     counts = torch.bincount(image, minlength=images)
     order = image.argsort(stable=True)
     first = counts.cumsum(0) - counts

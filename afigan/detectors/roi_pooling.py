@@ -1,4 +1,4 @@
-"""From which level of the pyramid a RoI is pooled (CenterMask, Lee & Park, 2020)."""
+"""The level of the pyramid that a RoI is pooled from (CenterMask, Lee & Park, 2020)."""
 
 import torch
 from detectron2.modeling.poolers import ROIPooler
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def roi_levels(box_areas: Tensor, image_areas: Tensor, min_level: int, max_level: int) -> Tensor:
-    """The level that each RoI is pooled from: ceil(max_level - log2(image area / box area)), clamped.
+    """Return the level that each RoI is pooled from: ceil(max_level - log2(image area / box area)), clamped.
 
-    The paper's "adaptive RoI assignment": a box of more than half the image goes to the last level, of more than a
-    quarter to the one before.
+    This is CenterMask's "adaptive RoI assignment". A box of more than half the image goes to the last level, and one of
+    more than a quarter to the level before.
 
     Args:
         box_areas, image_areas: (P,), in pixels of the images that the network sees.
@@ -21,15 +21,15 @@ def roi_levels(box_areas: Tensor, image_areas: Tensor, min_level: int, max_level
 
 
 class AdaptiveROIPooler(ROIPooler):
-    """detectron2's pooler of RoIs, the level of each by its share of the image."""
+    """detectron2's pooler of RoIs, with each RoI's level chosen by its share of the image."""
 
     def forward(self, maps: list[Tensor], boxes: list[Boxes], image_sizes: list[tuple[int, int]]) -> Tensor:
         """Pool the boxes of N images.
 
         Args:
-            maps: (N, C, H_i, W_i) a level, from fine to coarse.
-            boxes: an image's, in pixels.
-            image_sizes: height and width, without padding.
+            maps: (N, C, H_i, W_i) per level, from fine to coarse.
+            boxes: each image's boxes, in pixels.
+            image_sizes: each image's height and width, without padding.
 
         Returns:
             (P, C, *output_size), float32, for all images' boxes one after another.
@@ -40,7 +40,7 @@ class AdaptiveROIPooler(ROIPooler):
         together = Boxes.cat(boxes)
         levels = roi_levels(together.area(), areas[images], self.min_level, self.max_level)
         rois = torch.cat([images[:, None], together.tensor], dim=1)
-        # in float32, for the pooler gives boxes the type of maps, and bfloat16 cannot tell the pixels of a large image
+        # in float32: the pooler gives boxes the type of maps, and bfloat16 cannot distinguish a large image's pixels
         pooled = rois.new_zeros((len(rois), maps[0].shape[1], *self.output_size))
         for level, (x, pooler) in enumerate(zip(maps, self.level_poolers, strict=True), self.min_level):
             here = (levels == level).nonzero().squeeze(1)

@@ -1,4 +1,4 @@
-"""CenterMask's mask head: Mask R-CNN's, with spatial attention (Lee & Park, 2020)."""
+"""CenterMask's mask head: Mask R-CNN's head with spatial attention (Lee & Park, 2020)."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class SpatialAttention(nn.Module):
-    """Weigh each position by how much there is to see: x * sigmoid(conv3x3(mean and max over channels))."""
+    """A learned weight for each position: x * sigmoid(conv3x3(mean and max over channels))."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -17,7 +17,7 @@ class SpatialAttention(nn.Module):
         weight_init.c2_msra_fill(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(P, C, H, W) -> the same shape."""
+        """Weigh the positions of features (P, C, H, W); the shape does not change."""
         summary = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
         return x * self.conv(summary).sigmoid()
 
@@ -30,7 +30,7 @@ class SpatialAttentionMaskHead(MaskRCNNConvUpsampleHead):
         self.attention = SpatialAttention()
 
     def layers(self, x: Tensor) -> Tensor:
-        """RoI features (P, C, H, W) -> mask logits (P, K, 2H, 2W)."""
+        """Map RoI features (P, C, H, W) to mask logits (P, K, 2H, 2W)."""
         for conv in self.conv_norm_relus:
             x = conv(x)
         return self.predictor(self.deconv_relu(self.deconv(self.attention(x))))
