@@ -31,11 +31,11 @@ def build_interpolator(name: str, channels: int, **options: Any) -> nn.Module:
 
     Args:
         name: one of `INTERPOLATORS`.
-        channels: C, the channels of the maps it takes and gives.
+        channels: C, of both its input and its output.
         options: `blocks="rdb"|"rb"` for `afi`; the others have none.
 
     Raises:
-        ValueError: unknown name, or an option that the interpolator lacks.
+        ValueError: unknown name, or an option that the interpolator does not have.
     """
     if name not in _BUILDERS:
         raise ValueError(f"unknown interpolator {name!r}: choose one of {', '.join(INTERPOLATORS)}")

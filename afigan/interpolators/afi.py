@@ -48,16 +48,16 @@ def _build_blocks(kind: str, channels: int) -> nn.Sequential:
         return nn.Sequential(*dense)
     if kind != "rb":
         raise ValueError(f"unknown blocks {kind!r} of the AF interpolator: choose rdb or rb")
-    # as wide as makes five residual blocks cost what three dense blocks cost (section 5.3, Fig. 6)
+    # this width gives five residual blocks as many parameters as three dense blocks (section 5.3, Fig. 6)
     target = sum(p.numel() for block in dense for p in block.parameters())
     width = round((target / 5 - 2 * channels) / (18 * channels + 2))
     return nn.Sequential(*(ResidualBlock(channels, width) for _ in range(5)))
 
 
 class AFInterpolator(nn.Module):
-    """G: a learned correction on top of bilinear x2, which is (almost) all it is before training.
+    """G: bilinear x2 plus a learned correction, which is almost 0 before training.
 
-    Shape: (N, C, H, W) -> (N, C, 2H, 2W), any H, W >= 1. 7,834,624 parameters at C = 256 with dense blocks.
+    Shape: (N, C, H, W) -> (N, C, 2H, 2W), any H, W >= 1. G has 7,834,624 parameters at C = 256 with dense blocks.
 
     Args:
         channels: C.
@@ -82,7 +82,7 @@ class AFInterpolator(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, 2H, 2W)."""
+        """Upsample (N, C, H, W) to (N, C, 2H, 2W)."""
         features = F.leaky_relu(self.head(x), SLOPE)
         features = features + BETA * self.blocks(features)
         features = F.leaky_relu(self.conv(features), SLOPE)

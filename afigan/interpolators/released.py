@@ -1,4 +1,4 @@
-"""Reading the weights that the paper's authors released (SPEC 2: their state-dict layout)."""
+"""Read the weights of G (section 3.1) that the paper's authors released, in the state-dict layout of their code."""
 
 import re
 
@@ -12,7 +12,7 @@ def convert_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the generator's entries of a released state dict, of G alone or of a detector, to `AFInterpolator`'s.
 
     Raises:
-        ValueError: no entry of a generator, or one that is not known.
+        ValueError: there is no entry of a generator, or one is unknown.
     """
     converted = {}
     for name, value in state.items():

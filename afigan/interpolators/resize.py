@@ -1,4 +1,4 @@
-"""Interpolations without learned weights, and the same followed by five convolutions (Table 6)."""
+"""Interpolations without learned weights, alone or followed by five convolutions (Table 6)."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,7 +12,7 @@ class ResizeInterpolator(nn.Module):
         self.mode = mode
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, 2H, 2W)."""
+        """Upsample (N, C, H, W) to (N, C, 2H, 2W)."""
         corners = None if self.mode == "nearest" else False
         return F.interpolate(x, scale_factor=2.0, mode=self.mode, align_corners=corners)
 
@@ -20,7 +20,7 @@ class ResizeInterpolator(nn.Module):
 class ResizeConvInterpolator(nn.Sequential):
     """x2 by resizing, then 5 convolutions with batch normalisation after the first four (footnote 7).
 
-    The paper names no activation between them, and none is added.
+    The paper names no activation between them, so this module adds none.
     """
 
     def __init__(self, channels: int, mode: str) -> None:

@@ -1,4 +1,4 @@
-"""Feature pyramids whose interpolation can be chosen (Fig. 3); none of them knows which it has."""
+"""Feature pyramids with any interpolator (Fig. 3); their code does not depend on the interpolator."""
 
 from afigan.pyramids.base import Pyramid
 from afigan.pyramids.bifpn import InterpolatedBiFPN

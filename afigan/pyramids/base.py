@@ -1,4 +1,4 @@
-"""What every pyramid offers to detectors, to the losses of stages 1 and 2, and to the figures."""
+"""The interface of every pyramid, for detectors, the losses of stages 1 and 2, and the figures."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ class Pyramid(Backbone):
     Attributes:
         bottom_up: the classification backbone.
         upsample: the interpolators; places are counted from the coarsest map, one repeat after the other.
-        interpolated_levels: N_s..N_e, fine to coarse: those of the top-down path, whose maps the losses compare.
+        interpolated_levels: N_s..N_e, fine to coarse: the levels of the top-down path, whose maps the losses compare.
     """
 
     bottom_up: Backbone
@@ -24,11 +24,11 @@ class Pyramid(Backbone):
 
     @property
     def padding_constraints(self) -> dict[str, int]:
-        """As those of detectron2's FPN after v0.6: images need not be square."""
+        """The constraints of detectron2's FPN after v0.6: images need not be square."""
         return {"square_size": 0}
 
     def interpolate(self, coarse: Tensor, level: str, size: tuple[int, int]) -> Tensor:
-        """Upsample a map of the level above `level` with the interpolator that does so last in this pyramid.
+        """Upsample a map of the level above `level` with the last interpolator of this pyramid that does so.
 
         Shape: (N, C, H, W) -> (N, C, *size), size <= (2H, 2W).
 
@@ -41,10 +41,10 @@ class Pyramid(Backbone):
         return self.upsample(coarse, self.upsample.places - 1 - finer.index(level), size)
 
     def output_module(self, level: str) -> nn.Module:
-        """The module whose output tensor is the map of an interpolated level, to hang a hook on.
+        """Return the module whose output tensor is the map of an interpolated level, for a hook.
 
         Raises:
-            ValueError: not an interpolated level.
+            ValueError: `level` is not an interpolated level.
         """
         modules = dict(zip(self.interpolated_levels, self._output_modules(), strict=True))
         if level not in modules:
@@ -53,7 +53,7 @@ class Pyramid(Backbone):
 
     @abstractmethod
     def merged(self, images: Tensor) -> dict[str, Tensor]:
-        """The merged maps of the top-down path before the output convolutions, of the interpolated levels.
+        """Return the interpolated levels' merged maps of the top-down path, before the output convolutions.
 
         Raises:
             ValueError: the pyramid has no such maps.
@@ -61,4 +61,4 @@ class Pyramid(Backbone):
 
     @abstractmethod
     def _output_modules(self) -> Sequence[nn.Module]:
-        """The modules that make the maps of the interpolated levels."""
+        """Return the modules that produce the maps of the interpolated levels."""

@@ -1,4 +1,4 @@
-"""BiFPN with any interpolator (Fig. 3c): P3-P7 fused again and again (Tan et al., EfficientDet, CVPR 2020)."""
+"""BiFPN with any interpolator (Fig. 3c): P3-P7, fused repeatedly (Tan et al., EfficientDet, CVPR 2020)."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,23 +15,23 @@ from afigan.pyramids.base import Pyramid
 from afigan.pyramids.upsampling import Upsampling
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
-SOURCES = {"p3": "res3", "p4": "res4", "p5": "res5", "p6": "res5"}  # of a level's 1x1 convolution
-PLACES = len(LEVELS) - 1  # where one repeat upsamples
-EPSILON = 1e-4  # of the fusion: no division by zero where all weights are
+SOURCES = {"p3": "res3", "p4": "res4", "p5": "res5", "p6": "res5"}  # input of a level's 1x1 convolution
+PLACES = len(LEVELS) - 1  # upsampling places in one repeat
+EPSILON = 1e-4  # of the fusion: no division by zero if all weights are zero
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.01  # of batch normalisation, as in EfficientDet; the momentum in torch's sense
 
 
 def halve(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, ceil(H / 2), ceil(W / 2)); position i covers 2i, as in the stride-2 convolutions."""
+    """Pool (N, C, H, W) to (N, C, ceil(H / 2), ceil(W / 2)); position i covers 2i, as in the stride-2 convolutions."""
     return F.max_pool2d(x, 3, stride=2, padding=1)
 
 
 class Fusion(nn.Module):
-    """One node: the maps' mean by learned weights relu(w) / (sum + 1e-4), Swish, a separable convolution and BN.
+    """One node: the maps' mean with learned weights relu(w) / (sum + 1e-4), Swish, a separable convolution and BN.
 
     Args:
         channels: C.
-        inputs: how many maps it fuses.
+        inputs: the number of maps that it fuses.
         norm: detectron2's name of the normalisation.
     """
 
@@ -41,7 +41,7 @@ class Fusion(nn.Module):
         self.conv = DepthwiseSeparableConv2d(channels, channels, norm2=norm)
 
     def forward(self, *maps: Tensor) -> Tensor:
-        """Maps of one shape, (N, C, H, W) each -> (N, C, H, W)."""
+        """Fuse maps of one shape, (N, C, H, W) each, to (N, C, H, W)."""
         positive = F.relu(self.weights)
         shares = positive / (positive.sum() + EPSILON)
         return self.conv(F.silu(sum(share * x for share, x in zip(shares, maps, strict=True))))
@@ -59,18 +59,18 @@ class Repeat(nn.Module):
         super().__init__()
         self.top_down = nn.ModuleDict({level: Fusion(channels, 2, norm) for level in reversed(LEVELS[:-1])})
         self.bottom_up = nn.ModuleDict({level: Fusion(channels, 3, norm) for level in LEVELS[1:-1]})
-        self.bottom_up[LEVELS[-1]] = Fusion(channels, 2, norm)  # nothing is above it: no top-down node
+        self.bottom_up[LEVELS[-1]] = Fusion(channels, 2, norm)  # no level is above it, so it has no top-down node
 
     def forward(
         self, maps: dict[str, Tensor], again: dict[str, Tensor], upsample: Upsampling, first_place: int
     ) -> dict[str, Tensor]:
-        """The maps of `LEVELS`, (N, C, H_i, W_i) each -> the same.
+        """Fuse the maps of `LEVELS`, (N, C, H_i, W_i) each, to maps of the same shapes.
 
         Args:
-            maps: what enters.
-            again: what enters the bottom-up nodes in its place, by level.
+            maps: the input.
+            again: the maps that replace the input in the bottom-up nodes, by level.
             upsample: the pyramid's interpolators.
-            first_place: of this repeat among them.
+            first_place: the first place of this repeat among the interpolators.
         """
         middle = {LEVELS[-1]: maps[LEVELS[-1]]}
         for place, (coarser, level) in enumerate(pairwise(reversed(LEVELS)), start=first_place):
@@ -84,18 +84,18 @@ class Repeat(nn.Module):
 
 
 class InterpolatedBiFPN(Pyramid):
-    """P3-P7 from res3-res5, fused in `repeats` rounds; each upsampling of each round is an interpolator's.
+    """P3-P7 from res3-res5, fused in `repeats` rounds; an interpolator does each upsampling of each round.
 
     P6 and P7 start as poolings of a 1x1 convolution of res5. As in EfficientDet, P4 and P5 enter the first round's
     bottom-up nodes through 1x1 convolutions of their own. In training, batch normalisation needs more than one
-    position in a batch, so a P7 of 1x1 more than one image.
+    position in a batch, so a P7 of 1x1 needs more than one image.
 
     Args:
-        bottom_up: the backbone, with `res3`…`res5`, each half the one before (rounded up).
+        bottom_up: the backbone, with `res3`…`res5`, each half the size of the one before (rounded up).
         out_channels: C.
         interpolator: a name of `INTERPOLATORS`.
         options: of the interpolator.
-        repeats: the paper has 3 with ResNet, 7 with Swin.
+        repeats: the paper has 3 with ResNet, 7 with Swin (Fig. 3).
         norm: of each 1x1 and each separable convolution: detectron2's names, `BN`, `SyncBN`, …; batch normalisation has
             EfficientDet's eps 1e-3 and momentum 0.01.
 
@@ -143,7 +143,7 @@ class InterpolatedBiFPN(Pyramid):
 
     @property
     def size_divisibility(self) -> int:
-        """That of an FPN; P6 and P7 are cropped where they are not halves."""
+        """The divisor of image sizes, as in an FPN; P6 and P7 are cropped where they are not exact halves."""
         return self._size_divisibility
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

@@ -13,17 +13,17 @@ UPSAMPLING = ("per_level", "iterated")
 
 
 class InterpolatedFPN(Pyramid, FPN):
-    """detectron2's FPN, its nearest-neighbour upsampling replaced; the other parameters keep their names.
+    """detectron2's FPN with an interpolator for nearest-neighbour upsampling; the other parameters keep their names.
 
     Args:
         bottom_up: the backbone.
-        in_features: its maps, from high to low resolution, each half the one before (rounded up).
+        in_features: its maps, from high to low resolution, each half the size of the one before (rounded up).
         out_channels: C.
         interpolator: a name of `INTERPOLATORS`.
         options: of the interpolator.
-        upsampling: `per_level`, the FPN; or `iterated` (B1 of Table 9): the coarsest map upsampled again and again,
+        upsampling: `per_level`, the FPN; or `iterated` (B1 of Table 9): the coarsest map is upsampled repeatedly,
             without lateral connections.
-        top_block: makes the levels beyond the backbone's.
+        top_block: produces the levels beyond the backbone's.
         norm: normalisation of the lateral and output convolutions.
 
     Raises:
@@ -54,7 +54,7 @@ class InterpolatedFPN(Pyramid, FPN):
             self.lateral_convs = self.lateral_convs[:1]
 
     def top_down(self, features: dict[str, Tensor]) -> list[Tensor]:
-        """The merged maps before the output convolutions, from low to high resolution, each (N, C, H_i, W_i)."""
+        """Return the merged maps before the output convolutions, from low to high resolution: (N, C, H_i, W_i) each."""
         maps = [features[name] for name in reversed(self.in_features)]
         merged = [self.lateral_convs[0](maps[0])]
         for place, finer in enumerate(maps[1:]):
@@ -65,7 +65,7 @@ class InterpolatedFPN(Pyramid, FPN):
         return merged
 
     def outputs(self, merged: list[Tensor]) -> list[Tensor]:
-        """The maps of the interpolated levels from what `top_down` gives, from high to low resolution."""
+        """Return the interpolated levels' maps from those of `top_down`, from high to low resolution."""
         return [conv(value) for conv, value in zip(self.output_convs, merged, strict=True)][::-1]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

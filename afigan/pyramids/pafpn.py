@@ -11,13 +11,14 @@ from afigan.pyramids.fpn import InterpolatedFPN
 
 
 class InterpolatedPAFPN(InterpolatedFPN):
-    """FPN's maps P_i, then N_i, coarser and coarser: N_2 = P_2, N_{i+1} = conv(conv of stride 2(N_i) + P_{i+1}).
+    """FPN's maps P_i, then N_i from fine to coarse: N_2 = P_2, N_{i+1} = conv(conv of stride 2(N_i) + P_{i+1}).
 
-    Both convolutions are 3x3, and without activation as all of detectron2's FPN. Only the top-down path upsamples.
+    Both convolutions are 3x3 and have no activation, as in detectron2's FPN. Only the top-down path upsamples. Other
+    implementations differ: see docs/method.md.
 
     Args:
-        out_channels, norm: as `InterpolatedFPN`'s.
-        fpn: its other arguments but `upsampling`; a `top_block` from "p5" takes N_5.
+        out_channels, norm: as in `InterpolatedFPN`.
+        fpn: its other arguments except `upsampling`; a `top_block` from "p5" takes N_5.
 
     Raises:
         ValueError: unknown interpolator or option.

@@ -1,4 +1,4 @@
-"""The way in for any detectron2 project: `add_afigan_config(cfg)` and a registered backbone.
+"""The entry point for any detectron2 project: `add_afigan_config(cfg)` and a registered backbone.
 
 from afigan import add_afigan_config
 cfg = get_cfg()
@@ -23,7 +23,7 @@ PYRAMIDS = ("fpn", "pafpn", "bifpn")
 
 
 def add_afigan_config(cfg: CfgNode) -> None:
-    """Add `MODEL.AFIGAN` to a detectron2 config; the defaults give AFI-GAN's interpolator."""
+    """Add `MODEL.AFIGAN` to a detectron2 config; the defaults choose AFI-GAN's interpolator."""
     cfg.MODEL.AFIGAN = CfgNode(
         {
             "PYRAMID": "fpn",  # or pafpn, bifpn
@@ -40,7 +40,7 @@ def add_afigan_config(cfg: CfgNode) -> None:
 
 
 def _build_pyramid(cfg: CfgNode, input_shape: ShapeSpec, finest: str) -> Pyramid:
-    """The pyramid of `MODEL.AFIGAN` with five levels, from `finest` (p2 or p3) on."""
+    """Build the pyramid of `MODEL.AFIGAN` with five levels, from `finest` (p2 or p3) on."""
     node = cfg.MODEL.AFIGAN
     if node.PYRAMID not in PYRAMIDS:
         raise ValueError(f"unknown MODEL.AFIGAN.PYRAMID {node.PYRAMID!r}: choose one of {', '.join(PYRAMIDS)}")
@@ -81,7 +81,7 @@ def _build_pyramid(cfg: CfgNode, input_shape: ShapeSpec, finest: str) -> Pyramid
 
 
 def _p6_p7(source: str, res5_channels: int, channels: int) -> LastLevelP6P7:
-    """P6 and P7 by convolutions of res5, or of the pyramid's map p5."""
+    """Build P6 and P7 by convolutions of res5, or of the pyramid's map p5."""
     in_channels = {"res5": res5_channels, "p5": channels}
     if source not in in_channels:
         raise ValueError(f"unknown MODEL.AFIGAN.P6_FROM {source!r}: choose {' or '.join(in_channels)}")
@@ -90,10 +90,10 @@ def _p6_p7(source: str, res5_channels: int, channels: int) -> LastLevelP6P7:
 
 @BACKBONE_REGISTRY.register()
 def build_afigan_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Pyramid:
-    """P2-P6 for the R-CNN family, P6 by max pooling.
+    """Build P2-P6 for the R-CNN family, P6 by max pooling.
 
     Raises:
-        ValueError: a part of `MODEL.AFIGAN` or `MODEL.FPN` is not possible; with bifpn, which has no P2.
+        ValueError: a part of `MODEL.AFIGAN` or `MODEL.FPN` is not possible, or the pyramid is bifpn, which has no P2.
     """
     if cfg.MODEL.AFIGAN.PYRAMID == "bifpn":
         raise ValueError("bifpn has P3-P7: set MODEL.BACKBONE.NAME to build_afigan_retinanet_fpn_backbone")
@@ -102,7 +102,7 @@ def build_afigan_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Pyramid:
 
 @BACKBONE_REGISTRY.register()
 def build_afigan_retinanet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Pyramid:
-    """P3-P7 for RetinaNet, FCOS and whatever has a BiFPN; P6 and P7 by convolutions, in a BiFPN by pooling.
+    """Build P3-P7 for RetinaNet, FCOS and all with a BiFPN; P6 and P7 by convolutions, in a BiFPN by pooling.
 
     Raises:
         ValueError: a part of `MODEL.AFIGAN` or `MODEL.FPN` is not possible.

@@ -1,4 +1,4 @@
-"""The upsampling places of a pyramid and the interpolators that serve them (SPEC 2 and 6)."""
+"""The upsampling places of a pyramid, and their interpolators (sections 3.1 and 3.2, Fig. 3)."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from afigan.interpolators import build_interpolator
 
 
 class Upsampling(nn.ModuleList):
-    """The interpolators of a pyramid: one G for all places with `afi`, one module a place with any other.
+    """The interpolators of a pyramid: with `afi` one G for all places, with any other one module per place.
 
     Args:
         name: an interpolator of `afigan.interpolators.INTERPOLATORS`.
         channels: C.
-        places: how many times the pyramid upsamples.
+        places: the number of times that the pyramid upsamples.
         options: of the interpolator.
 
     Attributes:
@@ -29,7 +29,7 @@ class Upsampling(nn.ModuleList):
         self.places = places
 
     def forward(self, x: Tensor, place: int, size: tuple[int, int]) -> Tensor:
-        """(N, C, H, W) -> (N, C, *size): x2 by the interpolator of `place`, cropped to `size` <= (2H, 2W)."""
+        """Upsample (N, C, H, W) by the interpolator of `place`, and crop to (N, C, *size), `size` <= (2H, 2W)."""
         upsampled = self[place % len(self)](x)
         assert size[0] <= upsampled.shape[2] and size[1] <= upsampled.shape[3], (size, upsampled.shape)
         return upsampled[:, :, : size[0], : size[1]]

