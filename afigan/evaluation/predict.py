@@ -52,7 +52,7 @@ class Predictor:
         self.detector = multi_scale_detector(detector, self.architecture, params.evaluate) if multi_scale else detector
 
     def read(self, image: dict[str, Any]) -> dict[str, Any]:
-        """The detector's input for one image of a split."""
+        """Return the detector's input for one image of a split."""
         pixel_format = self.architecture.backbone.pixel_format
         if self.multi_scale:
             return whole_input(image, pixel_format)

@@ -1,4 +1,4 @@
-"""The bootstrap over images of a whole run: the AP of every evaluation on the same resampled sets of images.
+"""The bootstrap over images of a complete run: the AP of every evaluation on the same resampled sets of images.
 
 All evaluations share the resamples, so that a difference of two rows is taken image set by image set. The seed of the
 draw is fixed: the same files give the same intervals on every machine.

@@ -37,7 +37,7 @@ LOGGER = logging.getLogger("afigan")
 
 
 class TrainingDiverged(FloatingPointError):
-    """A loss or its gradient has become NaN or infinite."""
+    """Error of a training whose loss or gradient has become NaN or infinite."""
 
 
 class Learner:

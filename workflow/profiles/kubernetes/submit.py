@@ -29,7 +29,7 @@ wait $!
 
 
 def manifest(name: str, log: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The Job that runs the script once; Snakemake submits another one if it fails."""
+    """Return the Job that runs the script once; Snakemake submits another one if it fails."""
     needs = {"cpu": str(arguments.cpus), "memory": f"{arguments.megabytes}M"}
     if arguments.gpus:
         needs["nvidia.com/gpu"] = str(arguments.gpus)
