@@ -3,7 +3,7 @@ SHELL := /bin/sh
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 KILLS ?= 200
 PROFILE ?= mini
-# of a run to publish
+# folder, name and command of a run to publish
 FROM ?= $(NAME)
 NAME ?= evidence
 COMMAND ?= make $(NAME)
@@ -25,10 +25,10 @@ dvc-repro: setup  ## the same under DVC alone, one stage at a time
 snakemake: setup  ## the same under Snakemake, on CORES=2
 	snakemake --cores $(CORES)
 
-adopt-dvc: setup  ## what Snakemake has made becomes DVC's too; what is stale is refused
+adopt-dvc: setup  ## Snakemake's outputs become DVC's too; stale ones are refused
 	python workflow/scripts/adopt.py --to dvc
 
-adopt-snakemake: setup  ## what DVC has made, or fetched, becomes Snakemake's too
+adopt-snakemake: setup  ## outputs that DVC has created or fetched become Snakemake's too; stale ones are refused
 	python workflow/scripts/adopt.py --to snakemake
 
 test: setup  ## the tests; ARGS="-k tables" for some of them
@@ -56,7 +56,7 @@ zoo: setup  ## every row of Tables 1-9 at toy size, in zoo/, under Snakemake: zo
 	python workflow/scripts/compose.py --profile zoo --output zoo/params.yaml
 	cd zoo && snakemake --cores $(CORES)
 
-evidence: setup  ## what holds of the paper's claims on the embedded set: five seeds, in evidence/; under three hours
+evidence: setup  ## test the paper's claims on the embedded set: five seeds, in evidence/; under three hours
 	@mkdir -p evidence
 	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile evidence/
 	python workflow/scripts/compose.py --profile evidence --output evidence/params.yaml
@@ -70,11 +70,11 @@ evidence-photos: setup  ## the same on photographs, in evidence_photos/: DATA=a 
 	python workflow/scripts/compose.py --profile evidence_photos --output evidence_photos/params.yaml
 	cd evidence_photos && python workflow/scripts/repro.py --cores $(CORES)
 
-publish: setup  ## a finished run's results into docs/results/NAME: FROM=folder NAME=evidence COMMAND="make evidence"
+publish: setup  ## copy a finished run's results to docs/results/NAME: FROM=folder NAME=evidence COMMAND="make evidence"
 	python workflow/scripts/publish.py --from $(FROM) --name $(NAME) --command "$(COMMAND)" $(ARGS)
 
-# without setup: it must not change the environment of what is running
-status:  ## how far each experiment is, and what has failed; ARGS="--watch 10"
+# without setup, which must not change the environment of a run
+status:  ## progress and errors of each experiment; ARGS="--watch 10"
 	@python workflow/scripts/status.py $(ARGS)
 
 params: setup  ## compose params.yaml from conf/: PROFILE=mini
@@ -88,18 +88,18 @@ benchmarks: setup  ## time and memory at COCO's size: docs/benchmarks.md; PHOTOS
 	python benchmarks/bootstrap.py
 	$(if $(PHOTOS),python benchmarks/pairs.py $(PHOTOS))
 
-lint: setup  ## what CI checks besides the tests
+lint: setup  ## the checks of CI besides the tests
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow/rules
 
-format: setup  ## mend what lint can mend
+format: setup  ## fix style errors that can be fixed automatically
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow/rules
 
-lock: setup  ## resolve pyproject.toml anew into requirements.lock
+lock: setup  ## resolve pyproject.toml again into requirements.lock
 	uv pip compile pyproject.toml --quiet --all-extras --universal --generate-hashes --no-annotate --no-header -o requirements.lock
 
-clean:  ## remove what the stages have written; DVC's cache still has it
+clean:  ## remove all outputs of the stages; DVC's cache still has them
 	rm -rf data/prepared data/pairs data/pseudo models results runs logs zoo

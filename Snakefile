@@ -1,5 +1,5 @@
-# The stages, as Snakemake runs them: `snakemake --cores 2`. dvc.yaml has the same ones with the same commands, and says
-# why a stage depends on what; tests/test_pipelines.py holds the two together.
+# The stages as Snakemake runs them: `snakemake --cores 2`. dvc.yaml has the same stages with the same commands, and
+# explains the dependencies; tests/test_pipelines.py compares the two.
 import json
 import shutil
 import sys
@@ -22,11 +22,11 @@ except ValueError as error:
     raise WorkflowError(str(error))
 VALUES = yaml.safe_load(open("params.yaml", encoding="utf-8"))
 EXPERIMENTS = PARAMS.experiments
-# GPUs that a process takes. `auto` asks this machine; where others run the jobs, params.yaml has to say `device: cuda`
+# GPUs of a process. `auto` looks on this machine; if others run the jobs, params.yaml has to say `device: cuda`
 GPU = int(PARAMS.device == "cuda" or (PARAMS.device == "auto" and shutil.which("nvidia-smi") is not None))
 
 KINDS = ("backbones", "afigan", "extractors", "detectors", "students")
-WEIGHTS = ("model.safetensors", "config.json")  # what a model's descendants depend on
+WEIGHTS = ("model.safetensors", "config.json")  # a model's descendants depend on these
 MODEL = (*WEIGHTS, "log.jsonl")
 MODELS = [f"models/{kind}/{key}/{name}" for kind in KINDS for key in getattr(EXPERIMENTS, kind) for name in MODEL]
 METRICS = [f"results/metrics/{key}.{suffix}" for key in EXPERIMENTS.evaluations for suffix in ("matches.npz", "json")]
@@ -35,7 +35,7 @@ DRAWN = ("losses_afigan", "losses_extractors", "losses_detectors", "features", "
 FIGURES = [f"results/figures/{name}.png" for name in DRAWN]
 REPORT = ["results/figures/claims.png", "results/claims.csv", "results/claims.md", "results/README.md"]
 
-# Snakemake redoes what its records say is of other parameters. Of what DVC has made it has none, and would keep it
+# Snakemake redoes outputs whose records have other parameters. It has no records of DVC's outputs, and would keep them
 if not any(Path(".snakemake/metadata").glob("*")):
     for config_file in map(Path, MODELS):
         node = config_file.parent.relative_to("models").as_posix()
@@ -47,9 +47,9 @@ if not any(Path(".snakemake/metadata").glob("*")):
 
 
 def watch(*names):
-    """The values of these parameters, as text: a job is redone when one of them changes.
+    """Return the values of these parameters as text: a job is redone when one of them changes.
 
-    `params.yaml` itself is no input of any rule, its time of change means nothing. A name may hold wildcards.
+    `params.yaml` itself is no input of any rule, because its time of change means nothing. A name may have wildcards.
     """
 
     def values(wildcards):
@@ -62,7 +62,7 @@ def watch(*names):
 
 
 def weights(kind):
-    """The files of the models, or of the pseudo-labels, that the experiment {key} starts from or looks at."""
+    """Return the files of the models, or of the pseudo-labels, that the experiment {key} starts from or evaluates."""
 
     def files(wildcards):
         nodes = [node.split("/") for node in parents(PARAMS, f"{kind}/{wildcards.key}")]
@@ -80,12 +80,12 @@ def weights(kind):
 
 
 def pairs(kind):
-    """The low-resolution images that the experiment {key} is trained with."""
+    """Return the low-resolution images that the experiment {key} is trained with."""
     return lambda wildcards: f"data/pairs/{getattr(EXPERIMENTS, kind)[wildcards.key].degradation}"
 
 
 def modules(*names):
-    """Modules of afigan as files; `name/` stands for all of a package."""
+    """Return modules of afigan as files; `name/` means all of a package."""
     found = []
     for name in names:
         folder = Path("afigan", name)
@@ -102,7 +102,7 @@ localrules:
     all,
 
 
-# Every result, not only the last: Snakemake does not miss what stands between two files that are there.
+# Every result, not only the last: Snakemake does not notice a missing file between two existing ones.
 rule all:
     input:
         MODELS,

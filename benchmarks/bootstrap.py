@@ -1,7 +1,7 @@
-"""Time and memory of a paired bootstrap over images at COCO's size: `python benchmarks/bootstrap.py`.
+"""Measure time and memory of a paired bootstrap over images at COCO's size: `python benchmarks/bootstrap.py`.
 
-Matches are drawn at random: classes as unequal as COCO's, 7.3 objects and 100 detections an image, of which one in 50
-is left out, as those on crowds are. Two rows are compared with the same weights, in one process on one core.
+Matches are drawn at random: classes as unequal as COCO's, 7.3 objects and 100 detections an image. One detection in 50
+does not count, as if on a crowd. Two rows are compared with the same weights, in one process on one core.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from afigan.reporting.bootstrap import image_weights, replicate_ap  # noqa: E402
 
 
 def draw(images: int, classes: int, detections: int, seed: int) -> Matches:
-    """Matches of `detections` an image; an object is found at threshold t with a probability that falls with t."""
+    """Draw matches of `detections` an image; the probability that an object is found at threshold t falls with t."""
     rng = np.random.default_rng(seed)
     shares = 1 / np.arange(1, classes + 1)
     shares /= shares.sum()
@@ -32,7 +32,7 @@ def draw(images: int, classes: int, detections: int, seed: int) -> Matches:
         others = np.sort(rng.integers(0, images, round(images * (detections - 7.3) * shares[k])))
         image = np.concatenate([np.repeat(np.arange(images), truths), others])
         is_object = np.arange(len(image)) < truths.sum()
-        # objects have higher scores; an object's overlap decides up to which threshold it is found
+        # objects have higher scores; an object is found up to the threshold of its overlap
         order = np.argsort(-(rng.random(len(image)) + is_object), kind="stable")
         overlap = np.where(is_object, rng.random(len(image)), 0)[order]
         found = overlap > np.linspace(0.3, 0.95, IOUS)[:, None]

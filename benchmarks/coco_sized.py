@@ -47,7 +47,7 @@ def write_set(out: Path, *, images: int = TRAIN[0], objects: int = TRAIN[1], see
 
 
 def write_pictures(folder: Path, count: int, rng: np.random.Generator) -> list[tuple[Path, int, int]]:
-    """JPEG files with their width and height."""
+    """Write JPEG files; return them with their width and height."""
     folder.mkdir()
     pictures = []
     for number in range(count):
@@ -62,7 +62,7 @@ def write_pictures(folder: Path, count: int, rng: np.random.Generator) -> list[t
 def link_images(
     folder: Path, pictures: list[tuple[Path, int, int]], count: int, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """COCO's image entries, ids with gaps; each file a hard link to one of the pictures."""
+    """Return COCO's image entries, ids with gaps; each file is a hard link to one of the pictures."""
     folder.mkdir()
     ids = np.sort(rng.choice(LAST_ID, count, replace=False)) + 1
     entries = []
@@ -86,7 +86,7 @@ def link_images(
 
 
 def write_annotations(path: Path, images: list[dict[str, Any]], objects: int, rng: np.random.Generator) -> None:
-    """COCO's instances file; without objects, its image_info file."""
+    """Write COCO's instances file; without objects, its image_info file."""
     head = {"info": {"description": "synthetic, of COCO's size"}, "licenses": [], "categories": CATEGORIES}
     with path.open("w", encoding="utf-8") as file:
         file.write(json.dumps({**head, "images": images})[:-1])
@@ -110,7 +110,7 @@ def write_annotations(path: Path, images: list[dict[str, Any]], objects: int, rn
 def draw(
     images: list[dict[str, Any]], kinds: np.ndarray, ids: list[int], rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """One annotation an entry of `images`: star-shaped polygons, every eighth of two parts; crowds of vertical runs."""
+    """Draw one annotation for each of `images`: star-shaped polygons, every eighth in two parts; crowds as runs."""
     count = len(images)
     size = np.array([(image["width"], image["height"]) for image in images], dtype=float)
     extent = np.exp(rng.uniform(np.log(0.03), np.log(0.5), (count, 2))) * size  # half the width and the height
@@ -141,7 +141,7 @@ def draw(
 
 
 def runs(image: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """Uncompressed run lengths of an image's size."""
+    """Draw uncompressed run lengths of an image's size."""
     pixels = image["height"] * image["width"]
     ends = np.sort(rng.choice(pixels - 1, 2 * int(rng.integers(50, 500)), replace=False)) + 1
     return {"size": [image["height"], image["width"]], "counts": np.diff([0, *ends, pixels]).tolist()}

@@ -1,6 +1,6 @@
-"""How long `dvc status` and `snakemake -n` take for the profile `paper`, before anything is made and after all is.
+"""Time `dvc status` and `snakemake -n` for the profile `paper`, before there is any output and with all outputs.
 
-What is made are stand-ins of a few bytes: both engines go by size and time of change. They are asked in a clone of the
+The outputs are stand-ins of a few bytes, because both engines go by size and time of change. Both run in a clone of the
 last commit.
 """
 
@@ -20,11 +20,11 @@ QUESTIONS = {"dvc status": ["dvc", "status"], "snakemake -n": ["snakemake", "-n"
 
 
 def measure(data: Path) -> dict[str, Usage]:
-    """`data` is a folder of `coco_sized.py`, or COCO itself."""
+    """Measure both engines; `data` is a folder of `coco_sized.py`, or COCO itself."""
     found = {}
     with tempfile.TemporaryDirectory(prefix="afigan-engines-") as name:
         clone = Path(name) / "clone"
-        os.environ["PYTHONPYCACHEPREFIX"] = f"{name}/bytecode"  # where it is not kept, importing takes most of the time
+        os.environ["PYTHONPYCACHEPREFIX"] = f"{name}/bytecode"  # without bytecode, imports take most of the time
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
         (clone / "datasets").mkdir()
@@ -34,14 +34,14 @@ def measure(data: Path) -> dict[str, Usage]:
             if state == "all made":
                 make_everything(clone)
             for question, command in QUESTIONS.items():
-                run(command, clone)  # bytecode, and DVC's sums of the annotation files
+                run(command, clone)  # to have bytecode, and DVC's hashes of the annotation files
                 found[f"{question}, {state}"] = run(command, clone)
         check(clone)
     return found
 
 
 def make_everything(clone: Path) -> None:
-    """A stand-in for every output, and both engines' records of it."""
+    """Write a stand-in for every output, and both engines' records of it."""
     from dvc.repo import Repo
 
     from afigan.config import load_params
@@ -65,7 +65,7 @@ def make_everything(clone: Path) -> None:
 
 
 def check(clone: Path) -> None:
-    """The answers must be that all is there, or the stand-ins were none."""
+    """Check that both engines find every output; otherwise the stand-ins do not work."""
     answers = [subprocess.run(command, cwd=clone, capture_output=True, text=True) for command in QUESTIONS.values()]
     status, dry_run = (answer.stdout + answer.stderr for answer in answers)
     assert "up to date" in status, status

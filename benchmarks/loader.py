@@ -1,7 +1,7 @@
-"""Memory of the training loader as its processes grow, and the time to its first batch, on a split of COCO's size.
+"""Measure the training loader on a split of COCO's size: memory of each further process, time to the first batch.
 
-What a process adds is the sum of all shares (PSS) with n + 1 processes less that with n, once each has loaded many
-images: a page that only one of them has counts whole, a page that all share counts once.
+The memory of one more process is the sum of all shares (PSS) with n + 1 processes minus that with n, once each has
+loaded many images: a page of one process alone counts in full, a page that all share counts once.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def measure(split: Path, images: int, plain: bool) -> None:
 
     imported = time.monotonic()
     split = split.resolve()
-    os.chdir(split.parents[2])  # where the paths of its images begin
+    os.chdir(split.parents[2])  # the paths of its images are relative to this folder
     values = read_split(split)
     if plain:
         values["images"] = list(values["images"])

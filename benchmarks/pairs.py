@@ -1,6 +1,6 @@
-"""Images a second that the stage `pairs` writes on one core, beside a plain loop of Pillow: decode, halve, encode.
+"""Measure images a second that the stage `pairs` writes on one core, beside a plain loop: decode, halve, encode.
 
-The photographs are those of a folder, repeated until there are enough.
+The photographs of a folder are repeated until there are enough.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from afigan.data.pairs import FORMATS, write_pairs  # noqa: E402
 
 
 def plain(paths: list[Path], image_format: str) -> None:
-    """The least that has to be done."""
+    """Decode, halve and encode with Pillow: the least work."""
     for path in paths:
         with Image.open(path) as image:
             half = ((image.width + 1) // 2, (image.height + 1) // 2)

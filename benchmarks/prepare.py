@@ -1,4 +1,4 @@
-"""Time and memory of the stage `prepare` on a data set of COCO's size, as its script runs it."""
+"""Measure time and memory of the script of the stage `prepare` on a data set of COCO's size."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def measure(data: Path, out: Path) -> Usage:
-    """Run it in the folder `out`, which keeps data/prepared, on the folder `data` of `coco_sized.py`."""
+    """Run the script in the folder `out`, which keeps data/prepared, on the folder `data` of `coco_sized.py`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "datasets").mkdir(exist_ok=True)
     (out / "datasets/coco").unlink(missing_ok=True)

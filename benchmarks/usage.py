@@ -1,4 +1,4 @@
-"""What a command takes: wall and processor time, and the memory of all its processes together."""
+"""Resources of a command: wall and processor time, and the memory of all its processes together."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Usage:
-    """Seconds, and MiB: `memory` is the highest sum of the processes' proportional shares (PSS) that was seen."""
+    """Seconds, and MiB: `memory` is the highest sampled sum of the processes' proportional shares (PSS)."""
 
     wall: float
     cpu: float
@@ -22,7 +22,7 @@ class Usage:
 
 
 def run(command: list[str], cwd: Path) -> Usage:
-    """Run a command to its end, its output to `cwd`/output.txt. Raises CalledProcessError if it fails."""
+    """Run a command with its output in `cwd`/output.txt. Raises CalledProcessError if it fails."""
     with (cwd / "output.txt").open("wb") as output:
         start = time.monotonic()
         process = subprocess.Popen(command, cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
@@ -36,7 +36,7 @@ def run(command: list[str], cwd: Path) -> Usage:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, (cwd / "output.txt").read_bytes())
-    # between two samples more may have been held: what the largest process ever held is a lower bound as well
+    # between two samples memory may have been higher: the largest process's maximum is a lower bound too
     return Usage(wall, used.ru_utime + used.ru_stime, max(peak[0], used.ru_maxrss / 1024))
 
 
@@ -46,7 +46,7 @@ def _watch(pid: int, peak: list[float], ended: threading.Event) -> None:
 
 
 def tree(pid: int) -> Iterator[int]:
-    """A process and all its descendants that are alive."""
+    """Yield a process and all its living descendants."""
     yield pid
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
@@ -58,7 +58,7 @@ def tree(pid: int) -> Iterator[int]:
 
 
 def memory(pid: int) -> dict[str, float]:
-    """MiB of a process: `Rss`; `Pss`, where a page that n processes share counts 1/n; `Private`, what it has alone."""
+    """Return MiB of a process: `Rss`; `Pss`, where a page of n processes counts 1/n; `Private`, its own pages."""
     found = dict.fromkeys(("Rss", "Pss", "Private"), 0.0)
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]

@@ -1,4 +1,4 @@
-"""The profiles of conf/, each composed once a session, as Hydra takes a second for one; changing values in them."""
+"""The profiles of conf/, each composed once a session, because Hydra takes a second; changes of their values."""
 
 import copy
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ def _composed(profile: str) -> dict[str, Any]:
 
 
 def composed(profile: str) -> dict[str, Any]:
-    """The values of params.yaml for a profile, to be changed at will."""
+    """Return the values of params.yaml for a profile, which the caller may change."""
     return copy.deepcopy(_composed(profile))
 
 
 def put(values: Any, way: Sequence[str | int], value: Any) -> None:
-    """Set what the keys and positions of `way` lead to; ... removes it."""
+    """Set the value at the keys and positions of `way`; ... removes it."""
     *sections, last = way
     for section in sections:
         values = values[section]

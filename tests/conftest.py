@@ -1,4 +1,4 @@
-"""Before any test: detectron2 can be imported, torch uses one thread (sums are the same everywhere), SIGINT ends."""
+"""Set-up before any test: detectron2 can be imported, torch uses one thread (the same sums everywhere), SIGINT ends."""
 
 import os
 import signal

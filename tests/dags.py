@@ -1,6 +1,6 @@
-"""The two engines' pipelines in one form: command -> what it depends on, makes and is redone for.
+"""The two engines' pipelines in one form: command -> its dependencies, outputs and parameters.
 
-Run as a program, in a project's root, it prints Snakemake's: one JSON object; with `--due`, of the jobs that are due.
+As a program, in a project's root, it prints Snakemake's jobs as one JSON object; with `--due`, those that are due.
 """
 
 import json
@@ -26,7 +26,7 @@ PROJECT = ("Snakefile", "dvc.yaml", ".dvcignore", ".dvc/config", "afigan", "conf
 
 @dataclass(frozen=True)
 class Job:
-    """Paths are relative to the project's root; a folder that is looked into stands for the outputs in it."""
+    """A job. Paths are relative to the project's root; the outputs in a folder that is read count as the folder."""
 
     deps: frozenset[str]
     outs: frozenset[str]
@@ -61,7 +61,7 @@ def write_params(root: Path, values: dict) -> None:
 
 
 def nested(values: dict, path: str) -> tuple[dict, str]:
-    """The dictionary that holds the dotted name, and its last part."""
+    """Return the dictionary that contains the dotted name, and the name's last part."""
     *sections, last = path.split(".")
     for section in sections:
         values = values[section]
@@ -70,7 +70,7 @@ def nested(values: dict, path: str) -> tuple[dict, str]:
 
 @contextmanager
 def changed(root: Path, path: str, value: Any) -> Iterator[None]:
-    """params.yaml with another value under a dotted name."""
+    """Give params.yaml another value under a dotted name within the context."""
     file = root / "params.yaml"
     text = file.read_text("utf-8")
     values = yaml.safe_load(text)
@@ -84,12 +84,12 @@ def changed(root: Path, path: str, value: Any) -> Iterator[None]:
 
 
 def environment() -> dict[str, str]:
-    """Of a process that finds this environment's programs."""
+    """Return environment variables of a process that finds this environment's programs."""
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def dvc_dag(root: Path) -> Dag:
-    """The stages of dvc.yaml with today's params.yaml."""
+    """Return the stages of dvc.yaml with the current params.yaml."""
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
@@ -118,12 +118,12 @@ def dvc_dag(root: Path) -> Dag:
 
 
 def bare(text: str) -> str:
-    """A stage's command without the parameters behind it."""
+    """Return a stage's command without the parameters behind it."""
     return text.split(" # ")[0]
 
 
 def _named(templates: dict[str, Any], stage: str) -> Iterator[str]:
-    """The parameters that stand behind a stage's command in dvc.yaml."""
+    """Yield the parameters behind a stage's command in dvc.yaml."""
     name, _, key = stage.partition("@")
     template = templates[name]
     _, _, comment = template.get("do", template)["cmd"].partition(" # ")
@@ -132,7 +132,7 @@ def _named(templates: dict[str, Any], stage: str) -> Iterator[str]:
 
 
 def dvc_commands(root: Path) -> dict[str, str]:
-    """{stage: its command, with the parameters behind it}."""
+    """Return {stage: its command, with the parameters behind it}."""
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
@@ -140,7 +140,7 @@ def dvc_commands(root: Path) -> dict[str, str]:
 
 
 def dvc_due(root: Path) -> set[str]:
-    """The commands of the stages that `dvc status` calls changed, and of all that depend on them."""
+    """Return the commands of the stages that `dvc status` calls changed, and of all that depend on them."""
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
@@ -150,7 +150,7 @@ def dvc_due(root: Path) -> set[str]:
 
 
 def downstream(dag: Dag, commands: Iterable[str]) -> set[str]:
-    """These commands and those that depend on what they make."""
+    """Return these commands and those that depend on their outputs."""
     due = set(commands)
     while more := {c for c, job in dag.items() if c not in due and any(job.deps & dag[d].outs for d in due)}:
         due |= more
@@ -158,7 +158,7 @@ def downstream(dag: Dag, commands: Iterable[str]) -> set[str]:
 
 
 def snakemake_dag(root: Path, due: bool = False) -> Dag:
-    """The jobs of Snakefile with today's params.yaml, or those of them that are due."""
+    """Return the jobs of Snakefile with the current params.yaml, or only those that are due."""
     command = [sys.executable, str(Path(__file__)), *(["--due"] if due else [])]
     environ = environment() | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Running a stage in a process that is killed, again and again, until it has come to its end all the same."""
+"""Runs of a stage in a process that is killed, again and again, until the stage has finished."""
 
 import contextlib
 import os
@@ -24,8 +24,8 @@ class Stage:
     """A stage as its script runs it.
 
     Args:
-        name: of its lock.
-        run: what the script calls.
+        name: the name of its lock.
+        run: the function that the script calls.
         outputs: files and folders, relative to the root.
     """
 
@@ -34,7 +34,7 @@ class Stage:
     outputs: tuple[str, ...]
 
     def contents(self, root: Path) -> dict[str, str]:
-        """SHA-256 of every file of the outputs that is there, under its name."""
+        """Return the SHA-256 of every existing file of the outputs, by its name."""
         places = [root / output for output in self.outputs]
         files = [f for place in places for f in ([place] if place.is_file() else place.rglob("*")) if f.is_file()]
         whole = [file for file in sorted(files) if ".tmp" not in file.name]  # what has its name already
@@ -43,7 +43,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to a process: a signal after some seconds, SIGKILL at its n-th change of a file, or a full disk."""
+    """A fault of a process: a signal after some seconds, SIGKILL at its n-th change of a file, or a full disk."""
 
     number: int = 0
     seconds: float | None = None
@@ -52,7 +52,7 @@ class Fault:
 
 
 def start(stage: Stage, params: Params, root: Path, log: Path, fault: Fault) -> int:
-    """Fork a process, with a group of its own, that runs a stage; its number. What it prints goes to `log`."""
+    """Fork a process, with a group of its own, that runs a stage; return its id. Its output goes to `log`."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # until the child is ready for it
     if pid := os.fork():
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
@@ -93,7 +93,7 @@ def _print_error() -> None:
 
 
 def run(stage: Stage, params: Params, root: Path, log: Path, fault: Fault | None = None) -> int | None:
-    """Run a stage to its end or to its fault; its exit status, None if it was killed."""
+    """Run a stage to its end or to its fault; return its exit status, None if it was killed."""
     fault = fault or Fault()
     pid = start(stage, params, root, log, fault)
     try:
@@ -119,7 +119,7 @@ def _status(status: int) -> int | None:
 
 
 def _die_at(writes: int) -> None:
-    """SIGKILL this process's group just before its n-th change of a file's name or opening of one to write."""
+    """Kill this process's group just before it renames a file or opens one for writing for the n-th time."""
     left, owner = [writes], os.getpid()
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
@@ -135,7 +135,7 @@ def _die_at(writes: int) -> None:
 
 
 def draw(chance: random.Random, seconds: float, writes: int) -> Fault:
-    """A fault somewhere in a run that takes `seconds` and changes `writes` files."""
+    """Draw a fault somewhere in a run that takes `seconds` and changes `writes` files."""
     kind = chance.choice(("time", "write", "term"))
     if kind == "write":
         return Fault(writes=chance.randint(1, writes))

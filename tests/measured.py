@@ -1,6 +1,6 @@
-"""A run's measurements, put in by hand, as `afigan.reporting.results.Results`: no files, no detectors.
+"""A run's measurements, set by hand, as `afigan.reporting.results.Results`: no files, no detectors.
 
-The images' part of an effect is 0 unless `noise` says otherwise, so that intervals can be looked up in a table of t.
+The images' part of an effect is 0 unless `noise` adds some, so that intervals can be looked up in a table of t.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ PRINTED = {number: printed_records(number) for number in range(1, 10)}
 
 
 class Resampled:
-    """In place of `afigan.reporting.resamples.Resamples`. noise: (label, kind) -> what each replicate adds, (R,)."""
+    """A stand-in for `afigan.reporting.resamples.Resamples`. noise: (label, kind) -> addend of each replicate, (R,)."""
 
     images = IMAGES
 
@@ -33,7 +33,7 @@ class Resampled:
 
 
 class Measured:
-    """What `put` has been given; `results` has it all."""
+    """The rows given to `put`; `results` has them all."""
 
     def __init__(self) -> None:
         self.rows: dict[int, dict[str, Row]] = defaultdict(dict)
@@ -52,7 +52,7 @@ class Measured:
         ms: float | None = None,
         **changes: Any,
     ) -> None:
-        """A row, with a value of box AP and of mask AP for each seed; None: this seed has not been run."""
+        """Add a row, with a value of box AP and of mask AP for each seed; None: this seed has not been run."""
         keys, runs, times = [], [], {}
         for i, value in enumerate(box):
             seed = i if seeds is None else seeds[i]
@@ -71,7 +71,7 @@ class Measured:
         self.rows[number][label] = Row(tuple(keys), tuple(runs), times)
 
     def put_printed(self, seeds: int, sign: float = 1.0) -> None:
-        """Every row of the paper's tables but Table 2's, as printed, or mirrored with sign -1, in all seeds."""
+        """Add every row of the paper's tables but Table 2's, as printed, or mirrored with sign -1, in all seeds."""
         for number in ROWS.keys() - {2}:
             for label in ROWS[number]:
                 record = PRINTED[number][label]

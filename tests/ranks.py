@@ -1,4 +1,4 @@
-"""What tests/test_distributed.py has two processes do; they import this."""
+"""Functions that two processes of tests/test_distributed.py run; the processes import this module."""
 
 import multiprocessing
 import os
@@ -30,11 +30,11 @@ STATEFUL = {"batch_size": 4, "log_every": 2}  # checkpoints after 3 and 6 of 8: 
 
 
 class Mistake(ValueError):
-    """An error that the user can mend."""
+    """An error that the user can fix."""
 
 
 class PlainDuel(Duel):
-    """Without batch statistics and dropout the gradient of a batch is the mean of its halves'."""
+    """A duel without batch statistics and dropout: the gradient of a batch is the mean of its halves'."""
 
     def __init__(self, plan: Schedule) -> None:
         super().__init__(plan)
@@ -45,10 +45,10 @@ class PlainDuel(Duel):
 
 
 class RecordingDuel(Duel):
-    """Keeps its rank's terms. Rank 1 may send the parent a signal.
+    """A duel that keeps its rank's terms. Rank 1 may send the parent a signal.
 
-    SIGINT comes before the sixth iteration, and rank 0 then waits for rank 1; SIGTERM in the fifth, which is ended once
-    this rank has been told.
+    SIGINT comes before the sixth iteration, and rank 0 then waits for rank 1; SIGTERM in the fifth, which ends once
+    this rank has got it.
     """
 
     def __init__(self, plan: Schedule, sends: int | None = None) -> None:
@@ -71,7 +71,7 @@ class RecordingDuel(Duel):
 
 
 class NotingSequence(Sequence):
-    """Whoever reads an item leaves the number of its process."""
+    """A sequence of which every reader leaves the id of its process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -86,7 +86,7 @@ def note(folder: Path) -> None:
 
 
 def run(duel: Duel, folder: Path, plan: Schedule, dataset: Sequence | None = None) -> dict[str, Any]:
-    """Train; what there is of it then."""
+    """Train, and return the results of training."""
     dataset = dataset or Sequence()
     log = engine.train(run=folder, schedule=plan, learners=duel.learners, step=duel, dataset=dataset, device=CPU)
     states = {name: learner.state_dict() for name, learner in duel.learners.items()}
@@ -95,21 +95,21 @@ def run(duel: Duel, folder: Path, plan: Schedule, dataset: Sequence | None = Non
 
 
 def is_interrupted(folder: Path) -> None:
-    """A run that is interrupted in its sixth iteration."""
+    """Run until an interrupt in the sixth iteration."""
     note(folder)
     plan = schedule(**STATEFUL, workers=1)
     run(RecordingDuel(plan, sends=signal.SIGINT), folder / "interrupted", plan, NotingSequence(folder))
 
 
 def is_preempted(folder: Path) -> None:
-    """A run whose parent gets SIGTERM in the fifth iteration."""
+    """Run until the parent gets SIGTERM in the fifth iteration."""
     note(folder)
     plan = schedule(**STATEFUL, workers=1)
     run(RecordingDuel(plan, sends=signal.SIGTERM), folder / "preempted", plan, NotingSequence(folder))
 
 
 def normalised(rank: int | None) -> dict[str, Any]:
-    """What batch normalisation makes of this rank's part of a batch, 1 and 2 images of 3; None = of all of it."""
+    """Normalise this rank's part of a batch, 1 and 2 images of 3; None: the complete batch."""
     found = {}
     for name, kind in (("plain", nn.BatchNorm2d), ("act", BatchNormAct2d)):
         draw = torch.Generator().manual_seed(0)
@@ -130,7 +130,7 @@ def normalised(rank: int | None) -> dict[str, Any]:
 
 
 def errs(folder: Path) -> None:
-    """Train, and leave a file of it on each rank; then rank 1 fails, and rank 0 waits for it in vain, loaders too."""
+    """Train, and leave a file on each rank; then rank 1 fails, and rank 0 with its loaders waits for it in vain."""
     note(folder)
     rank, plan = distributed.rank(), schedule(**STATEFUL)
     if rank:  # it writes nothing
@@ -158,7 +158,7 @@ def errs(folder: Path) -> None:
 
 
 def averaged(rank: int) -> list[torch.Tensor | None]:
-    """Gradients of a few parameters, in buckets of a few elements."""
+    """Average gradients of a few parameters, in buckets of a few elements."""
     distributed.BUCKET = 5
     parameters = [nn.Parameter(torch.zeros(n)) for n in (2, 3, 1, 7, 2)]
     parameters.append(nn.Parameter(torch.zeros(2, 3, dtype=torch.bfloat16)))
@@ -171,7 +171,7 @@ def averaged(rank: int) -> list[torch.Tensor | None]:
 
 
 def diverged(what: str, rank: int) -> dict[str, Any]:
-    """An update that is not finite on rank 1 alone."""
+    """Make an update that is not finite on rank 1 alone."""
     torch.manual_seed(0)
     learner = engine.Learner(nn.Linear(3, 1), schedule())
     before = learner.module.weight.detach().clone()

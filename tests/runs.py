@@ -1,6 +1,6 @@
 """The smoke profile's pipeline, run from nothing by both engines: `pytest_plugins = ["runs"]` gives the fixture.
 
-The runs are made once a session, and shared: who changes something in them puts it back, or works in a copy.
+The runs are created once a session, and shared: a test that changes something in them puts it back, or uses a copy.
 """
 
 import os

@@ -52,7 +52,7 @@ def write_scene(path: Path, seed: int, images: int = 8) -> list[dict[str, Any]]:
 
 
 def rle(box: list[float]) -> dict[str, Any]:
-    """A rectangle as a run-length encoded mask."""
+    """Return a rectangle as a run-length encoded mask."""
     x, y, width, height = box
     corners = [[x, y, x + width, y, x + width, y + height, x, y + height]]
     encoded = coco_mask.merge(coco_mask.frPyObjects(corners, SIDE, SIDE))

@@ -1,4 +1,4 @@
-"""What one engine has made becomes the other's: both then have nothing to do; what is stale is refused by name."""
+"""Adoption of one engine's outputs by the other: both then have nothing to do; stale outputs are refused by name."""
 
 import base64
 import json
@@ -158,7 +158,7 @@ def due() -> set[str]:
 
 
 def contents() -> dict[str, str]:
-    """{file: its sum} of all results, Snakemake's mark in folders left out."""
+    """Return {file: its hash} of all results, without Snakemake's mark in folders."""
     files = [path for name in ("data", "models", "results") for path in Path(name).rglob("*") if path.is_file()]
     return sums(path for path in files if path.name != ".snakemake_timestamp")
 
@@ -233,7 +233,7 @@ def other_params() -> None:
 
 
 def other_model() -> None:
-    """As it comes from a colleague's checkout."""
+    """Replace a model by one from a colleague's checkout."""
     edit(WEIGHTS)
     config, status = json.loads((A1 / "config.json").read_text()), (A1 / "config.json").stat()
     write_json(A1 / "config.json", config | {"sha256": sha256_file(WEIGHTS)})
@@ -241,7 +241,7 @@ def other_model() -> None:
 
 
 def half_made() -> None:
-    """As when Snakemake and its job are killed: the file is there, and the mark that it may not be whole."""
+    """Leave the state after a kill of Snakemake and its job: the file, and the mark that it may be incomplete."""
     name = base64.b64encode(b"results/metrics/a3.json").decode()
     (Path(".snakemake/incomplete") / name).write_text('{"external_jobid": null}')
 

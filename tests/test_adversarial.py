@@ -1,4 +1,4 @@
-"""Who gets which gradient in Algorithm 1, and the maps that are compared."""
+"""Gradients of G, D and M in Algorithm 1, and the maps that are compared."""
 
 import math
 

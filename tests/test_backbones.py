@@ -1,4 +1,4 @@
-"""Backbones give strides 4 to 32 of any image; ResNets are detectron2's, Swin is its authors'; what is frozen stays."""
+"""Backbones: strides 4 to 32 of any image; ResNets are detectron2's, Swin is its authors'; frozen stages stay."""
 
 import copy
 
@@ -37,13 +37,13 @@ def seeded():
 
 
 def tiny(name, **arguments):
-    """A backbone small enough for two cores."""
+    """Build a backbone small enough for two cores."""
     options = arguments.pop("options", {})
     return build_backbone(name, options=(TIMM[name][0] or {}) | options if name in TIMM else None, **arguments)
 
 
 def randomised(net, seed=0):
-    """The net with random numbers in all of its weights: none is 0, and no normalisation is the identity."""
+    """Fill all weights of the net with random numbers: none is 0, and no normalisation is the identity."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -126,7 +126,7 @@ def test_stride_in_1x1_is_msras_unless_options_say_otherwise():
 
 
 def swin_parameters(width, depths, heads, window):
-    """Of Swin's layers, as its paper has them, and a LayerNorm for each of the four maps."""
+    """Count the parameters of Swin's layers in its paper, and of a LayerNorm for each of the four maps."""
     total = 3 * 4 * 4 * width + 3 * width  # patches and their norm
     for stage in range(4):
         c = width * 2**stage
@@ -158,7 +158,7 @@ def test_parameters_are_as_many_as_published(name, norm):
 
 
 def torchvision_names(state):
-    """timm's names of a Swin's layers in torchvision's."""
+    """Rename a Swin's layers from timm's names to torchvision's."""
     names = {}
     for name in state:
         new = name.replace("patch_embed.proj", "features.0.0").replace("patch_embed.norm", "features.0.2")
@@ -206,7 +206,7 @@ def test_opposite_borders_do_not_see_each_other(name):
 
 
 def drop_paths(net):
-    """The probabilities of drop path in order of depth; timm has no module where it is 0."""
+    """Return the probabilities of drop path in order of depth; timm has no module where it is 0."""
     return [module.drop_prob for module in net.modules() if type(module).__name__ == "DropPath"]
 
 

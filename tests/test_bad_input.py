@@ -1,7 +1,7 @@
-"""Bad and unusual input, by name: either it works, and right, or one error names file, id, reason and remedy, at once.
+"""Bad and unusual input, by name: it works correctly, or one error names file, id, reason and remedy, at once.
 
-Every case goes the way that a user's input goes: through what the stage scripts call, and some through a script. More
-of params.yaml's keys are in test_config, other weights in test_weights, and anything at all in test_input_fuzz.
+Every case takes the path of a user's input: through the functions that the stage scripts call, some through a script.
+More keys of params.yaml are in test_config, other weights in test_weights, arbitrary input in test_input_fuzz.
 """
 
 import codecs
@@ -53,7 +53,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (20, 31, 3), dtype=np.uint8) 
 
 @dataclass
 class Given:
-    """A data set and parameters in the working directory. All is right with them until a case changes something."""
+    """A data set and parameters in the working directory. They are valid until a case changes something."""
 
     train: dict[str, Any]
     val: dict[str, Any]
@@ -69,7 +69,7 @@ class Given:
         put(self.values, name.split("."), value)
 
     def prepare(self) -> Params:
-        """What the script does; an annotation file that is there already is left."""
+        """Do the work of the script; an existing annotation file is not written again."""
         for name in ("train", "val"):
             if not os.path.lexists(f"{name}.json"):
                 Path(f"{name}.json").write_text(json.dumps(getattr(self, name)))
@@ -99,7 +99,7 @@ def given(tmp_path, monkeypatch) -> Given:
 
 
 def refused(given: Given) -> list[str]:
-    """The lines of the one error; nothing else is left of the attempt than the list of them."""
+    """Return the lines of the one error; the attempt leaves nothing but the list of them."""
     with pytest.raises(DataError) as raised:
         given.prepare()
     head, *lines = str(raised.value).splitlines()
@@ -287,7 +287,7 @@ def frames(file_format: str) -> Callable[[Given], None]:
 
 
 def png(width: int, height: int, depth: int, kind: int, rows: bytes) -> bytes:
-    """A PNG file; `rows` are its bytes, each row's after a 0."""
+    """Return a PNG file; `rows` are its bytes, each row's after a 0."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -297,20 +297,20 @@ def png(width: int, height: int, depth: int, kind: int, rows: bytes) -> bytes:
 
 
 def bomb(given: Given) -> None:
-    """2.5 gigapixels in 70 bytes."""
+    """Write 2.5 gigapixels in 70 bytes."""
     given.image.write_bytes(png(50_000, 50_000, 8, 2, b""))
     given.train["images"][0] |= {"width": 50_000, "height": 50_000}
 
 
 def sideways(given: Given) -> None:
-    """As many tools write it: the size is that of the stored pixels, not of the picture that they are shown as."""
+    """Declare the size as many tools do: that of the stored pixels, not of the displayed picture."""
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(PIXELS).save(given.image, exif=exif)
 
 
 def instead(make: Callable[[Path], Any]) -> Callable[[Given], None]:
-    """Something else in place of image 7."""
+    """Return a change that puts something else in place of image 7."""
 
     def replace(given: Given) -> None:
         given.image.unlink()
@@ -580,7 +580,7 @@ def test_all_that_is_wrong_is_told_at_once(given):
 
 
 def read_through(given: Given) -> np.ndarray:
-    """Image 7 as (20, 31, 3) in RGB, as a detector in training is given it."""
+    """Read image 7 as (20, 31, 3) in RGB, as a detector in training gets it."""
     given.prepare()
     inputs = Input(short_sides=[20], max_side=31, test_short_side=20, flip=False)
     dataset = TrainingSet(read_split(PREPARED / "train.json"), inputs, "RGB", 0, annotated=False)
@@ -599,13 +599,13 @@ def grey(values: np.ndarray) -> np.ndarray:
 
 
 def inks(cmyk: np.ndarray) -> np.ndarray:
-    """What light is left: of (H, W, 4) amounts of ink."""
+    """Convert (H, W, 4) amounts of ink to the remaining light."""
     light = 255 - cmyk.astype(float)
     return light[:, :, :3] * light[:, :, 3:] / 255
 
 
 def blocks(colors: int) -> np.ndarray:
-    """(20, 31, colors): four flat quarters, which JPEG keeps but for a few values."""
+    """Return (20, 31, colors): four flat quarters, which JPEG keeps to within a few values."""
     quarters = np.random.default_rng(1).integers(30, 220, (2, 2, colors), dtype=np.uint8)
     return quarters.repeat(16, 0).repeat(16, 1)[:20, :31]
 
@@ -617,7 +617,7 @@ def with_palette(path: Path, **options: Any) -> None:
 
 
 def with_preview(path: Path) -> None:
-    """As cameras write it."""
+    """Write an image as cameras do."""
     Image.fromarray(blocks(3)).save(
         path, "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))], quality=100, subsampling=0
     )
@@ -707,7 +707,7 @@ def read_through_first(given: Given) -> np.ndarray:
 
 
 def both(change: Callable[[dict], Any]) -> Callable[[Given], None]:
-    """The same change of train and val."""
+    """Return a change that is the same for train and val."""
 
     def apply(given: Given) -> None:
         for split in (given.train, given.val):
@@ -717,7 +717,7 @@ def both(change: Callable[[dict], Any]) -> Callable[[Given], None]:
 
 
 def renumber(split: dict) -> None:
-    """Images 0, 1, ...; annotations 0, -1, ...; categories as large as they may be."""
+    """Renumber: images 0, 1, ...; annotations 0, -1, ...; categories as large as allowed."""
     images = {image["id"]: number for number, image in enumerate(split["images"])}
     categories = {category["id"]: 2**53 - 1 - number for number, category in enumerate(split["categories"])}
     for image in split["images"]:
@@ -766,7 +766,7 @@ def first(split: dict[str, Any]) -> dict[str, Any]:
 
 
 def field(name: str, value: Any) -> Callable[[Given], None]:
-    """The first annotation's, in both splits."""
+    """Return a change of the first annotation's field, in both splits."""
 
     def change(split: dict) -> None:
         if value is ...:
@@ -833,7 +833,7 @@ WORKING = {
 
 @pytest.mark.parametrize(("change", "holds"), WORKING.values(), ids=WORKING)
 def test_an_unusual_set_works(given, change, holds):
-    """It is read as it is meant, makes training images, and who finds all that is annotated has an AP of 100."""
+    """It is read as meant and gives training images; finding all annotated objects gives an AP of 100."""
     change(given)
     given.prepare()
     split = read_split(PREPARED / "train.json")
@@ -959,7 +959,7 @@ def test_two_evaluations_of_one_seed_are_no_two_seeds(given):
         check_params(given.values)
 
 
-# what stands in the file, and what the error says
+# content of the file, text of the error
 FILES = {
     "no YAML": (b"seed: [", "is not YAML"),
     "a list": (b"- seed", "expected sections such as data: and model:, found list"),
@@ -1161,7 +1161,7 @@ def test_an_image_to_draw_that_is_not_there_is_told_before_anything_is_trained(g
 
 
 def run(script: str, *arguments: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What a stage's script, run in this process, says before it ends with 2."""
+    """Run a stage's script in this process; return its message before it ends with 2."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.setattr(sys, "argv", [f"workflow/scripts/{script}.py", *arguments])
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):

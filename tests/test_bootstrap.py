@@ -1,4 +1,4 @@
-"""Bootstrap over images: a replicate is literally the evaluation of a set that has some images several times."""
+"""Bootstrap over images: a replicate is the evaluation of a set that contains some images several times."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ IMAGES = 8
 
 
 def duplicated_ap(path: Path, results: list[dict[str, Any]], weights: np.ndarray, kind: str) -> list[float]:
-    """AP in percent by area range, of pycocotools, on copies of the images; NaN where it is undefined."""
+    """Return pycocotools' AP in percent by area range, on copies of the images; NaN where it is undefined."""
     values = json.loads(path.read_text())
     of_image = {"annotations": defaultdict(list), "results": defaultdict(list)}
     for name, items in (("annotations", values["annotations"]), ("results", results)):

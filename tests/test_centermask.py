@@ -1,4 +1,4 @@
-"""CenterMask: RoI levels, attention and mask scores against loops, what is trained on what, and that it learns."""
+"""CenterMask: RoI levels, attention and mask scores against loops, targets of training, and that it learns."""
 
 import math
 
@@ -94,7 +94,7 @@ def test_pooling_against_one_roi_at_a_time():
 
 
 def test_pooling_is_exact_on_half_precision_maps():
-    """Coordinates in bfloat16 would be whole multiples of 4 px at 1000 px."""
+    """Coordinates in bfloat16 would be multiples of 4 px at 1000 px."""
     ramp = torch.arange(160).float().expand(1, 1, 160, 160)
     pooler = AdaptiveROIPooler(output_size=1, scales=[1 / 8], sampling_ratio=1, pooler_type="ROIAlignV2")
     pooled = pooler([ramp.bfloat16()], [Boxes(torch.tensor([[1000.0, 1000.0, 1002.0, 1002.0]]))], [(1280, 1280)])
@@ -125,7 +125,7 @@ def test_attention_against_a_loop():
 
 
 def mask_heads():
-    """Ours, and Mask R-CNN's with the same weights."""
+    """Return our mask head, and Mask R-CNN's with the same weights."""
     cfg, shape = config(masks=True), ShapeSpec(channels=C, height=14, width=14)
     ours, theirs = SpatialAttentionMaskHead(cfg, shape), MaskRCNNConvUpsampleHead(cfg, shape)
     nn.init.normal_(ours.predictor.weight)  # as it is, its logits hardly differ
@@ -280,7 +280,7 @@ def test_rois_are_limited_as_in_mask_rcnn():
 
 
 class Fixed(nn.Module):
-    """Gives back what it was made with."""
+    """A module that returns its constructor's argument."""
 
     def __init__(self, value):
         super().__init__()

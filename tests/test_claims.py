@@ -1,4 +1,4 @@
-"""The claims and the questions: which rows each contrast is made of, and what is said of it."""
+"""The claims and the questions: the rows of each contrast, and its verdict."""
 
 import pytest
 from measured import ROWS, Measured
@@ -25,7 +25,7 @@ def outcome(run: Measured, name: str) -> Outcome:
 
 
 def means(run: Measured, name: str) -> dict[tuple[str, str], float | None]:
-    """(contrast, metric) -> mean, None if it has none."""
+    """Return (contrast, metric) -> mean, None if it has none."""
     return {
         (f.comparison.text, f.comparison.column): None if f.effect is None else round(f.effect.mean, 6)
         for f in outcome(run, name).findings
@@ -132,7 +132,7 @@ def test_c1_by_hand(run: Measured) -> None:
 
 
 def put_table2(run: Measured, offsets: dict[str, list[float]]) -> None:
-    """Table 2: kind of row -> what each of the five detectors gains over 20 box AP, and half of it over 10 mask AP."""
+    """Fill Table 2: kind of row -> each of the five detectors' gain over 20 box AP; half of it over 10 mask AP."""
     for i, detector in enumerate(DETECTORS):
         masks = detector in ("Mask R-CNN", "CenterMask")
         for row, gains in ({"nearest": [0.0] * 5} | offsets).items():

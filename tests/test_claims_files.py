@@ -18,7 +18,7 @@ QUESTIONS = [f"Q{number}" for number in range(1, 8)]
 
 
 def cells(text: str) -> list[list[str]]:
-    """The rows of the Markdown tables in a text, without headings."""
+    """Return the rows of the Markdown tables in a text, without headings."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [
@@ -34,7 +34,7 @@ def section(run: Measured, name: str) -> str:
 
 
 def table(run: Measured, name: str) -> list[dict[str, str]]:
-    """The table of a claim's section."""
+    """Return the table of a claim's section."""
     lines = [line for line in section(run, name).splitlines() if line.startswith("|")]
     headings, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [dict(zip(headings, row, strict=True)) for row in rows]
@@ -51,7 +51,7 @@ def run() -> Measured:
 
 @pytest.fixture
 def five(run: Measured) -> Measured:
-    """A5 five seeds above A1: by 3 ± 0.31, with an error of the images of 0.2."""
+    """A run of five seeds with A5 above A1 by 3 ± 0.31, and an error of the images of 0.2."""
     import numpy as np
 
     run.put(4, "A1", [10.0] * 5, [10.0] * 5)

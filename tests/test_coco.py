@@ -1,4 +1,4 @@
-"""COCO checks: what is valid passes, and every fault is reported with file, id and reason, all at once."""
+"""COCO checks: valid files pass, and all faults are reported at once with file, id and reason."""
 
 import copy
 

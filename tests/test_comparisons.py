@@ -1,4 +1,4 @@
-"""Contrasts of rows: of which seeds they are, what the images add, and the paper's difference beside them."""
+"""Contrasts of rows: their seeds, the images' part, and the paper's difference beside them."""
 
 import numpy as np
 import pytest
@@ -81,7 +81,7 @@ def test_rows_without_masks_have_no_contrast_of_masks(run: Measured) -> None:
 
 
 def test_the_images_part_is_that_of_the_difference(run: Measured) -> None:
-    """What a resample adds to both rows cancels; what it adds to one of them is the part, the same in all seeds."""
+    """A resample's effect on both rows cancels; its effect on one row is the images' part, the same in all seeds."""
     run.put(4, "A1", [10.0, 10.0, 10.0])
     run.put(4, "A5", [12.0, 12.5, 13.0])
     shared, own = noise(0, 50.0), noise(1)

@@ -1,4 +1,4 @@
-"""What detectron2 v0.6 misses is supplied, and only where it is missing."""
+"""Operators that detectron2 v0.6 misses are supplied, and only where they are missing."""
 
 import subprocess
 import sys
@@ -55,7 +55,7 @@ def test_broken_operators_are_not_hidden(fake):
 
 @pytest.fixture
 def uninstalled(monkeypatch):
-    """As before `install` was ever called."""
+    """Restore the state before any call of `install`."""
     monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, compat._EmptyOperators)])
     with warnings.catch_warnings():
         yield monkeypatch

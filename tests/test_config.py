@@ -1,4 +1,4 @@
-"""The schema names what is wrong in params.yaml; the params hash changes with what can change a result, no more."""
+"""The schema names errors in params.yaml; the params hash changes only with parameters that can change a result."""
 
 import copy
 import re
@@ -21,7 +21,7 @@ EVALUATIONS = set(MINI["experiments"]["evaluations"])
 
 
 def values(**changes):
-    """mini's values with others under dotted names, `__` for the dots; ... removes a name."""
+    """Return mini's values with others under dotted names, `__` for the dots; ... removes a name."""
     changed = copy.deepcopy(MINI)
     for name, value in changes.items():
         put(changed, name.split("__"), value)

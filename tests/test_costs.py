@@ -1,4 +1,4 @@
-"""Claim C8: parameters and time, at the paper's size if that was timed, else as the run has them."""
+"""Claim C8: parameters and time, at the paper's size if that was timed, else at the run's own size."""
 
 from dataclasses import replace
 

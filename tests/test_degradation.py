@@ -1,4 +1,4 @@
-"""down_s: sizes, and what each method does to the pixels."""
+"""down_s: sizes, and each method's effect on the pixels."""
 
 import numpy as np
 import pytest

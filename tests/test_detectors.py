@@ -1,4 +1,4 @@
-"""Detectors at paper scale, at half scale, and by the ordinary detectron2 way in."""
+"""Detectors at paper scale, at half scale, and through detectron2's ordinary configuration."""
 
 import json
 import types
@@ -42,7 +42,7 @@ def mini(**changes):
 
 
 def sample(height=96, width=128, classes=3, masks=True):
-    """A training sample of detectron2's with two objects."""
+    """Return a detectron2 training sample with two objects."""
     instances = Instances((height, width))
     instances.gt_boxes = Boxes(torch.tensor([[8.0, 8.0, 60.0, 70.0], [40.0, 30.0, 110.0, 90.0]]))
     instances.gt_classes = torch.tensor([0, classes - 1])
@@ -75,7 +75,7 @@ def test_parameters_of_table_3(head, millions):
 
 
 def parameters(**changes):
-    """Of a detector at paper scale."""
+    """Count the parameters of a detector at paper scale."""
     detector = build_detector(Architecture(**{"model": PAPER, "backbone": R50, "num_classes": 80} | changes))
     return sum(p.numel() for p in detector.parameters())
 
@@ -211,7 +211,7 @@ def test_anchors_shrink_with_the_image():
 
 @pytest.mark.parametrize("pooler", ["box_pooler", "mask_pooler"])
 def test_an_object_keeps_its_level_at_half_size(pooler):
-    """Levels whose maps hold their own number show from which one a RoI is pooled."""
+    """A map that contains its level's number shows the level from which a RoI is pooled."""
 
     def levels(scale, boxes):
         maps = [torch.full((1, 1, 512 >> i, 512 >> i), float(i)) for i in (2, 3, 4, 5)]
@@ -234,7 +234,7 @@ def test_scale_changes_no_weight():
 
 
 def fresh_config(interpolator, **changes):
-    """What a detectron2 user writes for an FPN, with detectron2's own (small) ResNet, and the lines of ours."""
+    """Return a detectron2 user's config of an FPN, with detectron2's own (small) ResNet, and our lines."""
     cfg = get_cfg()
     afigan.add_afigan_config(cfg)
     cfg.MODEL.DEVICE = "cpu"

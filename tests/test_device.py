@@ -1,4 +1,4 @@
-"""What is computed on, and that what is random can be drawn again."""
+"""The device to compute on, and repeatable random numbers."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""D: size, shapes, and what it says before it has learnt anything."""
+"""D: size, shapes, and its output before training."""
 
 import math
 
@@ -46,7 +46,7 @@ def test_it_judges_patches():
 
 
 def test_logits_are_not_probabilities():
-    """The sigmoid lives in the loss."""
+    """The sigmoid is in the loss."""
     judge = FeaturePatchDiscriminator(4)
     nn.init.normal_(judge[-1].weight, std=10)
     logits = judge(torch.randn(2, 4, 9, 9))

@@ -1,7 +1,7 @@
 """Several processes are as one: same batches, same steps, same errors, and a run goes on where it was interrupted.
 
-Two processes are launched three times (tests/ranks.py), and leave in files what the tests look at: a start takes
-seconds.
+Two processes are launched only three times (tests/ranks.py), because a start takes seconds; they leave files, which the
+tests read.
 """
 
 import os
@@ -25,7 +25,7 @@ from afigan.training import distributed
 
 @pytest.fixture(scope="module")
 def after(tmp_path_factory) -> SimpleNamespace:
-    """What is left of two launches, of which one was interrupted and the other one has gone on and failed."""
+    """The files of two launches, of which one was interrupted and the other has gone on and failed."""
     folder = tmp_path_factory.mktemp("ranks")
     with pytest.raises(KeyboardInterrupt):
         distributed.launch(2, ranks.is_interrupted, folder, device=CPU)
@@ -41,7 +41,7 @@ def after(tmp_path_factory) -> SimpleNamespace:
 
 
 def same(first: Any, second: Any) -> bool:
-    """Whether nested values agree, tensors bit for bit."""
+    """Return True if nested values agree, tensors bit for bit."""
     ours, theirs = dict(flat(first)), dict(flat(second))
     return ours.keys() == theirs.keys() and all(
         torch.equal(value, theirs[name]) if isinstance(value, torch.Tensor) else value == theirs[name]
@@ -50,7 +50,7 @@ def same(first: Any, second: Any) -> bool:
 
 
 def weights(found: dict[str, Any], statistics: bool = False) -> dict[str, torch.Tensor]:
-    """Both learners' weights, or their batch statistics in place of these."""
+    """Return both learners' weights, or their batch statistics instead."""
     return {
         f"{learner}.{name}": value
         for learner, state in found["states"].items()
@@ -212,7 +212,7 @@ def test_sigterm_to_the_parent_ends_all_ranks_after_their_iteration(after):
     ],
 )
 def test_the_cause_is_told(tmp_path, codes, error):
-    """Errors that follow from the first come later, whichever process ends first."""
+    """Errors that follow from the first come later, in whatever order the processes end."""
     for name, value in (("00002-0", RuntimeError("connection closed")), ("00001-1", Mistake("the reason"))):
         (tmp_path / f"{name}.pickle").write_bytes(pickle.dumps(value))
     found = distributed._error([SimpleNamespace(exitcode=code) for code in codes], tmp_path)
@@ -220,7 +220,7 @@ def test_the_cause_is_told(tmp_path, codes, error):
 
 
 class Odd(Exception):
-    """Pickled with one argument, read with two."""
+    """An error that is pickled with one argument and read with two."""
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(first + second)

@@ -70,7 +70,7 @@ def run_duel(run: Path, plan: Schedule, kill_at: int | None = None) -> tuple[Due
 
 
 def flat(value, name=""):
-    """(name, leaf) of nested dicts and lists."""
+    """Yield (name, leaf) of nested dicts and lists."""
     if isinstance(value, dict | list | tuple):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in items:
@@ -153,7 +153,7 @@ def garbage(path: Path) -> None:
 
 
 def flip_a_bit(path: Path) -> None:
-    """In the last byte of a tensor: torch itself would read on."""
+    """Flip a bit in the last byte of a tensor: torch itself would not notice."""
     content = bytearray(path.read_bytes())
     weight = torch.load(path, weights_only=True)["learners"]["g"]["module"]["0.weight"]
     place = content.index(weight.numpy().tobytes())
@@ -209,7 +209,7 @@ def test_no_checkpoint_lies_under_its_name_before_it_is_whole(tmp_path, monkeypa
 
 
 class Obedient(Duel):
-    """In an iteration a scheduler sends SIGTERM."""
+    """A duel that gets a scheduler's SIGTERM in an iteration."""
 
     def __init__(self, plan: Schedule, at: int) -> None:
         super().__init__(plan)
@@ -260,7 +260,7 @@ def test_processes_that_load_data_outlast_sigterm(tmp_path):
 
 
 def test_sigterm_that_ends_a_process_that_loads_data(tmp_path, uninterrupted):
-    """It was not ready for it: nothing is told but that the run was asked to end, and the last checkpoint stands."""
+    """The process had no handler yet: the only message is that the run was asked to end; the checkpoint is valid."""
 
     class Loses(Obedient):
         def __call__(self, batch: list[torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -283,7 +283,7 @@ def test_sigterm_that_ends_a_process_that_loads_data(tmp_path, uninterrupted):
 
 
 class Fails:
-    """y = w x; from the third iteration on a term is not finite."""
+    """A learner of y = w x; from the third iteration on a term is not finite."""
 
     def __init__(self, plan: Schedule, bad: float) -> None:
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""COCO metrics: perfect, random and no detections, size classes, category ids, batches, what a metrics file says."""
+"""COCO metrics: perfect, random and no detections, size classes, category ids, batches, content of a metrics file."""
 
 import importlib
 import json
@@ -44,7 +44,7 @@ def rectangle(x: float, y: float, width: float, height: float) -> dict[str, Any]
 
 
 def truth(path: Path, sides: list[float], images: int = 4) -> dict[str, Any]:
-    """A prepared COCO file: in every image one object a side, of categories in turn."""
+    """Write a prepared COCO file: in every image one object of each side, of categories in turn."""
     annotations = []
     for image in range(images):
         for place, side in enumerate(sides):
@@ -126,8 +126,8 @@ def test_half_of_the_objects_at_half_the_overlap(tmp_path):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_faster_coco_eval_gives_what_pycocotools_gives(tmp_path, monkeypatch, seed):
-    """To the last digit written, so that nobody need know which it was; on crowds, classes that have no object or no
-    detection, an image without objects, and one with more than the 100 detections that count."""
+    """They agree to the last digit written, so that the program does not matter; on crowds, classes without an object
+    or a detection, an image without objects, and one with more than the 100 detections that count."""
     rng = np.random.default_rng(seed)
     path = tmp_path / "val.json"
     values = truth(path, [20, 50, 60, 120], images=8)
@@ -143,7 +143,7 @@ def test_faster_coco_eval_gives_what_pycocotools_gives(tmp_path, monkeypatch, se
         for _ in range(60 if annotation["image_id"] == 10 else rng.integers(0, 4)):
             x, y, width, height = np.array(annotation["bbox"]) + rng.normal(0, 6, 4)
             box = rectangle(max(0.0, x), max(0.0, y), max(4.0, width), max(4.0, height))
-            # few different scores, for the order of equal ones is where two sorts may differ
+            # few different scores, because two sorts may differ in the order of equal ones
             item = as_result({**annotation, **box}, float(rng.integers(1, 20) / 20))
             results.append(item | {"category_id": int(rng.choice([2, 17, 30, 90, annotation["category_id"]]))})
     found = {kind: coco_metrics(path, results, kind) for kind in ("bbox", "segm")}
@@ -184,7 +184,7 @@ def test_masks_are_measured_by_their_own_area(tmp_path):
 
 @pytest.fixture(scope="module")
 def a5(world: World):
-    """A detector that is sure of something: its scores are lifted, for training has hardly begun."""
+    """A detector with raised scores, because training has hardly begun."""
     world.model("detectors/a5")
     with world:
         detector, config = load_detector("detectors/a5", torch.device("cpu")), load_config("detectors/a5")

@@ -1,6 +1,6 @@
-"""Whatever ends a stage, and whenever: nothing that looks whole is not, and the next try ends as if nothing had been.
+"""Faults at any time in a stage: no output looks complete that is not, and the next try ends as if there were no fault.
 
-The short form, for every change of the code. `make test-faults` kills 200 times over all stages.
+This is the short form, for every change of the code. `make test-faults` kills 200 times over all stages.
 """
 
 import os
@@ -60,7 +60,7 @@ PARENTS = ["backbones/main", "detectors/a1", "afigan/main", "extractors/main", "
 
 @pytest.fixture(scope="module")
 def parents(world) -> World:
-    """What the stages start from; trainings here have four iterations and a checkpoint after each."""
+    """The inputs of the stages; trainings here have four iterations and a checkpoint after each."""
     stages = ("train_backbone", "train_afigan", "train_extractor", "train_detector")
     change: dict[str, Any] = {f"{stage}.iterations": 4 for stage in stages} | {"train_detector.workers": 1}
     change["experiments.pseudo_labels.a1"] = {"model": "detectors/a1", "score_threshold": 0.05}
@@ -75,7 +75,7 @@ def parents(world) -> World:
 
 
 def copy(parents: World, place: Path, stage: Stage) -> Path:
-    """A root of its own, without what the stage makes and without its checkpoints."""
+    """Return a copy of the root without the stage's outputs and checkpoints."""
     shutil.copytree(parents.root, place, ignore=shutil.ignore_patterns("runs"))
     clear(place, stage)
     return place

@@ -1,4 +1,4 @@
-"""FCOS: who learns what against loops, losses by hand, detections against a slow detector, and that it learns."""
+"""FCOS: targets against loops, losses by hand, detections against a slow detector, and that it learns."""
 
 import math
 
@@ -32,7 +32,7 @@ def locations_of(height=96, width=128, strides=(8, 16, 32), bounds=(32, 64)):
 
 
 def giou(a, b):
-    """Of two boxes, by the formula."""
+    """Compute GIoU of two boxes by the formula."""
     overlap = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - overlap
     hull = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
@@ -73,7 +73,7 @@ coordinates = st.integers(0, 128)
     radius=st.sampled_from([0.5, 1.0, 1.5, 2.5, 100.0]),
 )
 def test_assignment_against_a_loop(corners, bounds, radius):
-    """Whole coordinates: then sides fall on bounds, locations on rims, and floats are exact."""
+    """Coordinates are integers: then sides fall on bounds, locations on rims, and floats are exact."""
     boxes = [(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in corners]
     locations = locations_of(bounds=bounds)
     found = assign(locations, Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)), radius).tolist()
@@ -233,7 +233,7 @@ def test_normalisers_are_means_over_processes(monkeypatch):
 
 
 def test_losses_of_a_batch_against_a_loop():
-    """Which prediction meets which target: three images, one of them empty."""
+    """Each prediction has its own target: three images, one of them empty."""
     batch = [
         sample([(8, 8, 60, 70), (40, 30, 110, 90)], [0, 2]),
         sample([], []),
@@ -385,7 +385,7 @@ def random_predictions(locations, classes=3, seed=0):
 
 
 def slow_detections(locations, logits, distances, centres, size, threshold, topk, nms, most):
-    """Boxes, scores and classes of one image, by loops."""
+    """Compute boxes, scores and classes of one image by loops."""
     candidates = []
     for level in locations.levels:
         found = []

@@ -1,4 +1,4 @@
-"""The figures: they appear, are pictures, and depend on nothing but what they show."""
+"""The figures: they exist, are pictures, and depend only on their input."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Files that exist are whole, and digests are what they say."""
+"""Files that exist are complete, and digests are correct."""
 
 import hashlib
 import json
@@ -131,7 +131,7 @@ def test_what_killed_processes_left_is_removed_and_what_others_are_writing_is_no
 
 
 class Opaque(Exception):
-    """What a library makes of an error of the system."""
+    """A library's own error in place of an error of the system."""
 
 
 def test_a_full_disk_is_told_whatever_a_library_makes_of_it(tmp_path):
@@ -151,7 +151,7 @@ def test_a_full_disk_is_told_whatever_a_library_makes_of_it(tmp_path):
 
 
 def test_one_process_at_a_time(tmp_path):
-    """Whoever holds a lock is named; a process that is killed lets go, even while one that it has forked lives on."""
+    """The holder of a lock is named; a killed process releases it, even while a process that it has forked lives on."""
     code = """
         import os, pathlib, sys, time
         from afigan.files import exclusive

@@ -1,4 +1,4 @@
-"""FPN with any interpolator: detectron2's with nearest, and what the others change and do not change."""
+"""FPN with any interpolator: detectron2's with nearest, and the changes that the others cause."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ every = pytest.mark.parametrize("interpolator", INTERPOLATORS)
 
 
 class GivenFeatures(Backbone):
-    """A backbone that gives back the features that it is given."""
+    """A backbone that returns the features that it gets."""
 
     def forward(self, x):
         return x
@@ -26,7 +26,7 @@ class GivenFeatures(Backbone):
 
 
 def features(height, width, first="res2", n=2):
-    """Features of an image of a size; odd sizes are rounded up, as strided convolutions do."""
+    """Return features of an image of a size; odd sizes are rounded up, as strided convolutions do."""
     maps, h, w = {}, -(-height // 4), -(-width // 4)
     for name, channels in CHANNELS.items():
         maps[name] = torch.randn(n, channels, h, w)
@@ -94,7 +94,7 @@ def test_merged_maps_are_laterals_plus_what_comes_from_above_cropped():
 
 
 def gradients(fpn, x, output):
-    """The features on which a map depends."""
+    """Return the features on which a map depends."""
     x = {name: value.requires_grad_() for name, value in x.items()}
     output(fpn, x).square().sum().backward()
     return {name for name, value in x.items() if value.grad is not None and value.grad.any()}

@@ -36,7 +36,7 @@ INPUTS = Input(short_sides=[64], max_side=128, test_short_side=64)
 
 
 class Linear(nn.Module):
-    """Finds one object, its score the sum of weights * p3, and a false alarm with p3's sum; p4 is not used.
+    """A detector of one object with the score sum(weights * p3), and of a false alarm with p3's sum; p4 is not used.
 
     p3 is two channels of the image, halved, p4 the same, quartered.
     """
@@ -119,7 +119,7 @@ def sample() -> dict[str, Any]:
 
 
 def test_against_autograd(detector: nn.Module) -> None:
-    """A frozen detector, its map computed anew as a leaf, and the formula written out."""
+    """A frozen detector, its map computed again as a leaf, and the formula written out."""
     item = sample()
 
     def objective(found: Instances) -> Tensor:

@@ -1,4 +1,4 @@
-"""All of the paper's experiments at once: both engines have to answer in seconds what is to be done."""
+"""All of the paper's experiments at once: both engines have to list the due stages in seconds."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Who imports whom: workflow -> training, evaluation, reporting -> data, detectors -> pyramids -> interpolators."""
+"""Imports go one way: workflow -> training, evaluation, reporting -> data, detectors -> pyramids -> interpolators."""
 
 import ast
 import subprocess
@@ -37,7 +37,7 @@ FREE = {
 
 
 def modules():
-    """{name: syntax tree} of all modules of the package."""
+    """Return {name: syntax tree} of all modules of the package."""
     found = {}
     for path in sorted((ROOT / "afigan").rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -46,7 +46,7 @@ def modules():
 
 
 def imports(name, tree, everywhere=True):
-    """What a module imports, in functions too: full names of modules, or of what is taken from them."""
+    """Return a module's imports, in functions too: full names of modules, or of names in them."""
     names = set()
     for node in ast.walk(tree) if everywhere else tree.body:
         if isinstance(node, ast.Import):
@@ -63,7 +63,7 @@ EDGES = {name: imports(name, tree, everywhere=name != "afigan") for name, tree i
 
 
 def part(name):
-    """`interpolators` of `afigan.interpolators.afi.AFInterpolator`; empty for the package itself."""
+    """Return `interpolators` of `afigan.interpolators.afi.AFInterpolator`; empty for the package itself."""
     return "".join(name.split(".")[1:2]) if ".".join(name.split(".")[:2]) in MODULES else ""
 
 
@@ -82,7 +82,7 @@ def test_nothing_points_back(name):
 
 
 def test_reports_need_no_training():
-    """Tables are made of files: whoever draws them needs neither torch nor a detector. Matches are such files."""
+    """Tables need files alone, matches included: drawing them needs neither torch nor a detector."""
     found = {t for name, edges in EDGES.items() if part(name) == "reporting" for t in edges if t.startswith("afigan.")}
     targets = {part(t) for t in found if not t.startswith("afigan.evaluation.matches.")}
     assert not targets & {"training", "evaluation", "detectors", "pyramids", "interpolators", "backbones"}

@@ -1,6 +1,6 @@
-"""Arbitrary changes of annotation files and of params.yaml: taken and fit for all that reads them, or refused by name.
+"""Arbitrary changes of annotation files and of params.yaml: valid for all readers, or refused by name.
 
-`FUZZ=5000 python -m pytest tests/test_input_fuzz.py` tries that many of each, others every time.
+`FUZZ=5000 python -m pytest tests/test_input_fuzz.py` tries that many of each, different ones every time.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ TEXTS = [
 
 
 def one_of(values: list) -> st.SearchStrategy:
-    """By number: a report would write all of them out."""
+    """Draw one of the values by number, because a report would print all of them."""
     return st.integers(0, len(values) - 1).map(values.__getitem__)
 
 
@@ -83,13 +83,13 @@ VALUES = st.recursive(
 
 
 def places(value: Any, way: tuple = ()) -> list[tuple]:
-    """The ways to all nodes of a tree, its root among them."""
+    """Return the paths to all nodes of a tree, including its root."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [way, *(place for key, item in inside for place in places(item, (*way, key)))]
 
 
 def similar(draw: st.DrawFn, value: Any, tree: Any) -> Any:
-    """Something that may well stand in the place of a value: of its type, or nearly so."""
+    """Draw a plausible replacement of a value: of its type, or nearly so."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float) and draw(st.booleans()):
@@ -104,7 +104,7 @@ def at(tree: Any, way: Sequence) -> Any:
 
 
 def mutated(draw: st.DrawFn, value: Any) -> Any:
-    """`value` with some nodes replaced, removed, put twice, added to, or exchanged for one another."""
+    """Draw `value` with some nodes replaced, removed, duplicated, extended or exchanged."""
     tree = {"root": copy.deepcopy(value)}
     for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
         *way, last = draw(one_of(places(tree)[1:]))
@@ -133,7 +133,7 @@ def mutated(draw: st.DrawFn, value: Any) -> Any:
 
 
 def varied(draw: st.DrawFn) -> dict[str, Any]:
-    """A COCO set with little wrong in it but geometry: any polygons and boxes, some of them valid."""
+    """Draw a COCO set that is mostly valid except for geometry: any polygons and boxes, some of them valid."""
     value = tiny_coco.annotations()
     coordinate = st.floats(-3, 40) | st.integers(-3, 40)
     if draw(st.booleans()):
@@ -159,7 +159,7 @@ def varied(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def annotation_files(draw: st.DrawFn) -> bytes:
-    """A small COCO file that has been changed: as a tree, as text, or as bytes."""
+    """Draw a small COCO file with changes as a tree, as text, or as bytes."""
     value = varied(draw)
     content = json.dumps(mutated(draw, value) if draw(st.integers(0, 3)) else value).encode()
     kind = draw(st.sampled_from(["tree", "tree", "tree", "tree", "tree", "cut", "bytes", "encoding", "token"]))
@@ -187,7 +187,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def use(folder: Path) -> None:
-    """All that reads a prepared training and validation set."""
+    """Run all readers of a prepared training and validation set."""
     masks = json.loads((folder / "summary.json").read_text("utf-8"))["train"]["masks"]
     for name in ("train", "val"):
         split = read_split(folder / f"{name}.json")
@@ -255,7 +255,7 @@ def parameters(draw: st.DrawFn) -> Any:
 
 
 def at_parse_time(params: Params, values: dict[str, Any]) -> None:
-    """What the Snakefile makes of parameters before a job runs, and every stage when it begins."""
+    """Use parameters as the Snakefile does before a job runs, and every stage when it begins."""
     for kind in type(params.experiments).model_fields:
         for key in getattr(params.experiments, kind):
             node = f"{kind}/{key}"
@@ -278,7 +278,7 @@ def at_parse_time(params: Params, values: dict[str, Any]) -> None:
 
 
 def numbers(value: Any, way: tuple = ()) -> list[tuple[tuple, Any]]:
-    """The numbers and truth values of a tree, where they are."""
+    """Return the numbers and truth values of a tree with their paths."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     found = [pair for key, item in inside for pair in numbers(item, (*way, key))]
     return [(way, value), *found] if isinstance(value, int | float) else found

@@ -1,4 +1,4 @@
-"""Every interpolator: x2 of any map, its number of parameters, how G starts, and whose weights fit."""
+"""Every interpolator: x2 of any map, its number of parameters, G's start, and imports of weights."""
 
 import re
 from typing import get_args
@@ -178,7 +178,7 @@ def test_dense_blocks_have_no_bias():
 
 
 def reference(state, x):
-    """SPEC 2 with dense blocks, written again as one formula a line."""
+    """Compute G (section 3.1, Fig. 2a) with dense blocks, written again as one formula a line."""
 
     def lrelu(v):
         return torch.where(v > 0, v, 0.2 * v)
@@ -198,7 +198,7 @@ def reference(state, x):
 
 
 def trained(channels):
-    """G with weights that matter."""
+    """Return G with weights that are not those of the start."""
     module = AFInterpolator(channels)
     for p in module.parameters():
         torch.nn.init.normal_(p, std=0.2)
@@ -212,7 +212,7 @@ def test_it_is_the_formula_of_section_3_1():
 
 
 def test_state_dict_keys_of_ours():
-    """Files of before carry them."""
+    """Existing files have them."""
     plain = [f"{name}.{kind}" for name in ("conv", "deconv", "tail") for kind in ("weight", "bias")]
     dense = [f"blocks.{b}.convs.{k}.weight" for b in range(3) for k in range(5)]
     assert list(AFInterpolator(4).state_dict()) == ["head.weight", "head.bias", *dense, *plain]
@@ -226,7 +226,7 @@ def test_state_dict_keys_of_ours():
 
 
 def released(state, prefix=""):
-    """A state dict of ours in the released layout, as SPEC 2 writes it down."""
+    """Convert our state dict to the layout of the authors' released weights."""
     names = {"head": "0.0", "conv": "2.0", "deconv": "3.0", "tail": "4.0"}
     renamed = {}
     for name, value in state.items():

@@ -21,7 +21,7 @@ FIVE = np.array([-0.2, -0.1, 0.0, 0.1, 0.2])
 
 @pytest.fixture
 def run() -> Measured:
-    """Table 4, with contrasts of every verdict; the masks of A4 are not there, and of Table 9 there is one seed."""
+    """Table 4, with contrasts of every verdict; A4 has no masks, and Table 9 has one seed."""
     made = Measured()
     for place, (label, value) in enumerate(ROWS.items()):
         values = value + np.roll(FIVE, place)
@@ -38,7 +38,7 @@ def run() -> Measured:
 
 
 def artists(figure: Figure) -> dict[str, object]:
-    """What has a name, by its name."""
+    """Return the named artists by name."""
     (axis,) = figure.axes
     named = {artist.get_gid(): artist for artist in axis.get_children() if artist.get_gid()}
     assert len(named) == sum(1 for artist in axis.get_children() if artist.get_gid())

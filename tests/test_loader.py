@@ -1,4 +1,4 @@
-"""Training batches: the same at a position however we got there, and pairs whose two sides show the same."""
+"""Training batches: the same at a position after any start, and pairs whose two sides show the same."""
 
 import json
 
@@ -49,7 +49,7 @@ SEGMENTATIONS = {"polygons": lambda _, *box: polygon(*box), "compressed": compre
 
 
 def prepared(folder, segmentation="polygons", masks=True):
-    """A prepared split of four images: a red box left of the middle, on a smooth ramp that is dark on the left."""
+    """Write a prepared split of four images: a red box left of the middle, on a smooth ramp, dark on the left."""
     (folder / "images").mkdir(parents=True)
     images, annotations = [], []
     for image_id, (width, height) in SIZES.items():
@@ -99,25 +99,25 @@ def dataset(path, pairs=None, seed=0, pixel_format="RGB", inputs=INPUT, annotate
 
 
 def images(data):
-    """The images that a training sequence draws from."""
+    """Return the images that a training sequence draws from."""
     return [data.image(index) for index in range(data.epoch)]
 
 
 def reddest(image):
-    """The box x0, y0, x1, y1 of the red pixels of an image (3, H, W)."""
+    """Return the box x0, y0, x1, y1 of the red pixels of an image (3, H, W)."""
     red, green, _ = image.float()
     ys, xs = torch.nonzero((red - green) > 100, as_tuple=True)
     return torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]).float()
 
 
 def flipped(item):
-    """Whether the ramp, dark on the left, is dark on the right now."""
+    """Return True if the ramp, dark on the left, is dark on the right now."""
     row = item["image"][2, 0].float()
     return bool(row[:5].mean() > row[-5:].mean())
 
 
 def bitmaps(instances):
-    """The masks of instances, (objects, H, W) bool, whatever their kind."""
+    """Return the masks of instances, (objects, H, W) bool, for every mask format."""
     masks = instances.gt_masks
     if hasattr(masks, "polygons"):
         return np.stack([detection_utils.polygons_to_bitmask(p, *instances.image_size) for p in masks.polygons])
@@ -128,7 +128,7 @@ def bitmaps(instances):
 
 
 def same(one, other):
-    """Whether two items agree, their low-resolution sides included."""
+    """Return True if two items agree, including their low-resolution sides."""
     boxes = torch.equal(one["instances"].gt_boxes.tensor, other["instances"].gt_boxes.tensor)
     alike = one["image_id"] == other["image_id"] and torch.equal(one["image"], other["image"]) and boxes
     return alike and ("low" not in one or same(one["low"], other["low"]))
@@ -254,7 +254,7 @@ def test_an_image_of_nothing_but_crowds_holds_no_object(tmp_path):
 
 
 def shrink(image):
-    """The low-resolution image that belongs to an image (3, H, W), made by hand."""
+    """Compute the low-resolution image of an image (3, H, W) by hand."""
     size = half(image.shape[1:])
     pixels = Image.fromarray(image.permute(1, 2, 0).numpy())
     return torch.from_numpy(np.asarray(pixels.resize(size[::-1], Image.Resampling.BILINEAR)).copy()).permute(2, 0, 1)
@@ -280,7 +280,7 @@ def test_both_sides_show_the_same(train, degradation):
 
 
 def test_the_low_side_is_read_from_the_pairs(train):
-    """Its pixels are those on disk, not the original's degraded anew."""
+    """Its pixels are those on disk, not the original's degraded again."""
 
     class Green:
         def read(self, image_id):

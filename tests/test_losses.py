@@ -1,4 +1,4 @@
-"""Eq. 1-3: the numbers, the sums and means, the signs, and where gradients go."""
+"""Eq. 1-3: the numbers, the sums and means, the signs, and the receivers of gradients."""
 
 import math
 
@@ -9,12 +9,12 @@ from afigan.losses import adversarial_loss, content_loss, discriminator_loss
 
 
 def softplus(x):
-    """-log(sigmoid(-x)), by hand."""
+    """Compute -log(sigmoid(-x)) by hand."""
     return math.log(1 + math.exp(x))
 
 
 def maps(*values, size=(2, 1, 3, 5)):
-    """One constant map a level, each of half the size of the one before."""
+    """Return one constant map a level, each of half the size of the one before."""
     n, c, h, w = size
     return [torch.full((n, c, max(1, h >> i), max(1, w >> i)), float(v)) for i, v in enumerate(values)]
 

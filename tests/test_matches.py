@@ -1,4 +1,4 @@
-"""Matches of an evaluation: AP from them is COCO's in every area range; the file is small, whole, always the same."""
+"""Matches of an evaluation: AP from them is COCO's in every area range; the file is small, complete, reproducible."""
 
 import json
 import zipfile
@@ -17,7 +17,7 @@ AP_OF = {"AP": "all", "APs": "small", "APm": "medium", "APl": "large"}
 
 
 def slow_ap(matches: Matches, area: str) -> float | None:
-    """AP in percent by its definition, one detection after the other."""
+    """Compute AP in percent by its definition, one detection after the other."""
     found, left_out = matches.detections(area)
     values = []
     for k in range(len(matches.categories)):

@@ -1,4 +1,4 @@
-"""Packed records: a sequence like any other, of which processes share one copy."""
+"""Packed records: a sequence like any other, one copy of which all processes share."""
 
 import gc
 import json
@@ -36,7 +36,7 @@ def test_an_item_is_a_copy():
 
 
 def images(count, numbers):
-    """Records with one polygon each, as `read_split` gives them."""
+    """Return records with one polygon each, as `read_split` does."""
     for key in range(count):
         polygon = [key + n / 8 for n in range(numbers)]
         item = {"bbox": [0.0, 0.0, 9.0, 9.0], "category_id": 0, "iscrowd": 0, "segmentation": [polygon]}
@@ -44,7 +44,7 @@ def images(count, numbers):
 
 
 def private(pipe, records):
-    """Send how many MiB of its own a process has more once it has read all records."""
+    """Send the MiB of its own memory that a process gains by reading all records."""
 
     def dirty():
         lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
@@ -73,7 +73,7 @@ def test_a_forked_process_shares_them():
 
 
 def test_a_spawned_process_shares_them():
-    """What is sent to it does not hold the records, and finds them."""
+    """The bytes sent to it do not contain the records, and lead to them."""
     packed = Packed(images(100, 300))
     sent = bytes(ForkingPickler.dumps(packed))
     assert len(sent) < 2000
@@ -81,7 +81,7 @@ def test_a_spawned_process_shares_them():
 
 
 def tracked(make):
-    """How many more Python containers there are while what `make` gives is alive."""
+    """Count the Python containers that exist only while the result of `make` is alive."""
     gc.collect()
     before = len(gc.get_objects())
     kept = make()

@@ -106,7 +106,7 @@ def test_bytes_do_not_depend_on_workers_or_on_what_was_there(prepared):
 
 
 def fail_in_shard(monkeypatch, number, act):
-    """Let the second image of a shard `act` instead of being written; the shards written are returned."""
+    """Let the second image of a shard `act` instead of being written; return the written shards."""
     original, written = pairs._encode, []
 
     def encode(image, shard):

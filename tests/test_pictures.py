@@ -1,4 +1,4 @@
-"""Pictures over photographs: they appear, show what they are given, and depend on nothing else."""
+"""Pictures over photographs: they exist, show their input, and depend on nothing else."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_detections_are_drawn(tmp_path: Path, count: int, masks: bool) -> None:
 
 
 def test_boxes_masks_and_scores_are_seen(tmp_path: Path) -> None:
-    """Each of them makes another picture."""
+    """Each of them changes the picture."""
     seen = set()
     for name, drawn in {
         "nothing": rows(0),
@@ -85,7 +85,7 @@ def test_the_veil_by_hand() -> None:
     veiled = veil(image, np.stack([small, large]), [red, blue])
     a = MASK_OPACITY
     once = (1 - a) * 100 + a * np.array([0, 0, 255])
-    twice = (1 - a) * once + a * np.array([255, 0, 0])  # the smaller mask lies on the larger one
+    twice = (1 - a) * once + a * np.array([255, 0, 0])  # the smaller mask is on top of the larger one
     np.testing.assert_array_equal(veiled[0], np.round([once, twice, [100, 100, 100]]))
     assert (image == 100).all()
     np.testing.assert_array_equal(veil(image, np.zeros((0, 1, 3), bool), []), image)

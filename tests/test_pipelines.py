@@ -1,4 +1,4 @@
-"""DVC and Snakemake run the same stages, give the same results, and redo what a change asks for and nothing else."""
+"""DVC and Snakemake run the same stages, give the same results, and redo only stages that a change affects."""
 
 import ast
 import json
@@ -68,7 +68,7 @@ PLUMBING = {
 
 
 def command(stage: str) -> str:
-    """`train_detector@a5` -> its command."""
+    """Return the command of a stage such as `train_detector@a5`."""
     name, _, key = stage.partition("@")
     return f"python workflow/scripts/{name}.py" + (f" --key {key}" if key else "")
 
@@ -134,7 +134,7 @@ def test_a_difference_is_seen(tmp_path, dags, file, old, new):
 
 
 def imported(script: Path) -> set[str]:
-    """Files of afigan that a script imports, directly or not, empty ones left out."""
+    """Return the files of afigan that a script imports, directly or not, without empty ones."""
     found: set[Path] = set()
     todo = [script]
     while todo:
@@ -272,7 +272,7 @@ def test_snakemake_names_what_is_wrong_in_params(tmp_path):
 
 
 def test_snakemake_is_unlocked_as_the_readme_says(tmp_path):
-    """What a Snakemake that was killed has left: it has no cores to count here."""
+    """It removes the lock of a killed Snakemake, without `--cores`."""
     root = copy_project(tmp_path, "smoke")
     locks = root / ".snakemake/locks"
     locks.mkdir(parents=True)
@@ -317,7 +317,7 @@ def test_results_agree_number_for_number(runs):
 
 @pytest.mark.pipeline
 def test_a_killed_training_goes_on_under_the_next_run(runs):
-    """That it ends as if it had not been killed is tests/test_faults.py's; here both engines have killed it."""
+    """Here both engines have killed it; tests/test_faults.py tests that it ends as if it had not been killed."""
     for root in runs.values():
         text = (root / "run.log").read_text("utf-8")
         assert text.count("resumed from runs/extractors/main-") == 1 and text.count("resumed from") == 1

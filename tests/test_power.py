@@ -47,7 +47,7 @@ def test_without_spread_it_is_the_normal_test():
 
 
 def simulated(difference: float, deviation: float, seeds: int, image_error: float) -> list[Effect]:
-    """Studies of a true difference, with replicates that show the error of the images as it is."""
+    """Simulate studies of a true difference, with replicates that show the true error of the images."""
     rng = np.random.default_rng(0)
     shared = np.tile(np.array([-1.0, 1.0]) / math.sqrt(2) * image_error, (seeds, 1))  # of that sample variance
     values = difference + deviation * rng.normal(size=(4000, seeds)) + image_error * rng.normal(size=(4000, 1))

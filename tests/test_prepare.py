@@ -1,4 +1,4 @@
-"""prepare: one whole folder for either source, or nothing and a list of what is wrong."""
+"""prepare: one complete folder for either source, or nothing and a list of the errors."""
 
 import json
 from pathlib import Path
@@ -124,7 +124,7 @@ def test_shapes_are_drawn_into_the_folder(tmp_path, monkeypatch):
 
 
 def refused(data, out: Path) -> str:
-    """The text of the DataError; nothing may be left of the attempt but the list of problems."""
+    """Return the text of the DataError; the attempt may leave nothing but the list of problems."""
     with pytest.raises(DataError) as caught:
         prepare(data, 0, out, workers=1)
     listing = out.with_name(f"{out.name}.problems.txt")
@@ -162,7 +162,7 @@ def test_a_refused_set_leaves_the_previous_one_alone_and_a_good_one_clears_the_l
 
 
 def test_the_images_of_the_challenge_come_without_annotations(tmp_path):
-    """As COCO's image_info_test-dev2017.json: the list of annotations is not there at all."""
+    """COCO's image_info_test-dev2017.json has no list of annotations at all."""
     data = coco(tmp_path)
     values = tiny_coco.annotations()
     given = {name: value for name, value in values.items() if name != "annotations"}

@@ -1,4 +1,4 @@
-"""Profiles for queues and for several GPUs: what each job asks for, what a queue is told, who is sent which signal."""
+"""Profiles for queues and for several GPUs: each job's resources, requests to a queue, receivers of signals."""
 
 import contextlib
 import functools
@@ -52,7 +52,7 @@ def dry_run(root: Path, profile: str, *arguments: str) -> subprocess.CompletedPr
 
 
 def resources(text: str) -> dict[str, dict[str, str]]:
-    """Rule -> resource -> value, of each rule's first job that a dry run lists."""
+    """Return rule -> resource -> value, of each rule's first job that a dry run lists."""
     found: dict[str, dict[str, str]] = {}
     for job in re.split(r"\n(?=rule )", text)[1:]:
         rule = job.partition(":")[0].removeprefix("rule ")
@@ -140,7 +140,7 @@ elif verb == "delete":
 
 @pytest.fixture
 def kubernetes(tmp_path, monkeypatch):
-    """Folder of the jobs of a cluster."""
+    """The folder of a cluster's jobs."""
     jobs = tmp_path / "jobs"
     (tmp_path / "bin").mkdir()
     jobs.mkdir()
@@ -242,7 +242,7 @@ def gpus(tmp_path, monkeypatch):
 
 
 def other_stage(folder: Path, count: int) -> subprocess.Popen:
-    """A process that takes some of the three GPUs, prints which, and holds them until its input ends."""
+    """Start a process that takes some of the three GPUs, prints them, and holds them until its input ends."""
     code = (
         f"import sys, os, tempfile; sys.path.append({str(ROOT / 'workflow/scripts')!r})\n"
         f"tempfile.tempdir = {str(folder)!r}\n"

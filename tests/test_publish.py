@@ -1,4 +1,4 @@
-"""A finished run is copied to the documentation with how it was made; one that is stale or incomplete is refused."""
+"""A finished run is copied to the documentation with its provenance; a stale or incomplete run is refused."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ RECORDS = {"pseudo_labels": "data/pseudo/{}.json", "submissions": "results/submi
 
 
 def make(params: Params, node: str, results: list[dict]) -> Path:
-    """The output of a node, with those of its ancestors; evaluations find `results`."""
+    """Write the output of a node, with those of its ancestors; evaluations find `results`."""
     kind, key = node.split("/")
     models = f"models/{kind}/{{}}/model.safetensors"
     path = Path({"evaluations": "results/metrics/{}.json", **RECORDS}.get(kind, models).format(key))
@@ -63,7 +63,7 @@ def make(params: Params, node: str, results: list[dict]) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the profile `smoke`, of which two stages have told of themselves."""
+    """A finished run of the profile `smoke`, of which two stages have recorded their states."""
     root = copy_project(tmp_path_factory.mktemp("finished"), "smoke")
     for path in (root / "conf/profile").glob("*.yaml"):
         if path.stem not in ("smoke", "mini"):  # it takes time to look through all
@@ -74,7 +74,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def finish(params: Params) -> None:
-    """All that a run leaves, in the working directory."""
+    """Write all files of a finished run in the working directory."""
     VAL.parent.mkdir(parents=True)
     results = write_scene(VAL, seed=3, images=8)
     split = {"images": 8, "categories": ["a", "b"]}
@@ -105,7 +105,7 @@ def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Para
 
 
 def tell(node: str, began: float, ended: float, host: str = HOST) -> None:
-    """A stage's own account, in minutes after noon."""
+    """Write a stage's state, with times in minutes after noon."""
     began_at, ended_at = (NOON + timedelta(minutes=minutes) for minutes in (began, ended))
     process = state.Process(host=host)
     told = state.State(node=node, params_hash="", status="done", process=process, began=began_at, written=ended_at)
@@ -122,7 +122,7 @@ def publication(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def publish(publication: ModuleType, tmp_path: Path) -> Callable[..., Path]:
-    """Publish the working directory into another one; what was written is returned."""
+    """A function that publishes the working directory into another one and returns the written files."""
     docs, readme = tmp_path / "docs", tmp_path / "README.md"
     readme.write_text(f"# Project\n\n{BEGIN}\nold\n{END}\n\nThe rest.\n")
 

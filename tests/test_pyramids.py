@@ -1,4 +1,4 @@
-"""FPN, PAFPN and BiFPN: what they have in common, the numbers of the latter two, and the registered backbones."""
+"""FPN, PAFPN and BiFPN: their common behaviour, the numbers of the latter two, and the registered backbones."""
 
 import math
 from functools import partial
@@ -86,7 +86,7 @@ def build(kind, interpolator="nearest", channels=CHANNELS, out_channels=C, **opt
 
 
 def shake(module):
-    """Random weights and statistics everywhere, so that nothing is the identity by its initialisation."""
+    """Fill all weights and statistics with random numbers, so that no module is the identity by initialisation."""
     torch.manual_seed(1)
     for name, value in module.state_dict().items():
         if value.is_floating_point():
@@ -267,7 +267,7 @@ def test_bifpn_has_no_merged_maps():
 
 
 def convolve(state, name, x, eps=1e-5, **options):
-    """A convolution of a state dict, with its batch normalisation in evaluation if it has one."""
+    """Apply a convolution of a state dict, with its batch normalisation in evaluation if it has one."""
     x = F.conv2d(x, state[f"{name}.weight"], state.get(f"{name}.bias"), **options)
     if f"{name}.norm.weight" in state:
         mean, variance = state[f"{name}.norm.running_mean"], state[f"{name}.norm.running_var"]
@@ -324,7 +324,7 @@ def test_halve_is_the_maximum_of_three_by_three():
 
 
 def plain_fusion(weights):
-    """A fusion whose separable convolution and normalisation are the identity."""
+    """Return a fusion whose separable convolution and normalisation are the identity."""
     fusion = Fusion(2, len(weights), "BN").eval()
     fusion.conv.depthwise.weight.data = torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]]).expand(2, 1, 3, 3)
     fusion.conv.pointwise.weight.data = torch.eye(2).view(2, 2, 1, 1)
@@ -358,7 +358,7 @@ def test_fusion_starts_as_the_mean():
 
 
 def reference_bifpn(state, features, repeats):
-    """BiFPN with nearest-neighbour upsampling, written out node by node."""
+    """Compute BiFPN with nearest-neighbour upsampling, written out node by node."""
     conv = partial(convolve, state, eps=1e-3)
 
     def fuse(name, *maps):
@@ -476,7 +476,7 @@ P3 = "build_afigan_retinanet_fpn_backbone"
 
 
 def registered(name, **changes):
-    """A pyramid by detectron2's way, on our smallest backbone; `FPN__NORM` stands for MODEL.FPN.NORM."""
+    """Build a pyramid through detectron2's registry, on our smallest backbone; `FPN__NORM` means MODEL.FPN.NORM."""
     torch.manual_seed(0)
     cfg = get_cfg()
     afigan.add_afigan_config(cfg)

@@ -1,4 +1,4 @@
-"""Which images are shown, what counts as found, and the picture of it."""
+"""The choice of images, matches of detections, and the picture of them."""
 
 import itertools
 from pathlib import Path
@@ -106,7 +106,7 @@ def test_recall_against_a_loop(seed: int) -> None:
 
 
 def image_with(objects: int, first: int, second: int, fit: tuple[float, float] = (1.0, 1.0)) -> tuple[Objects, ...]:
-    """An image's objects in a row, of which one detector finds the first `first`, and another `second`, fitting so."""
+    """Return an image's objects in a row; one detector finds the first `first`, another `second`, with IoUs `fit`."""
     corners = [(20.0 * i, 0.0, 20.0 * i + 10, 10.0) for i in range(objects)]
     found = [
         boxes(*((x0, 0, x1, 10 * share) for x0, _, x1, _ in corners[:count]), scores=[0.9] * count)
@@ -173,7 +173,7 @@ def test_the_order_of_the_candidates_does_not_matter() -> None:
 
 
 def write_world(folder: Path, change: Any = None) -> dict[str, Any]:
-    """Four images: 7 and 17 and 27 have an object, 37 has none; 7 has a crowd too."""
+    """Write four images: 7, 17 and 27 have an object, 37 has none; 7 has a crowd too."""
     values = annotations(4)
     write_images(values, folder)
     for item in values["annotations"]:
@@ -214,7 +214,7 @@ def test_all_kinds_of_segmentations_are_the_same_pixels() -> None:
 
 
 class Fixed(nn.Module):
-    """Finds in every image what it is told, and notes which images it saw."""
+    """A detector with given detections for every image, which records the images that it saw."""
 
     def __init__(self, found: dict[int, list[tuple[list[float], float]]], masks: bool) -> None:
         super().__init__()
@@ -239,7 +239,7 @@ class Fixed(nn.Module):
 def draw(
     monkeypatch: pytest.MonkeyPatch, folder: Path, first: Fixed, second: Fixed, **options: Any
 ) -> dict[str, list[Panel]]:
-    """The rows of the picture."""
+    """Return the rows of the picture."""
     split = write_world(folder)
     drawn = {}
 

@@ -1,4 +1,4 @@
-"""`make repro`: its line of progress, its order of seeds, its messages."""
+"""The script of `make repro`: its line of progress, its order of seeds, its messages."""
 
 import os
 import shutil

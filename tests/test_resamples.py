@@ -18,7 +18,7 @@ KINDS = {"box": "bbox", "mask": "segm"}
 
 
 def run_of(folder: Path, key: str, drop: int = 0, kinds: tuple[str, ...] = ("box", "mask")) -> Metrics:
-    """An evaluation of the scene's detections but for the first `drop`; its matches are in the folder."""
+    """Evaluate the scene's detections without the first `drop`, and write the matches to the folder."""
     path = folder / "val.json"
     found = write_scene(path, seed=3, images=10)[drop:]
     write_matches(folder / f"{key}.matches.npz", {kind: match(path, found, KINDS[kind]) for kind in kinds})

@@ -11,7 +11,7 @@ from afigan.detectors.roi_align import SeparableROIAlign, use_separable
 
 
 def random_rois(generator: torch.Generator, count: int, images: int, side: float) -> torch.Tensor:
-    """RoIs of all sizes, some of them beyond the image, some flat."""
+    """Draw RoIs of all sizes, some of them beyond the image, some flat."""
     corners = (torch.rand(count, 2, 2, generator=generator, dtype=torch.float64) * 1.6 - 0.3) * side
     corners = corners.sort(dim=1).values
     corners[::7, 1] = corners[::7, 0]

@@ -1,4 +1,4 @@
-"""The stage scripts: --help at once, and one clean message for whatever the user can mend."""
+"""The stage scripts: --help at once, and one clean message for every error that the user can fix."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ KEYED = {
 
 
 def run(stage, *arguments, cwd):
-    """A script's exit status, standard output and standard error; the latter names all modules that were imported."""
+    """Run a script; return exit status, standard output, standard error without imports, and imported modules."""
     command = [sys.executable, "-X", "importtime", str(SCRIPTS / f"{stage}.py"), *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     lines = done.stderr.splitlines()
@@ -238,7 +238,7 @@ def test_a_full_disk_is_no_traceback(root):
 
 
 def change(root, *sections, **values):
-    """Other values in params.yaml."""
+    """Write other values to params.yaml."""
     path = root / "params.yaml"
     params = section = yaml.safe_load(path.read_text("utf-8"))
     for name in sections:

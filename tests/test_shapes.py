@@ -1,4 +1,4 @@
-"""The embedded data set: the same for a seed, of every class and size, and annotated by what is visible."""
+"""The embedded data set: the same for a seed, with every class and size, and annotations of the visible parts."""
 
 import json
 
@@ -26,7 +26,7 @@ def write(folder, *, train=3, val=2, unlabeled=1, size=64, seed=0):
 
 
 def decode(annotation, size=SIZE):
-    """The mask of an annotation, (size, size) bool."""
+    """Return the mask of an annotation, (size, size) bool."""
     polygons = coco_mask.frPyObjects(annotation["segmentation"], size, size)
     return coco_mask.decode(coco_mask.merge(polygons)).astype(bool)
 
@@ -131,7 +131,7 @@ def test_what_is_covered_is_cut(drawn):
 
 
 def test_objects_differ_from_what_lies_behind(drawn):
-    """Masks lie where the object was drawn: inside and just outside them the picture differs."""
+    """Masks are where the object was drawn: inside and just outside them the picture differs."""
     folder, sets = drawn
     contrasts = []
     for image, objects in zip(sets["train"]["images"], by_image(sets["train"]), strict=True):

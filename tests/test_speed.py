@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def detectors():
-    """By interpolation, and built as `measure_paper_size` does."""
+    """Detectors by interpolation, built as `measure_paper_size` does."""
     found = {}
     for name in ("nearest", "afi"):
         speed.seed_everything(0, 1)
@@ -54,7 +54,7 @@ def test_all_parts_have_as_much_to_do(detectors):
 
 
 class Clock:
-    """Stands in for `milliseconds`: gives prepared times in turn, and remembers what was timed on what."""
+    """A replacement of `milliseconds` that returns prepared times in turn, and records detectors and batches."""
 
     def __init__(self, times):
         self.times, self.calls = list(times), []

@@ -1,4 +1,4 @@
-"""A prepared split as it is read, and what of its images a detector sees."""
+"""A prepared split as it is read, and the images that a detector sees."""
 
 import json
 

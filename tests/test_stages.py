@@ -1,4 +1,4 @@
-"""The three stages on a toy set: what each starts from, what it sees, what learns and what does not, what is left."""
+"""The three stages on a toy set: initial weights, inputs, trained and frozen parts, outputs."""
 
 import json
 import re
@@ -68,7 +68,7 @@ def watched(monkeypatch) -> list[SimpleNamespace]:
 
 
 def trained(world: World, node: str, watched: list[SimpleNamespace]) -> SimpleNamespace:
-    """Train a node again in a world where it may be already, and watch."""
+    """Train a node, perhaps again, and return its record."""
     world.model(node)
     watched.clear()
     world.train(node)
@@ -184,7 +184,7 @@ def test_stage_2_trains_m_and_d_and_leaves_f(own_world, watched, key):
 
 
 def seen_by(run: SimpleNamespace, batch: list[dict]) -> SimpleNamespace:
-    """One more iteration, and what M and D are given in it."""
+    """Run one more iteration; return the inputs of M and D in it."""
     seen = SimpleNamespace(images=None, pairs=[], maps=None)
     module = run.learners["extractor"].module
     hooks = [
@@ -370,7 +370,7 @@ def test_an_experiment_may_have_a_schedule_and_a_seed_of_its_own(own_world):
 
 
 def test_torchruns_two_ranks_are_as_one_process(own_world, tmp_path):
-    """Every training stage, batch normalisation in each; FCOS, for what is drawn at random is each rank's own."""
+    """Every training stage, batch normalisation in each; FCOS, because each rank draws random samples of its own."""
     stages = ("train_backbone", "train_afigan", "train_extractor", "train_detector")
     change: dict[str, Any] = {f"{stage}.batch_size": 4 for stage in stages}
     change |= {f"{stage}.optimizer": "sgd" for stage in stages} | {f"{stage}.lr": 0.01 for stage in stages}
@@ -400,7 +400,7 @@ def test_torchruns_two_ranks_are_as_one_process(own_world, tmp_path):
         assert [line["iteration"] for line in theirs] == [1, 2]
         for first, second in zip(ours, theirs, strict=True):
             assert second == pytest.approx(first, rel=1e-5, abs=1e-6), node
-        assert not same(one.model(node), two.model(node))  # it has been trained anew
+        assert not same(one.model(node), two.model(node))  # it has been trained again
         statistics = {name: value for name, value in one.model(node).items() if "running" in name}
         assert statistics
         for name, value in statistics.items():
@@ -538,7 +538,7 @@ class Killed(Exception):
 @pytest.mark.parametrize("node", NODES)
 @pytest.mark.parametrize("iteration", [1, 2])
 def test_a_stage_that_was_killed_ends_the_same(own_world, monkeypatch, watched, node, iteration):
-    """Killed in the last update of an iteration, D's having been made; checkpoint_every is 1."""
+    """Killed in the last update of an iteration, after D's update; checkpoint_every is 1."""
     own_world.model(node)
     expected = own_world.output(node)
     shutil.rmtree(own_world.root / "models" / node)
@@ -619,7 +619,7 @@ def test_the_run_folder_follows_parameters_data_parents_and_code(own_world, monk
 
 
 def test_weights_are_written_like_any_file(own_world):
-    """Under no name but ours, and for all who may read the rest."""
+    """They have no other temporary name than our own, and the same permissions as other files."""
     weights = {"weight": torch.ones(10_000)}
     arguments = (own_world.params, "backbones/main", {})
     folder = Path("models/backbones/main")

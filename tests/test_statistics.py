@@ -160,9 +160,9 @@ def test_holm_rejects_what_its_steps_reject():
 
 
 def studies(seeds: int, spread: tuple[float, float, float], skewed: bool, count: int = 1000) -> list[Effect]:
-    """Effects of simulated studies of a true difference of 2, each image with a contribution of its own.
+    """Simulate studies of a true difference of 2, each image with a contribution of its own; return their effects.
 
-    spread: standard deviations of what the seed adds, what an image adds to all seeds, what it adds to one of them.
+    spread: standard deviations of a seed's effect, of an image's effect on all seeds, of its effect on one seed.
     """
     rng = np.random.default_rng(1)
     of_seed, of_image, of_both = spread
@@ -192,7 +192,7 @@ def test_intervals_cover_the_truth(seeds, spread, skewed):
 
 
 def test_each_part_is_needed_and_none_is_counted_twice():
-    """What the intervals would cover without the images, and what the part of the images is on average."""
+    """Without the images the intervals would cover less; the part of the images is right on average."""
     found = studies(5, (1.0, 30.0, 10.0), False)
     alone = [Effect(e.mean, 5, e.seed_error, None, e.seed_error, 4) for e in found]
     assert coverage(alone) < 0.6

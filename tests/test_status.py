@@ -1,4 +1,4 @@
-"""What `make status` makes of the files in runs/, models/ and results/: of hand-made ones, and of real trainings."""
+"""`make status` on the files in runs/, models/ and results/: on hand-written ones, and on real trainings."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def status(node):
 
 
 def make(node, params_hash=None):
-    """The output of a node; with today's hash, if none is given."""
+    """Write the output of a node, with the current hash if none is given."""
     params_hash = params_hash or (fingerprint(PARAMS, node) if "/" in node and node in EXPERIMENTS else "")
     content = {"node": node, "params_hash": params_hash, "more": "x" * 100}
     path = output(node)
@@ -58,7 +58,7 @@ def make(node, params_hash=None):
 
 
 def tell(folder, node, **change):
-    """A state of this process, with today's hash and of this moment, but for what is changed."""
+    """Write a state of this process with the current hash and time, except for `change`."""
     values = {"node": node, "params_hash": fingerprint(PARAMS, node) if node in EXPERIMENTS else ""}
     said = State(**values | {"began": NOW, "written": NOW} | change)
     state.write(Path("runs", folder), said)
@@ -341,7 +341,7 @@ def test_a_screen_that_is_too_low_has_what_is_going_on(busy):
 
 
 class Preempted(Exception):
-    """What a training raises after SIGTERM is known by its name."""
+    """An exception named as the one of a training after SIGTERM: the name identifies it."""
 
 
 @pytest.mark.parametrize(
@@ -428,7 +428,7 @@ def test_a_reader_never_sees_half_a_state(tmp_path):
     ],
 )
 def test_every_script_records_what_it_does(root, monkeypatch, script, option, among, value, node):
-    """Whatever it fails of, before it has a run's folder too."""
+    """It does so on every error, also before it has a run's folder."""
     monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     import _stage

@@ -1,4 +1,4 @@
-"""The tables: each cell is that of its evaluations; nothing stale, missing or malformed passes for a number."""
+"""The tables: each cell is that of its evaluations; stale, missing or malformed files never give a number."""
 
 import json
 from dataclasses import replace
@@ -44,7 +44,7 @@ LABELS = {key: label for rows in TABLES.values() for label, keys in rows.items()
 
 
 def value_of(key: str, column: str) -> float:
-    """Another number for every cell of every evaluation, with more digits than the Markdown shows, below 100."""
+    """Return a different number for every cell of every evaluation, with more digits than the Markdown, below 100."""
     cell = KEYS[key] * 14 + [*APS, "params_M", "time_ms"].index(column)
     return 1 + (cell * 7919 % 9973) / 101  # 7919 and 9973 are primes: no two cells of a table agree
 
@@ -68,7 +68,7 @@ FILES = {key: json.dumps(metrics_of(key)) for key in KEYS}
 
 
 class Results:
-    """results/ in a temporary folder; of the metrics, `files`, only those are written that a call of `write` names."""
+    """A results/ in a temporary folder; of the metrics in `files`, a call of `write` writes only those it names."""
 
     def __init__(self, root: Path) -> None:
         self.metrics, self.tables, self.benchmark = root / "metrics", root / "tables", root / "benchmark.json"
@@ -81,7 +81,7 @@ class Results:
         self.files[key] = json.dumps(metrics_of(key) | changes)
 
     def put_row(self, number: int, label: str, values: dict[int, float | None], **changes: object) -> None:
-        """Let box AP etc. be these, seed -> value; the row's other seeds have not been run."""
+        """Set box AP etc., seed -> value; the row's other seeds have not been run."""
         for seed in SEEDS:
             key = key_of(number, label, seed)
             if seed in values:
@@ -110,7 +110,7 @@ class Results:
             (self.tables / name).write_text(text)
 
     def csv(self, number: int) -> pd.DataFrame:
-        """As text, label -> cells; an empty cell is ''."""
+        """Return the CSV as text, label -> cells; an empty cell is ''."""
         frame = pd.read_csv(self.tables / f"table{number}.csv", dtype=str, keep_default_na=False)
         return frame.set_index("row", drop=False)
 
@@ -118,7 +118,7 @@ class Results:
         return (self.tables / f"table{number}.md").read_text()
 
     def markdown_rows(self, number: int, grid: int = 0) -> list[dict[str, str]]:
-        """Rows of the Markdown's first grid (headline) or a later one, heading -> cell."""
+        """Return rows of the Markdown's first grid (headline) or a later one, heading -> cell."""
         grids = [part for part in self.markdown(number).split("\n\n") if part.startswith("|")]
         lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in grids[grid].splitlines()]
         return [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
@@ -248,7 +248,7 @@ def test_every_cell_is_its_own(results: Results, number: int) -> None:
 
 
 def shown(value: str, spread: str = "", signed: bool = False, digits: int = 1) -> str:
-    """A CSV cell as the Markdown has it."""
+    """Format a CSV cell as the Markdown does."""
     text = f"{float(value):{'+' if signed else ''}.{digits}f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
     return text + (f" ± {float(spread):.{digits}f}" if spread else "")
 
@@ -268,7 +268,7 @@ def test_markdown_says_what_the_csv_says(results: Results, number: int) -> None:
     rest = results.markdown_rows(number, grid=1) if others else []
     labels = [row["row"] for row in rest] if others else list(csv.index)
     assert sorted(labels) == sorted(printed_rows(number)) and len(rows) == len(labels)
-    if number == 1:  # pairs stand together
+    if number == 1:  # pairs are together
         assert labels[:3] == ["R-50-FPN, RetinaNet, nearest", "R-50-FPN, RetinaNet, afi", "R-50-FPN, FCOS, nearest"]
     for i, (label, row) in enumerate(zip(labels, rows, strict=True)):
         ours = csv.loc[label]
@@ -716,7 +716,7 @@ def test_readme_begins_with_the_verdicts_and_their_plot() -> None:
 
 @pytest.fixture
 def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    """The working directory holds what the stage `tables` reads, made with parameters of the profile `mini`."""
+    """A working directory with the inputs of the stage `tables`, with parameters of the profile `mini`."""
     params = check_params(compose("mini", CONF))
     table3 = {"Mask R-CNN, nearest": "a1", "Mask R-CNN, afi, Mask R-CNN": ["a5"]}
     params = params.model_copy(update={"tables": {**params.tables, "table3": table3}})

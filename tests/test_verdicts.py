@@ -16,13 +16,13 @@ from afigan.reporting.verdicts import (
     p_beyond,
 )
 
-# points of t with four degrees of freedom that 5, 2.5, 1.25 and 0.833 % lie above (Bonferroni's for one, two and three)
+# t with four degrees of freedom: points with 5, 2.5, 1.25 and 0.833 % above them (Bonferroni's for one, two and three)
 T95, T975, T9875, T99167 = 2.132, 2.776, 3.495, 3.961
 SEEDS = (0, 1, 2, 3, 4)
 
 
 def effect(mean: float, error: float = 1.0, seeds: int = 5) -> Effect:
-    """Without a part of the images, so that it has four degrees of freedom."""
+    """Return an effect without a part of the images, so that it has four degrees of freedom."""
     one = seeds == 1
     return Effect(mean, seeds, None if one else error, error if one else 0.0, error, 99.0 if one else seeds - 1.0)
 
@@ -161,10 +161,10 @@ def test_holm_within_a_claim(ts: tuple[float, ...], expected: tuple[str, ...]) -
 
 
 def test_sides_and_equivalence_are_one_family() -> None:
-    """0.1 % and 4 %: twice the former is enough; the latter is then asked alone, at the 5 % of equivalence."""
+    """0.1 % and 4 %: twice the former is enough; the latter is then tested alone, at the 5 % of equivalence."""
     same = finding(effect(0.0, 1.0 / (T95 + 0.05)), "same")
     assert verdicts(finding(effect(9.0), "above"), same) == ["agrees", "agrees"]
-    # the side is not told: then equivalence has to be it at 2.5 %
+    # the side is not decided: then equivalence is tested at 2.5 %
     assert verdicts(finding(effect(0.0), "above"), same) == ["undecided", "undecided"]
 
 

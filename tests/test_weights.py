@@ -1,4 +1,4 @@
-"""Weights of every kind of source end where they belong; what does not fit, or is not to be had, is said at once."""
+"""Weights of every kind of source are loaded correctly; weights that do not fit or are missing are reported at once."""
 
 import argparse
 import ast
@@ -25,7 +25,7 @@ SWIN = {"embed_dim": 8, "depths": (1, 2, 1, 1), "num_heads": (1, 2, 2, 4), "wind
 
 
 def randomised(net, seed=0):
-    """The net with random numbers everywhere, statistics included; a variance is positive."""
+    """Fill the net with random numbers, statistics included; a variance is positive."""
     generator = torch.Generator().manual_seed(seed)
     for name, value in net.state_dict().items():
         if value.is_floating_point():
@@ -91,7 +91,7 @@ CAFFE2 = {
 
 
 def caffe2_name(name, of_norm):
-    """`res2_0_branch2a_w` of `res2.0.conv1.weight`, and so on."""
+    """Return `res2_0_branch2a_w` for `res2.0.conv1.weight`, and so on."""
     parts = name.split(".")
     ending = f"bn_{of_norm[parts[-1]]}" if "norm" in parts else {"weight": "w", "bias": "b"}[parts[-1]]
     if parts[0] == "stem":
@@ -107,7 +107,7 @@ def caffe2(net, of_norm=CAFFE2["short"]):
 
 
 def write_pickle(path, content):
-    """As Python 2 and numpy 1 wrote it."""
+    """Write a pickle as Python 2 and numpy 1 did."""
     data = pickle.dumps(content, protocol=2)
     path.write_bytes(data.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
     return str(path)
@@ -147,7 +147,7 @@ def test_scale_and_bias_alone_are_all_of_a_frozen_normalisation(tmp_path):
 @pytest.mark.parametrize("heuristics", [True, False])
 def test_a_pickle_of_detectron2s_own_names(tmp_path, heuristics):
     arrays = {name: value.numpy() for name, value in resnet(seed=1).state_dict().items()}
-    if not heuristics:  # a whole detector
+    if not heuristics:  # a complete detector
         arrays = prefixed(arrays, "backbone.bottom_up.") | {"proposal_generator.x": np.ones(3)}
     content = {"model": arrays, "__author__": "someone", "matching_heuristics": heuristics}
     target = resnet(seed=2)
@@ -159,7 +159,7 @@ def test_a_pickle_of_detectron2s_own_names(tmp_path, heuristics):
 
 
 def torchvision_maps(net, x):
-    """What torchvision's ResNet computes stage by stage."""
+    """Compute the maps of torchvision's ResNet stage by stage."""
     x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
     maps = []
     for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
@@ -189,7 +189,7 @@ def test_torchvisions_weights_in_msras_strides_are_refused(tmp_path):
 
 TIMM = {
     "timm/test_resnet": {},
-    "timm/swin_tiny_patch4_window7_224": SWIN | {"window_size": 7},  # whole windows at 224 pixels
+    "timm/swin_tiny_patch4_window7_224": SWIN | {"window_size": 7},  # complete windows at 224 pixels
     "timm/test_convnext": {},
     "timm/test_efficientnet": {},
     "timm/test_mambaout": {},
@@ -198,7 +198,7 @@ TIMM = {
 
 
 def written(backbone, path, seed=1):
-    """timm's whole model with random weights, in a file."""
+    """Write timm's complete model with random weights to a file."""
     whole = randomised(backbone.whole_model(), seed)
     torch.save(whole.state_dict(), path)
     return whole
@@ -232,7 +232,7 @@ def test_swins_own_names_are_converted_by_timm(tmp_path):
 
 
 def test_tables_of_relative_positions_are_fitted_to_another_window(tmp_path):
-    """By timm, which interpolates them: what is the same everywhere stays so, and all else is as in the file."""
+    """timm interpolates them: constant tables stay constant, and all other weights are as in the file."""
     theirs, ours = swin(seed=1), swin(seed=2, window_size=5)
     whole = theirs.whole_model()
     tables = [value.fill_(n) for n, (name, value) in enumerate(whole.state_dict().items()) if "bias_table" in name]
@@ -353,7 +353,7 @@ def without(state, name):
 
 @pytest.mark.parametrize("build", [resnet, swin])
 def test_every_weight_comes_from_the_file(tmp_path, build):
-    """Whichever is left out or has another shape is named, and nothing is loaded."""
+    """A weight that is missing or has another shape is named, and nothing is loaded."""
     source, target, before = build(seed=1), build(seed=2), build(seed=2)
     path = tmp_path / "w.pth"
     names = [n for n in source.state_dict() if not n.startswith("norms.") and "tracked" not in n]
@@ -411,7 +411,7 @@ def test_unreadable_files(tmp_path):
 
 
 def test_timm_is_imported_where_it_is_used():
-    """It takes seconds, and many who import backbones and weights want a ResNet."""
+    """Its import takes seconds, and many users of backbones and weights need only a ResNet."""
     root = Path(afigan.__file__).parent
     seen, todo = set(), [root / "backbones" / "__init__.py", root / "weights" / "__init__.py"]
     while todo:

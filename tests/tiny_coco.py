@@ -12,7 +12,7 @@ CATEGORIES = [{"id": 3, "name": "naïve dog", "supercategory": "animal"}, {"id":
 
 
 def annotations(images: int = 3) -> dict[str, Any]:
-    """A valid COCO object: image k (from 0) has id 7 + 10 k and odd sizes; the last image holds no object."""
+    """Return a valid COCO object: image k (from 0) has id 7 + 10 k and odd sizes; the last image has no object."""
     entries = [
         {"id": 7 + 10 * k, "file_name": f"sub/bild-ä{k}.png", "width": 31 + 2 * k, "height": 20 + k, "license": 4}
         for k in range(images)
@@ -57,7 +57,7 @@ def write_images(value: dict[str, Any], root: Path) -> None:
 
 
 def write_split(folder: Path, name: str, value: Any) -> SimpleNamespace:
-    """Write a split's annotation file; the section of params.yaml that points to it."""
+    """Write a split's annotation file; return the section of params.yaml that points to it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(value), "utf-8")

@@ -16,7 +16,7 @@ STRIDES = {"p3": 8, "p4": 16, "p5": 32, "p6": 64, "p7": 128}
 
 
 class TinyPyramid(Backbone):
-    """p3 to p7 by strided convolutions, nothing else."""
+    """A pyramid p3 to p7 of strided convolutions, nothing else."""
 
     def __init__(self, cfg, input_shape):
         super().__init__()
@@ -44,7 +44,7 @@ BACKBONE_REGISTRY.register(TinyPyramid)
 
 
 def config(masks=False, **changes):
-    """A config of detectron2's; dots in names are written as two underscores."""
+    """Return a detectron2 config; dots in names are written as two underscores."""
     cfg = get_cfg()
     add_centermask_config(cfg)
     cfg.MODEL.DEVICE = "cpu"
@@ -64,18 +64,18 @@ def config(masks=False, **changes):
 
 
 def tiny(masks=False, seed=0, **changes):
-    """A detector, its weights drawn from a seed."""
+    """Build a detector, its weights drawn from a seed."""
     torch.manual_seed(seed)
     return build_model(config(masks, **changes))
 
 
 def rectangle(x0, y0, x1, y1):
-    """The polygons of a filled rectangle."""
+    """Return the polygons of a filled rectangle."""
     return [[x0, y0, x1, y0, x1, y1, x0, y1]]
 
 
 def sample(boxes, classes, size=(96, 128), masks=False, seed=0):
-    """A training sample: an image of noise on which an object is a plain rectangle, its colour that of its class."""
+    """Return a training sample: an image of noise on which an object is a plain rectangle in its class's colour."""
     height, width = size
     image = torch.randint(
         100, 140, (3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)

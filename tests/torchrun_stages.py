@@ -1,4 +1,4 @@
-"""Every training stage on the ranks that torchrun has started, in one process each: a start takes seconds.
+"""All training stages on the ranks of one torchrun, because a start takes seconds.
 
 torchrun --nproc-per-node 2 tests/torchrun_stages.py PARAMS NODE...
 """
@@ -22,7 +22,7 @@ STAGES = {"backbones": backbone, "afigan": afigan, "extractors": extractor, "det
 
 
 def train(params: Params, nodes: list[str]) -> None:
-    """What `on_all_ranks` has the ranks do, for one node after the other."""
+    """Train one node after the other, as the ranks of `on_all_ranks` do."""
     for node in nodes:
         kind, key = node.split("/")
         run = getattr(STAGES[kind], "_write" if kind == "backbones" else "_train")

@@ -1,7 +1,7 @@
 """A tiny world for tests: embedded shapes and every experiment of the zoo profile, at two iterations.
 
-Name it in a test module, `pytest_plugins = ["toy"]`, to have its fixtures. `world` is shared by all tests of a session:
-what it has trained it keeps. Tests that train again, or change files, ask for `own_world`, a copy.
+Name it in a test module, `pytest_plugins = ["toy"]`, to have its fixtures. All tests of a session share `world`, which
+keeps its trained models. Tests that train again, or change files, use `own_world`, a copy.
 """
 
 import json
@@ -41,7 +41,7 @@ SWITCHES: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "s
 
 
 def toy_values() -> dict[str, Any]:
-    """params.yaml's values: those of the zoo profile, with fewer images, and the switches."""
+    """Return params.yaml's values: those of the zoo profile, with fewer images, and the switches."""
     values = compose("zoo", CONF)
     for kind, items in SWITCHES.items():
         values["experiments"][kind] |= items
@@ -53,7 +53,7 @@ def toy_values() -> dict[str, Any]:
 
 
 def toy_params(change: dict[str, Any] | None = None) -> Params:
-    """Checked toy parameters; `change` maps dotted names to other values."""
+    """Return checked toy parameters; `change` maps dotted names to other values."""
     values = toy_values()
     for name, value in (change or {}).items():
         put(values, name.split("."), value)
@@ -61,7 +61,7 @@ def toy_params(change: dict[str, Any] | None = None) -> Params:
 
 
 class World:
-    """A root with prepared data, in which `model` trains on demand, or takes from the world that this is a copy of."""
+    """A root with prepared data, in which `model` trains on demand, or copies from the original of this world."""
 
     def __init__(self, root: Path, params: Params, original: "World | None" = None) -> None:
         self.root, self.params, self.original = root, params, original
@@ -75,7 +75,7 @@ class World:
         self._context.undo()
 
     def prepare(self) -> "World":
-        """Data and pairs."""
+        """Prepare data and pairs."""
         with self:
             prepare(self.params.data, self.params.seed, Path("data/prepared"), workers=1)
             for degradation in self.params.pairs.degradations:
@@ -90,13 +90,13 @@ class World:
         return self
 
     def train(self, node: str) -> None:
-        """Train a node whose parents are there, once more if it is there itself."""
+        """Train a node whose parents exist, again if it exists itself."""
         kind, _, key = node.partition("/")
         with self:
             TRAIN[kind](self.params, node if kind in ("detectors", "students") else key)
 
     def model(self, node: str) -> dict[str, Tensor]:
-        """The weights of a node, if it has any; what is not there is made first, it and its ancestors."""
+        """Return the weights of a node, if it has any; a missing node is created first, with its ancestors."""
         kind, _, key = node.partition("/")
         place = Path("data/pseudo", f"{key}.json") if kind == "pseudo_labels" else Path("models", node)
         if not (self.root / place).exists():
@@ -119,25 +119,25 @@ class World:
         return [json.loads(line) for line in text.splitlines()]
 
     def output(self, node: str) -> dict[str, bytes]:
-        """All files of models/NODE."""
+        """Return all files of models/NODE."""
         return {path.name: path.read_bytes() for path in sorted((self.root / "models" / node).iterdir())}
 
 
 def under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The entries of a state dict under a prefix, without it; there must be some."""
+    """Return the entries of a state dict under a prefix, without it; there must be some."""
     found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     assert found, f"nothing under {prefix}"
     return found
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    """Whether two state dicts agree bit for bit."""
+    """Return True if two state dicts agree bit for bit."""
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Shared: train in it only what no other test has trained otherwise."""
+    """A shared world: train in it only nodes that no other test trains with other parameters."""
     return World(tmp_path_factory.mktemp("world"), toy_params()).prepare()
 
 

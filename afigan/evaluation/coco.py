@@ -26,13 +26,13 @@ NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 def coco_metrics(annotations: str | Path, results: list[dict], kind: str) -> dict[str, float | None]:
-    """AP, AP50, AP75, APs, APm, APl in percent, by faster-coco-eval if it is installed, or else by pycocotools.
+    """Return AP, AP50, AP75, APs, APm, APl in percent, by faster-coco-eval if it is installed, else by pycocotools.
 
-    None where the split has no such object. The two differ by rounding, in the sixteenth digit; the tenth decimal is
-    left out, so that a metrics file does not depend on which it was.
+    A value is None where the split has no such object. The two programs differ by rounding, in the sixteenth digit.
+    Values have nine decimals, so that a metrics file does not depend on the program.
 
     Args:
-        annotations: a COCO annotation file.
+        annotations: path of a COCO annotation file.
         results: COCO results.
         kind: `bbox` or `segm`.
     """
@@ -48,7 +48,7 @@ def coco_metrics(annotations: str | Path, results: list[dict], kind: str) -> dic
 def evaluate(params: Params, key: str) -> None:
     """Evaluate experiment `key` and write `results/metrics/KEY.matches.npz`, then `results/metrics/KEY.json`.
 
-    Under `matches` the latter has the SHA-256 of the former, from which intervals of its metrics are computed.
+    The json's `matches` is the SHA-256 of the npz, from which intervals of the metrics are computed.
 
     Raises:
         ValueError: the model or the data are missing or do not fit.

@@ -1,4 +1,4 @@
-"""One feature map of F under each interpolation, beside the one that G learns to make."""
+"""One feature map of F under each interpolation, beside the map that G learns to predict."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from afigan.training.models import load_architecture, load_config, load_detector
 
 
 def feature_maps(params: Params) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """One level of F for one validation image, and what each interpolation makes of the halved image's.
+    """Return one level of F for one validation image, and each interpolation of the halved image's map.
 
     Returns:
         By name, float maps: `low resolution` (C, H/2, W/2), then `nearest`, `bilinear`, `AFI` and the

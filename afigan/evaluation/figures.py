@@ -1,4 +1,4 @@
-"""Stage `figures`: everything that is drawn of what was trained, in results/figures."""
+"""Stage `figures`: all pictures of the trained models, in results/figures."""
 
 from pathlib import Path
 
@@ -17,14 +17,14 @@ TITLES = {
     "extractors": "Stage 2: multi-scale AF extractor",
     "detectors": "Stage 3: target detectors",
 }
-GRADCAM_LEVELS = ("p3", "p4")  # that every pyramid has
+GRADCAM_LEVELS = ("p3", "p4")  # every pyramid has them
 
 
 def draw_figures(params: Params) -> None:
     """Write `losses_{afigan,extractors,detectors}.png`, `features.png`, `detections.png` and `gradcam.png`.
 
     Raises:
-        ValueError: a model is missing or of other parameters, `figures.image` is beyond the validation set.
+        ValueError: a model is missing or has other parameters, or `figures.image` is beyond the validation set.
     """
     for kind, title in TITLES.items():
         keys = getattr(params.experiments, kind)

@@ -1,4 +1,4 @@
-"""Grad-CAM of a pyramid's maps: where the features lie that make a detector find the objects of an image (Fig. 7)."""
+"""Grad-CAM of a pyramid's maps: where the features are by which a detector finds an image's objects (Fig. 7)."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,29 +22,29 @@ from afigan.schema import Input
 def grad_cam(
     detector: nn.Module, level: str, item: dict[str, Any], objective: Callable[[Instances], Tensor]
 ) -> np.ndarray:
-    """Grad-CAM (Selvaraju et al., ICCV 2017) of one map of the pyramid for one image.
+    """Return Grad-CAM (Selvaraju et al., ICCV 2017) of one map of the pyramid for one image.
 
-    With A (C, H_l, W_l) the map of the level and y = objective(what the detector finds): ReLU(sum_c w_c A_c), where w_c
-    is the mean of dy/dA_c over the H_l x W_l positions. As these are means over the whole map, it shows where features
-    lie of the kind that raises y; y itself need not depend on each of these places. It is 0 everywhere if y does not
-    depend on the map (an R-CNN pools an object from one level only), or if the sum is nowhere above 0. What is not
-    differentiable on the way from the map to y counts as constant: in the R-CNN family, the proposals.
+    A (C, H_l, W_l) is the level's map, and y = objective(detector's output). Grad-CAM is ReLU(sum_c w_c A_c), where
+    w_c is the mean of dy/dA_c over the H_l x W_l positions. Because w_c is a mean over the complete map, Grad-CAM shows
+    where the features are that raise y; y itself need not depend on each of these places. It is 0 everywhere if y does
+    not depend on the map (an R-CNN pools an object from one level only), or if the sum is nowhere above 0. A step from
+    the map to y that is not differentiable counts as constant: in the R-CNN family, the proposals.
 
     Args:
-        detector: in evaluation mode; its parameters may be frozen.
-        level: of an interpolated map, as in p3.
+        detector: the detector in evaluation mode; its parameters may be frozen.
+        level: name of an interpolated map, as in p3.
         item: detectron2's input for the image.
-        objective: makes a number () of the detector's output.
+        objective: computes a number () from the detector's output.
 
     Returns:
         (h, w) float32, at the size of the input image `item["image"]`: interpolated bilinearly to the level's stride,
-        the margin that detectron2 pads images with cut off.
+        without the margin that detectron2 pads images with.
     """
 
     def forward(image: Tensor) -> Tensor:
         return objective(detector([item | {"image": image}])[0]["instances"]).reshape(1)
 
-    # with gradients from the image on, what does not depend on the map has gradient 0 and is no error
+    # with gradients from the image on, an output that does not depend on the map has gradient 0 and raises no error
     image = item["image"].float().requires_grad_()
     method = LayerGradCam(forward, detector.backbone.output_module(level))
     cam = method.attribute(image, relu_attributions=True, grad_kwargs={"materialize_grads": True}).detach()
@@ -54,13 +54,13 @@ def grad_cam(
 
 
 def found_score(instances: Instances, truth: Objects) -> Tensor:
-    """The sum of the scores of the detections that are those of the image's objects (`match`), (); 0 of none."""
+    """Return the sum of the scores of the detections that `match` an object of the image, (); 0 if none does."""
     matches, _ = match(truth, detected(instances))
     return instances.scores[torch.from_numpy(matches[matches >= 0])].sum()
 
 
 def share_inside(cam: np.ndarray, boxes: np.ndarray) -> float:
-    """The share of a map's sum that lies in the union of boxes (N, 4), of pixels whose centre they hold; 0 of zeros."""
+    """Return the share of a map's sum in the pixels whose centre is in one of the boxes (N, 4); 0 if all are zero."""
     y, x = np.mgrid[: cam.shape[0], : cam.shape[1]] + 0.5
     inside = np.zeros(cam.shape, dtype=bool)
     for x0, y0, x1, y1 in boxes:
@@ -81,15 +81,15 @@ def draw_gradcam_figure(
     """Draw `grad_cam` as `out` (PNG): a row for each level, a column for each detector, all of one image.
 
     y is `found_score`: the same objects in every column, however a detector ranks its detections. Each map is divided
-    by its own maximum, for the scale of a gradient says nothing across networks; over it stands which share of it lies
-    within the boxes of the objects, to be compared with the share of the image that these cover.
+    by its own maximum, because the scale of a gradient says nothing across networks. The title over a map gives the
+    share of the map within the objects' boxes, to be compared with the share of the image that the boxes cover.
 
     Args:
         detectors: title -> detector in evaluation mode.
         records: the validation images of `read_split`.
-        position: the image: the first from here on, in the circle of records, that has an object.
-        levels: as in p3.
-        classes: names, by number.
+        position: the first image from here on that has an object is drawn; after the last record comes the first.
+        levels: names of maps, as in p3.
+        classes: names by number.
         inputs: params.yaml's `input`.
         pixel_format: RGB or BGR.
 
@@ -106,7 +106,7 @@ def draw_gradcam_figure(
     height, width = item["image"].shape[1:]
     image = np.asarray(read_rgb(record["path"]).resize((width, height), Image.Resampling.BILINEAR))
     truth = annotated(record)
-    # found objects are in the record's pixels, the pictures in those that the detectors see
+    # found objects are in the record's pixels, the pictures in the detectors' input pixels
     scale = np.array([width / record["width"], height / record["height"]] * 2)
     shown = Objects(truth.boxes * scale, truth.classes)
 

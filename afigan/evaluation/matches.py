@@ -1,4 +1,4 @@
-"""Per-image matches of an evaluation: all that AP depends on, so that it can be computed for any resample of images."""
+"""Per-image matches of an evaluation: all that AP depends on, so that AP can be computed for any resample of images."""
 
 import contextlib
 import io
@@ -25,21 +25,21 @@ REMEDY = "delete it and run the stage `evaluate` again"
 class Matches:
     """Matches of one evaluation, of boxes or of masks, at 100 detections an image, in I images, of K categories.
 
-    Detections are D in all, category after category, and in a category by descending score, equal scores by image: in
-    the order that `COCOeval.accumulate` gives them. Ground truths are counted by category and image, N such pairs in
-    all, category after category.
+    There are D detections, category after category. Within a category they are sorted by descending score, equal scores
+    by image, as `COCOeval.accumulate` sorts them. Ground truths are counted by category and image: N such pairs,
+    category after category.
 
     Attributes:
         image_ids: (I,) int64, ascending. Two evaluations with the same ones can be compared image by image.
         categories: (K,) int64 ids, ascending.
         starts: (K + 1,) int64: the detections of category k are `starts[k]:starts[k + 1]`.
         image: (D,) int32, index of the image.
-        found: (A, T, ceil(D / 8)) uint8, a bit for each detection: it is a true positive; by area range and threshold.
-        left_out: the same of detections that do not count: they match a crowd or an object of another size, or match
-            nothing and are of another size themselves.
+        found: (A, T, ceil(D / 8)) uint8, by area range and threshold a bit for each detection: 1 for a true positive.
+        left_out: as `found`, 1 for a detection that does not count: it matches a crowd or an object of another size, or
+            matches nothing and is of another size itself.
         truth_starts: (K + 1,) int64, as `starts`.
         truth_image: (N,) int32, index of the image.
-        truths: (A, N) int32, how many ground truths count.
+        truths: (A, N) int32, the number of ground truths that count.
     """
 
     image_ids: np.ndarray
@@ -57,7 +57,7 @@ class Matches:
         return len(self.image_ids)
 
     def detections(self, area: str) -> tuple[np.ndarray, np.ndarray]:
-        """True positives and detections that do not count, for an area range: (T, D) bool each."""
+        """Return the true positives, and the detections that do not count, for an area range: (T, D) bool each."""
         place, count = AREAS.index(area), len(self.image)
         found, left_out = (
             np.unpackbits(bits[place], axis=1, count=count).view(bool) for bits in (self.found, self.left_out)
@@ -66,14 +66,14 @@ class Matches:
 
 
 def indexed(coco: type, annotations: str | Path, results: list[dict]) -> tuple[Any, Any]:
-    """Ground truth and detections as objects of the class `coco`, pycocotools' COCO or faster-coco-eval's.
+    """Return ground truth and detections as objects of the class `coco`, pycocotools' COCO or faster-coco-eval's.
 
-    Annotations are numbered from 1. The two libraries keep the id of what a detection matches, and 0 where it matches
-    nothing: an annotation whose id is 0 would never be found.
+    Annotations are numbered from 1. For each detection both libraries store the id of the matching annotation, or 0 for
+    no match: an annotation whose id is 0 would never be found.
 
     Args:
         coco: the class.
-        annotations: a COCO annotation file.
+        annotations: path of a COCO annotation file.
         results: COCO results of one kind, as `results_of` gives them.
     """
     dataset = json.loads(Path(annotations).read_bytes())
@@ -93,7 +93,7 @@ def match(annotations: str | Path, results: list[dict], kind: str) -> Matches:
     """Match detections to ground truth as COCO's evaluation does, with pycocotools, at IoU 0.50:0.05:0.95.
 
     Args:
-        annotations: a COCO annotation file.
+        annotations: path of a COCO annotation file.
         results: COCO results.
         kind: `bbox` or `segm`.
     """
@@ -109,7 +109,7 @@ def match(annotations: str | Path, results: list[dict], kind: str) -> Matches:
     for k in range(shape[0]):
         first = k * shape[1] * shape[2]
         areas = [evaluation.evalImgs[first + a * shape[2] : first + (a + 1) * shape[2]] for a in range(shape[1])]
-        # an image without objects and detections of the category is None, in every area range
+        # pycocotools has None, in every area range, for an image without objects and detections of the category
         places = np.array([i for i, item in enumerate(areas[0]) if item is not None], dtype=np.int32)
         items = [[item for item in area if item is not None] for area in areas]
         scores = np.concatenate([[], *(item["dtScores"] for item in items[0])])
@@ -146,7 +146,7 @@ def match(annotations: str | Path, results: list[dict], kind: str) -> Matches:
 
 
 def _joined(parts: list[np.ndarray], count: int) -> np.ndarray:
-    """The images' arrays (T, d), as one (T, count) of whether they are 0."""
+    """Join the images' arrays (T, d) into one (T, count) bool: true where a value is not 0."""
     return np.concatenate(parts, axis=1) != 0 if count else np.empty((IOUS, 0), bool)
 
 
@@ -157,16 +157,16 @@ def write_matches(path: Path, matches: dict[str, Matches]) -> None:
         for name, array in {"format": np.array(FORMAT), **arrays}.items():
             file = io.BytesIO()
             np.lib.format.write_array(file, array, allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy")  # of 1980: np.savez would write the time of day
+            entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980: np.savez would write the current time
             entry.external_attr = 0o600 << 16
             archive.writestr(entry, file.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=6)
 
 
 def read_matches(path: Path) -> dict[str, Matches]:
-    """Read what `write_matches` has written.
+    """Read the file of `write_matches`.
 
     Raises:
-        ValueError: the file is missing, damaged, or of something else.
+        ValueError: the file is missing or damaged, or is no file of `write_matches`.
     """
     try:
         content = Path(path).read_bytes()
@@ -181,7 +181,7 @@ def read_matches(path: Path) -> dict[str, Matches]:
 
 def _parsed(content: bytes) -> dict[str, Matches]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        # whole members, so that their checksums are looked at before anything in them is believed
+        # reads complete members, so that zipfile verifies their checksums before their content is used
         arrays = {
             name.removesuffix(".npy"): np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
             for name in archive.namelist()

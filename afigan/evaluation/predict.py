@@ -1,4 +1,4 @@
-"""A trained detector on images: COCO results, at one scale or at several (section 5)."""
+"""Detections of a trained detector in images: COCO results, at one scale or at several (section 5)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,19 +22,19 @@ from afigan.training.models import MODELS, check_trained, load_architecture, loa
 
 
 class Predictor:
-    """What evaluations, submissions, pseudo-labels and times are made with: the detector of `models/NODE`.
+    """The detector of `models/NODE`, for evaluations, submissions, pseudo-labels and times.
 
     Args:
-        params: today's.
-        node: of the model.
-        multi_scale: see every image at the sizes of `evaluate.multi_scale`.
+        params: the current parameters.
+        node: the model's node.
+        multi_scale: whether the detector sees every image at the sizes of `evaluate.multi_scale`.
         score_threshold: the least score of a detection; None: `evaluate.score_threshold`.
 
     Attributes:
-        inputs: the sums of the files it has read so far, images left out.
+        inputs: the hashes of the files read so far, without images.
 
     Raises:
-        ValueError: the model is missing or of other parameters.
+        ValueError: the model is missing or was trained with other parameters.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Predictor:
         self.detector = multi_scale_detector(detector, self.architecture, params.evaluate) if multi_scale else detector
 
     def read(self, image: dict[str, Any]) -> dict[str, Any]:
-        """The detector's input for one image of a split."""
+        """Return the detector's input for one image of a split."""
         pixel_format = self.architecture.backbone.pixel_format
         if self.multi_scale:
             return whole_input(image, pixel_format)
         return sized_input(image, self.params.input, pixel_format)
 
     def results(self, path: Path) -> list[dict]:
-        """COCO results on the images of a prepared split; see `predict`.
+        """Return COCO results on the images of a prepared split; see `predict`.
 
         Raises:
             ValueError: the data set has other classes than the detector.
@@ -74,7 +74,7 @@ class Predictor:
 
 
 def sized_input(image: dict[str, Any], inputs: Input, pixel_format: str) -> dict[str, Any]:
-    """detectron2's input for one image: resized to the test size."""
+    """Return detectron2's input for one image, resized to the test size."""
     shape = resized_shape(image["height"], image["width"], inputs.test_short_side, inputs.max_side)
     pixels = np.asarray(read_rgb(image["path"]).resize(shape[::-1], Image.Resampling.BILINEAR))
     size = {"height": image["height"], "width": image["width"]}
@@ -82,13 +82,13 @@ def sized_input(image: dict[str, Any], inputs: Input, pixel_format: str) -> dict
 
 
 def whole_input(image: dict[str, Any], pixel_format: str) -> dict[str, Any]:
-    """detectron2's input for one image at its own size."""
+    """Return detectron2's input for one image at its own size."""
     size = {"height": image["height"], "width": image["width"]}
     return {"image": to_tensor(np.asarray(read_rgb(image["path"])), pixel_format), "image_id": image["id"], **size}
 
 
 def multi_scale_detector(detector: nn.Module, architecture: Architecture, settings: Evaluate) -> nn.Module:
-    """detectron2's test-time augmentation of a detector of the R-CNN family, at the sizes of `evaluate.multi_scale`.
+    """Wrap an R-CNN detector in detectron2's test-time augmentation, at the sizes of `evaluate.multi_scale`.
 
     Boxes of all views go through one NMS; masks are the mean over the views.
     """
@@ -105,13 +105,13 @@ def multi_scale_detector(detector: nn.Module, architecture: Architecture, settin
 def predict(
     detector: nn.Module, split: dict[str, Any], read: Callable[[dict[str, Any]], dict[str, Any]], batch_size: int
 ) -> list[dict]:
-    """COCO results on a split's images.
+    """Return COCO results on a split's images.
 
     Args:
-        detector: detectron2's, in evaluation mode.
-        split: what `read_split` gives.
-        read: of one of its images, the detector's input.
-        batch_size: images at once.
+        detector: a detectron2 model in evaluation mode.
+        split: the result of `read_split`.
+        read: returns the detector's input for an image of the split.
+        batch_size: images in a batch.
 
     Returns:
         `image_id`, `category_id`, `bbox`, `score`; with masks `segmentation`, and `mask_score` where masks have a

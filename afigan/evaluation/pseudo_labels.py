@@ -1,4 +1,4 @@
-"""Pseudo-labels for self-training: what a trained detector finds in the unlabeled images (Table 1)."""
+"""Pseudo-labels for self-training: a trained detector's detections in the unlabeled images (Table 1)."""
 
 import json
 
@@ -12,13 +12,13 @@ from afigan.schema import Params
 def write_pseudo_labels(params: Params, key: str) -> None:
     """Write `data/pseudo/KEY.json`, a prepared split whose annotations are detections with at least the threshold.
 
-    Images in which nothing was found have no annotation, and detectors do not learn from them.
+    Images without a detection have no annotation, and detectors do not learn from them.
 
     Raises:
-        ValueError: the model or the images are missing or do not fit; or nothing was found in any image.
+        ValueError: the model or the images are missing or do not fit; or no image has a detection.
     """
     item = params.experiments.pseudo_labels[key]
-    # not evaluation's threshold: detectors leave out what is below it
+    # the detector's own threshold is this one, not evaluation's: a detector drops detections below its threshold
     predictor = Predictor(params, item.model, score_threshold=item.score_threshold)
     path = PREPARED / "unlabeled.json"
     split = json.loads(path.read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""What two detectors find in the same images, the images chosen by a rule and not by hand (Fig. 5 and 8)."""
+"""Detections of two detectors in the same images, which a rule chooses, not a person (Fig. 5 and 8)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +17,13 @@ from afigan.evaluation.predict import sized_input
 from afigan.reporting.pictures import Objects, Panel, draw_detections
 from afigan.schema import Input
 
-IOU = 0.5  # from here on a detection is that of an object
+IOU = 0.5  # least overlap of a detection with its object
 SHOWN = 5  # images: the quantiles 100, 75, 50, 25 and 0 %
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A chosen image: its position, its rank among `of` images from 1, and how many of its objects each found."""
+    """A chosen image: its position, its rank among `of` images from 1, and each detector's number of found objects."""
 
     position: int
     rank: int
@@ -33,7 +33,7 @@ class Choice:
 
 
 def annotated(record: dict[str, Any]) -> Objects:
-    """The objects of an image of `read_split`, crowds left out, with masks if all have a segmentation."""
+    """Return the objects of an image of `read_split` without crowds, with masks if all have a segmentation."""
     annotations = [item for item in record["annotations"] if not item["iscrowd"]]
     boxes = np.array([item["bbox"] for item in annotations], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
@@ -45,7 +45,7 @@ def annotated(record: dict[str, Any]) -> Objects:
 
 
 def detected(instances: Instances) -> Objects:
-    """detectron2's output for one image, in its order."""
+    """Convert detectron2's output for one image; the order of the detections stays."""
     instances = instances.to("cpu")
     masks = instances.pred_masks.numpy().astype(bool) if instances.has("pred_masks") else None
     boxes = instances.pred_boxes.tensor.detach().numpy().astype(np.float64)
@@ -53,13 +53,13 @@ def detected(instances: Instances) -> Objects:
 
 
 def match(truth: Objects, found: Objects) -> tuple[np.ndarray, np.ndarray]:
-    """Give detections to objects as COCO's evaluation does, and say how well they fit.
+    """Match detections to objects as COCO's evaluation does.
 
-    In falling order of score, every detection gets the object that overlaps it most, of those of its class which no
-    detection has yet, if the intersection over union of the two boxes is `IOU` or more.
+    Detections are taken by falling score. Each gets the object of its class that overlaps it most and that no detection
+    has yet, if the intersection over union of the two boxes is `IOU` or more.
 
     Returns:
-        For each of the G objects the number of its detection, or -1; and the two's intersection over union, or 0.
+        For each of the G objects the number of its detection, or -1; and their intersection over union, or 0.
     """
     overlaps = box_iou(*(torch.from_numpy(o.boxes) for o in (found, truth))).numpy()  # (D, G)
     overlaps[found.classes[:, None] != truth.classes] = 0
@@ -75,17 +75,17 @@ def match(truth: Objects, found: Objects) -> tuple[np.ndarray, np.ndarray]:
 def choose_images(
     ids: Sequence[int], truths: Sequence[Objects], first: Sequence[Objects], second: Sequence[Objects]
 ) -> list[Choice]:
-    """Choose images by what the second detector finds there and the first does not.
+    """Choose images by the objects that the second detector finds and the first does not.
 
-    The rule: images with objects are put in the order of recall of the second minus recall of the first, the greatest
-    gain first. Recall is the share of an image's objects that have a detection (`match`) among the given ones. Ties are
-    broken by the same difference of the mean intersection over union of the matches (0 for an object not found), then
-    by the lower image id. Of this order the images at the quantiles 100 (most gained), 75, 50, 25 and 0 % (most lost)
-    are taken, positions rounded to whole ones; of fewer than 5 images all.
+    The rule: images with objects are sorted by recall of the second minus recall of the first, the greatest gain first.
+    Recall is the share of an image's objects that `match` a detection. Ties are broken by the same difference of the
+    mean intersection over union of the matches (0 for an object not found), then by the lower image id. The chosen
+    images are at the quantiles 100 (most gained), 75, 50, 25 and 0 % (most lost) of this order, at rounded positions;
+    all images are chosen if they are fewer than 5.
 
     Args:
-        ids: of the candidate images; the other arguments are in this order.
-        truths: their objects.
+        ids: ids of the candidate images; the other arguments are in this order.
+        truths: the images' objects.
         first, second: the detections of the two detectors.
 
     Raises:
@@ -98,7 +98,7 @@ def choose_images(
         matched = [match(truth, found) for found in both]
         found = tuple(int((matches >= 0).sum()) for matches, _ in matched)
         before, after = (float(fits.mean()) for _, fits in matched)
-        # of two counts: the quotient of an equal difference is equal, that of two quotients need not be
+        # from counts: equal differences of counts have equal quotients; differences of quotients may round otherwise
         gain = (found[1] - found[0]) / len(truth)
         ranking.append(((-gain, before - after, image), position, len(truth), found))
     if not ranking:
@@ -126,12 +126,12 @@ def draw_detection_figure(
     """Draw the detections of two detectors beside the annotations as `out` (PNG), on images chosen by `choose_images`.
 
     Args:
-        detectors: title -> detector in evaluation mode; the first is the one to compare with.
-        records: the validation images of `read_split`; the first `candidates` are those to choose from.
-        classes: names, by number.
+        detectors: title -> detector in evaluation mode; the second is compared with the first.
+        records: the validation images of `read_split`; the rule chooses among the first `candidates`.
+        classes: names by number.
         inputs: params.yaml's `input`.
         pixel_format: RGB or BGR.
-        score_threshold: detections count, and are drawn, above it.
+        score_threshold: detections above it count and are drawn.
 
     Raises:
         ValueError: no candidate has an object.
@@ -145,7 +145,7 @@ def draw_detection_figure(
 
     records = records[:candidates]
     truths = [annotated(record) for record in records]
-    # the masks of all candidates would be gigabytes; those of the chosen are made again
+    # the masks of all candidates would be gigabytes: masks of the chosen images are computed again
     both = [[replace(detections(d, record), masks=None) for record in records] for d in detectors.values()]
     rows = {}
     for choice in choose_images([record["id"] for record in records], truths, *both):

@@ -2,9 +2,9 @@
 
 
 def results_of(results: list[dict], kind: str) -> list[dict]:
-    """The results for one kind of metric, `bbox` or `segm`, as COCO's evaluation and its server take them.
+    """Return the results for one kind of metric, `bbox` or `segm`, in the form of COCO's evaluation and server.
 
-    Mask results have no boxes, or they would be measured by the areas of these; and the score of the mask.
+    Mask results have the mask's score, and no boxes, because COCO would take their size from the boxes' areas.
     """
     if kind == "bbox":
         return [{k: r[k] for k in ("image_id", "category_id", "bbox", "score")} for r in results]

@@ -1,4 +1,4 @@
-"""Parameters and time per image (SPEC 7; claim C8)."""
+"""Parameters and time per image (section 5.2; claim C8)."""
 
 import platform
 import statistics
@@ -20,7 +20,7 @@ from afigan.schema import BackboneExperiment, Evaluate, Model, PaperSize, Params
 from afigan.training.device import choose_device, seed_everything
 
 BENCHMARK = Path("results/benchmark.json")
-PAPER_MODEL = Model(anchor_sizes=[32, 64, 128, 256, 512])  # the rest by default: C = 256
+PAPER_MODEL = Model(anchor_sizes=[32, 64, 128, 256, 512])  # the other values are defaults: C = 256
 PAPER_BACKBONE = BackboneExperiment(name="resnet50", pixel_std=[57.375, 57.12, 58.395])  # activations are near 1
 COCO_CLASSES = 80
 
@@ -28,9 +28,9 @@ COCO_CLASSES = 80
 def benchmark(params: Params) -> None:
     """Time every evaluation's detector, one after the other in one process, and write `results/benchmark.json`.
 
-    The time is of the detector's forward pass with its post-processing on one validation image, reading the image left
-    out: the median of `benchmark.runs` after `benchmark.warm_up` that do not count. `paper_size` is what
-    `measure_paper_size` gives, or null.
+    The time is that of the forward pass with post-processing on one validation image, without reading the image. It is
+    the median of `benchmark.runs` runs after `benchmark.warm_up` uncounted ones. `paper_size` is the result of
+    `measure_paper_size`, or null.
 
     Raises:
         ValueError: a model or the data are missing or do not fit.
@@ -47,7 +47,7 @@ def benchmark(params: Params) -> None:
 
 
 def measure(params: Params, key: str, images: list[dict[str, Any]]) -> dict[str, Any]:
-    """The model of an evaluation, its parameters in millions and its milliseconds an image."""
+    """Return the model of an evaluation, its parameters in millions and its milliseconds an image."""
     item = params.experiments.evaluations[key]
     predictor = Predictor(params, item.model, item.multi_scale)
     batches = [[predictor.read(image)] for image in images[: params.benchmark.runs]]
@@ -58,14 +58,14 @@ def measure(params: Params, key: str, images: list[dict[str, Any]]) -> dict[str,
 
 
 def measure_paper_size(settings: PaperSize, threads: int, device: torch.device) -> dict[str, Any]:
-    """The paper's Mask R-CNN with nearest and with AFI interpolation, whatever the run's own detectors are (claim C8).
+    """Measure the paper's Mask R-CNN with nearest and with AFI, whatever the run's own detectors are (claim C8).
 
-    Both see the same image, one after the other again and again, so that a drift of the machine's speed hits both.
+    Both see the same image in turns, so that a drift of the machine's speed affects both.
 
     Args:
-        settings: how often, and the image's size.
-        threads: of the CPU.
-        device: to compute on.
+        settings: number of runs, and the image's size.
+        threads: number of CPU threads.
+        device: the device to compute on.
 
     Returns:
         `channels` C, `height` and `width`; `params_M` and `time_ms`, each with `nearest` and `afi`: millions of
@@ -73,7 +73,7 @@ def measure_paper_size(settings: PaperSize, threads: int, device: torch.device) 
     """
     detectors = {}
     for name in ("nearest", "afi"):
-        seed_everything(0, threads)  # both have the same weights but for the interpolator
+        seed_everything(0, threads)  # equal weights in both, except for the interpolator
         detectors[name] = busy_mask_rcnn(Architecture(PAPER_MODEL, PAPER_BACKBONE, COCO_CLASSES, interpolator=name))
         detectors[name].to(device)
     generator = torch.Generator().manual_seed(0)
@@ -90,12 +90,12 @@ def measure_paper_size(settings: PaperSize, threads: int, device: torch.device) 
 
 
 def busy_mask_rcnn(architecture: Architecture) -> nn.Module:
-    """Build a Mask R-CNN on a ResNet whose random weights give each of its parts as much to do as training does.
+    """Build a Mask R-CNN on a ResNet whose random weights give each part as much work as trained weights do.
 
-    In a plain random network activations grow with every block, until all proposals are the whole image and suppress
-    each other: box and mask head would be timed on nothing. Here residual branches add nothing (as where training
-    starts in Goyal et al., 2017, section 5.1) and all proposals are taken for objects of one class, so that proposals
-    and detections are as many as the limits allow. What is computed for each is the same.
+    In a plain random network activations grow with every block, until all proposals are the complete image and suppress
+    each other: box and mask head would have no work. Here residual branches add nothing (as at the start of training in
+    Goyal et al., 2017, section 5.1) and all proposals are classified as objects of one class, so that proposals and
+    detections are as many as the limits allow. The computation for each of them is the same as after training.
     """
     detector = build_detector(architecture).eval().requires_grad_(False)
     limits = Evaluate()
@@ -108,7 +108,7 @@ def busy_mask_rcnn(architecture: Architecture) -> nn.Module:
 
 
 def milliseconds(detector: nn.Module, batch: list[dict[str, Any]]) -> float:
-    """How long a detector takes for a batch, the GPU's part included."""
+    """Return the time in milliseconds that a detector takes for a batch, the GPU's part included."""
     begin = time.perf_counter()
     with torch.no_grad():
         detector(batch)
@@ -118,7 +118,7 @@ def milliseconds(detector: nn.Module, batch: list[dict[str, Any]]) -> float:
 
 
 def processor() -> str:
-    """The processor's name; `platform` knows it on few systems."""
+    """Return the processor's name; `platform` knows it on few systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

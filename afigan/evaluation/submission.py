@@ -1,4 +1,4 @@
-"""Results on the test images as COCO's challenge server takes them (Table 1 is of test-dev)."""
+"""Results on the test images in the form of COCO's challenge server (Table 1 is of test-dev)."""
 
 import json
 import zipfile
@@ -12,14 +12,14 @@ from afigan.provenance import record
 from afigan.schema import Params
 
 SUBMISSIONS = Path("results/submissions")
-NO_DATE = (1980, 1, 1, 0, 0, 0)  # the same results are the same bytes
+NO_DATE = (1980, 1, 1, 0, 0, 0)  # so that the same results give the same bytes
 
 
 def submit(params: Params, key: str) -> None:
-    """Write `results/submissions/KEY/{bbox,segm}/`, an archive for each of the two challenges, and what they are of.
+    """Write `results/submissions/KEY/{bbox,segm}/`, an archive for each of the two challenges, and their provenance.
 
-    An archive is called, and holds, `detections_SPLIT_ALGORITHM_results`, the name that the server asks for; SPLIT is
-    that of `data.test.annotations` (`image_info_test-dev2017.json`).
+    An archive and the file in it are named `detections_SPLIT_ALGORITHM_results`, as the server requires; SPLIT comes
+    from the file name of `data.test.annotations` (`image_info_test-dev2017.json`).
 
     Raises:
         ValueError: the model or the test images are missing or do not fit.
@@ -41,5 +41,5 @@ def submit(params: Params, key: str) -> None:
 
 
 def split_name(params: Params) -> str:
-    """`test-dev2017` of COCO's `image_info_test-dev2017.json`."""
+    """Return the split of the test images: `test-dev2017` for COCO's `image_info_test-dev2017.json`."""
     return "test" if params.data.source == "shapes" else Path(params.data.test.annotations).stem.split("info_")[-1]

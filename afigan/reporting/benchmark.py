@@ -1,4 +1,4 @@
-"""Reading results/benchmark.json: time per image on one device, refused if it belongs to other parameters."""
+"""Reader of results/benchmark.json: time per image on one device, refused if it belongs to other parameters."""
 
 import json
 import math
@@ -33,7 +33,7 @@ class PaperSize:
 class Benchmark:
     """Evaluation -> ms per image at batch 1, the median of `runs` images, on a `device` with `threads` CPU threads.
 
-    `paper_size` is None where it has not been measured.
+    `paper_size` is None if it has not been measured.
     """
 
     device: str
@@ -48,10 +48,10 @@ class Benchmark:
 
 
 def read_benchmark(path: Path, hashes: dict[str, str]) -> Benchmark | None:
-    """Read `path`; None if it does not exist: nothing has been timed.
+    """Read `path`; return None if it does not exist, because nothing has been timed.
 
-    hashes: evaluation -> the params hash it must have today.
-    Raises ValueError that names the file and what to do, if it is malformed, or a row is not one of today's.
+    hashes: evaluation -> its current params hash.
+    Raises ValueError, which names the file and what to do, if the file is malformed or a row's hash is not current.
     """
     if not path.exists():
         return None

@@ -1,32 +1,32 @@
 """AP of resampled validation sets, computed exactly from the matches of each image: the bootstrap over images.
 
 A replicate draws as many images as there are, with replacement (Efron and Tibshirani, An Introduction to the Bootstrap,
-1993). An image drawn w times counts w times: matching is done image by image, so no detector and no matching is needed.
-All rows and all seeds that are compared must have the same weights, because their images are the same.
+1993). An image drawn w times counts w times. No detector and no matching is needed, because matching is done image by
+image. All rows and all seeds that are compared must have the same weights, because their images are the same.
 """
 
 import numpy as np
 
 from afigan.evaluation.matches import AREAS, IOUS, Matches
 
-LEVELS = np.linspace(0.0, 1.0, 101)  # of recall, at which COCO takes precision
-CELLS = 1 << 20  # replicates x detections at a time: some arrays of 4 MiB
+LEVELS = np.linspace(0.0, 1.0, 101)  # values of recall at which COCO reads precision
+CELLS = 1 << 20  # replicates x detections at a time: a few arrays of 4 MiB
 
 
 def image_weights(images: int, replicates: int, seed: int) -> np.ndarray:
-    """How often each replicate draws each image: (replicates, images) int32, rows that sum to `images`."""
+    """Draw the count of each image in each replicate: (replicates, images) int32; each row sums to `images`."""
     shares = np.full(images, 1 / images)
     return np.random.default_rng(seed).multinomial(images, shares, size=replicates).astype(np.int32)
 
 
 def replicate_ap(matches: Matches, weights: np.ndarray, area: str = "all") -> np.ndarray:
-    """AP in percent at IoU 0.50:0.05:0.95 of each replicate, (R,) float64, to rounding.
+    """Return AP in percent at IoU 0.50:0.05:0.95 of each replicate, (R,) float64, to rounding.
 
-    It is what COCO's evaluation gives for a set in which image i is there `weights[r, i]` times. Only if two detections
-    of a class in one image have the same score may it differ, because COCO orders those of its copies otherwise.
+    COCO's evaluation gives the same AP for a set that has image i `weights[r, i]` times. They may differ only if two
+    detections of a class in one image have the same score, because COCO orders the detections of copies otherwise.
 
     Args:
-        matches: of one evaluation.
+        matches: the matches of one evaluation.
         weights: (R, I) integers, as from `image_weights`.
         area: one of AREAS.
 
@@ -42,7 +42,7 @@ def replicate_ap(matches: Matches, weights: np.ndarray, area: str = "all") -> np
         if not truths[pairs].any():
             continue
         own = slice(*matches.starts[k : k + 2])
-        counts = ~left_out[:, own].all(axis=0)  # at any threshold
+        counts = ~left_out[:, own].all(axis=0)  # at one threshold at least
         image, hits, ignored = matches.image[own][counts], found[:, own][:, counts], left_out[:, own][:, counts]
         rows = max(1, CELLS // max(1, len(image)))
         for first in range(0, len(weights), rows):
@@ -57,14 +57,14 @@ def replicate_ap(matches: Matches, weights: np.ndarray, area: str = "all") -> np
 
 
 def _category_ap(drawn: np.ndarray, objects: np.ndarray, hits: np.ndarray, ignored: np.ndarray) -> np.ndarray:
-    """AP of one category, as a share of 1, (r,).
+    """Return AP of one category, as a share of 1, (r,).
 
-    Precision rises only where a true positive is, so its envelope and every level of recall that is reached are looked
-    at there alone. How many detections count up to there is one running sum for all thresholds, less the few ignored.
+    Precision rises only at true positives, so its envelope and the reached levels of recall are computed there alone.
+    The number of counted detections up to there is one running sum for all thresholds, minus the few ignored ones.
 
     Args:
-        drawn: (r, D), how often each detection counts in each replicate.
-        objects: (r,), those of the category.
+        drawn: (r, D), the count of each detection in each replicate.
+        objects: (r,), the number of the category's objects.
         hits: (T, D) bool, true positives.
         ignored: (T, D) bool, detections that do not count.
     """
@@ -93,9 +93,9 @@ def _category_ap(drawn: np.ndarray, objects: np.ndarray, hits: np.ndarray, ignor
 
 
 def _levels_reached(objects: np.ndarray) -> np.ndarray:
-    """(r, max + 1): how many of LEVELS a recall of n / objects reaches, for each n. The level 0 always is.
+    """Count the LEVELS that a recall of n / objects reaches, for each n: (r, max + 1). The level 0 is always reached.
 
-    The comparison is of the same floats as in COCO's evaluation, whose levels are not exactly n / 100.
+    The comparison uses the same floats as COCO's evaluation, whose levels are not exactly n / 100.
     """
     count = np.maximum(objects, 1)[:, None]
     needed = np.ceil(LEVELS * count).astype(np.int64)

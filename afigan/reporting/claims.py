@@ -1,6 +1,6 @@
-"""The paper's claims C1 to C7 (section 5), and questions that it does not ask: which rows they are about.
+"""The rows that the paper's claims C1 to C7 (section 5), and questions beyond the paper, compare.
 
-Only what the paper says is written here; what a run shows of it is computed from metrics files. C8, on costs, is in
+This module states only the paper's words; a run's results are computed from metrics files. C8, on costs, is in
 `afigan.reporting.costs`.
 """
 
@@ -19,7 +19,7 @@ CONTROL, LONGER = "NN with stage 2", "NN, stages 2 and 3 together"  # rows of ou
 
 
 def paired_rows(table: int, printed: str = "box_AP") -> list[Contrast]:
-    """AFI rows of a table against their nearest rows: of one scale, without self-training, with `printed` in print."""
+    """Return AFI minus nearest for a table's rows of one scale, without self-training, whose `printed` is in print."""
     labels, records = printed_rows(table), printed_records(table)
     references = {label: LAYOUTS[table].reference_of(label, labels) for label in labels}
     return [
@@ -81,7 +81,7 @@ CLAIMS = (
             *_compare("A6 − A1", 4, [difference("A6", "A1")], None),
             *_compare("(A6 − A1) − ½ (A5 − A1)", 4, [{"A6": 1.0, "A5": -0.5, "A1": -0.5}], "below"),
             *_compare("A4 − A5", 4, [difference("A4", "A5")], "below"),
-            # A5 − A1 is mostly longer training without it
+            # without the control, A5 − A1 is mostly longer training
             *_compare(f"A5 − {CONTROL} (its control)", 4, [difference("A5", CONTROL)], None),
         ),
     ),
@@ -127,7 +127,7 @@ CLAIMS = (
 
 
 def _ask(name: str, question: str, row: str, reference: str) -> Claim:
-    """A question about two rows of Table 4; those that are trained for longer have a schedule of their own."""
+    """Return a question about two rows of Table 4; rows that are trained for longer have a schedule of their own."""
     asked = _compare(f"{row} − {reference}", 4, [difference(row, reference)], "open")
     return Claim(name, question, tuple(replace(c, of_schedules=LONGER in (row, reference)) for c in asked))
 

@@ -1,4 +1,4 @@
-"""results/claims.csv: every contrast with all that was computed of it, unrounded."""
+"""results/claims.csv: every contrast with all its computed values, unrounded."""
 
 import pandas as pd
 
@@ -17,12 +17,12 @@ COLUMNS = (
 
 
 def claims_csv(judged: Judged) -> str:
-    """A line a contrast and metric, C8's among them: `params_M`, `time_ms` and `time_ratio`.
+    """Return the CSV: a line for each contrast and metric, with C8's metrics `params_M`, `time_ms` and `time_ratio`.
 
-    Columns: low, high: the 95 % interval, not adjusted; se_seeds, se_images, se: standard errors, of the seeds' part,
-    of the images' and of both; df: the interval's degrees of freedom; p_X: of the test for the verdict X,
-    p_X_adjusted: by Holm over the contrasts of the claim.
-    An empty cell: it does not apply, or has not been run.
+    Columns: low, high: the 95 % interval, not adjusted; se_seeds, se_images, se: standard errors of the seeds' part,
+    of the images' part and of both; df: the interval's degrees of freedom; p_X: p value of the test for the verdict X,
+    p_X_adjusted: the same by Holm over the contrasts of the claim.
+    A cell is empty if it does not apply or has not been run.
     """
     rows = [
         {"claim": o.claim.name, "claim_verdict": o.verdict} | _cells(finding, judgement)

@@ -1,4 +1,4 @@
-"""results/claims.md: the verdicts in one table, then what each is made of, then the rules that they follow."""
+"""results/claims.md: the verdicts in one table, then the contrasts of each, then the rules of the verdicts."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ from afigan.reporting.verdicts import (
     Outcome,
 )
 
-BEGIN, END = "<!-- verdicts -->", "<!-- /verdicts -->"  # around the table of eight lines, also in the root's README
+BEGIN, END = "<!-- verdicts -->", "<!-- /verdicts -->"  # around the table of eight lines, in the README too
 UNDEFINED, NO_SEED = "undefined (no masks)", "no seed in common"
 TESTS = {AGREES: "p for", CONTRADICTS: "p against", HIGHER: "p higher", LOWER: "p lower", SAME: "p same"}
 RULES = f"""\
@@ -55,7 +55,7 @@ RULES = f"""\
 
 
 def claims_markdown(judged: Judged) -> str:
-    """All of claims.md."""
+    """Return the text of claims.md."""
     parts = [
         "# The paper's claims",
         verdict_table(judged),
@@ -70,7 +70,7 @@ def claims_markdown(judged: Judged) -> str:
 
 
 def verdict_table(judged: Judged) -> str:
-    """A line a claim, between the marks by which others find it."""
+    """Return a line for each claim, between the marks by which publishing finds the table."""
     rows = [(o.claim.name, o.claim.says, o.verdict, _main(o)) for o in judged.claims]
     rows.append((NAME, SAYS, judged.costs.verdict, _main_cost(judged.costs)))
     table = grid(_columns(("claim", "the paper says", "here", "main contrast: mean [95 % interval]"), rows), left=4)
@@ -78,7 +78,7 @@ def verdict_table(judged: Judged) -> str:
 
 
 def question_table(judged: Judged) -> str:
-    """A line a question."""
+    """Return a line for each question."""
     rows = [(o.claim.name, o.claim.says, o.verdict, _main(o)) for o in judged.questions]
     return grid(_columns(("", "question", "answer here", "contrast: mean [95 % interval]"), rows), left=4)
 
@@ -88,7 +88,7 @@ def _columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:
 
 
 def _main(outcome: Outcome) -> str:
-    """The main contrast, in each metric that it has."""
+    """Return the main contrast, in each metric that it has."""
     name = outcome.main.comparison.text
     lines = [name]
     findings = [finding for finding in outcome.findings if finding.comparison.text == name]
@@ -158,7 +158,7 @@ def _line(finding: Finding, judgement: Judgement, tests: Sequence[str]) -> list[
 
 
 def _notes(outcome: Outcome, results: Results) -> list[str]:
-    """What a line has no place for: on what it is, of which pairs and seeds, what has not been run."""
+    """Return notes for which a line has no place: data, pairs and seeds of the contrasts, missing runs."""
     notes = []
     settings = dict.fromkeys("; ".join(row.setting) for f in outcome.findings for _, row in f.terms.values())
     if settings:
@@ -178,7 +178,7 @@ def _notes(outcome: Outcome, results: Results) -> list[str]:
 
 
 def _gaps(outcome: Outcome, results: Results) -> list[str]:
-    """What has not been run of a claim of which something has: whole rows, or some of their seeds."""
+    """Return the missing rows, and the missing seeds of rows, of a claim of which something has been run."""
     comparisons = outcome.claim.comparisons
     labels = dict.fromkeys((c.table, label) for c in comparisons for contrast in c.contrasts for label in contrast)
     rows = {(table, label): results.row(table, label) for table, label in labels}

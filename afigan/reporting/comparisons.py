@@ -1,4 +1,4 @@
-"""Contrasts of rows, as effects over seeds and over images: what `claims` is made of."""
+"""Contrasts of rows, as effects over seeds and over images: the parts of `claims`."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ class Comparison:
     """One or several contrasts of a table's rows in one metric, averaged.
 
     column: box_AP or mask_AP.
-    expected: what a claim says of the average: it is above 0, below 0 or `same`, hardly different from 0. `open`: a
-        question, to which the paper gives no answer. None: it is shown, not judged.
-    quoted: the difference by the paper's text, where its tables do not print the rows.
-    of_schedules: whether the rows are trained for different lengths on purpose: what that does is the question.
+    expected: the claim about the average: it is above 0, below 0 or `same`, hardly different from 0. `open`: a
+        question, to which the paper gives no answer. None: the contrast is shown, not judged.
+    quoted: the difference in the paper's text, if its tables do not print the rows.
+    of_schedules: whether the rows are trained for different lengths on purpose, because the question is about length.
     """
 
     text: str
@@ -44,18 +44,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a run shows of a comparison.
+    """A run's result on a comparison.
 
     effect: the average over the contrasts whose rows have been run, seed by seed. None: there are none, all are
         undefined (no masks), or the rows have no seed in common.
-    seeds: those that all rows of the average have; ascending.
-    others: seeds that only some of them have.
+    seeds: the seeds that all rows of the average have; ascending.
+    others: seeds that only some of these rows have.
     each: the mean over `seeds` of every contrast in the average.
-    possible: how many contrasts there are, without those that were run and are undefined.
+    possible: the number of contrasts, without those that were run and are undefined.
     missing: labels of the rows that have not been run.
-    terms: label -> (weight, row), of the average.
-    comparable: whether the rows of each contrast are of the same data and, unless that is the question, schedule.
-    printed: the same average of the paper's printed values, or its quoted difference; None if it gives none.
+    terms: label -> (weight, row), for the rows of the average.
+    comparable: whether the rows of each contrast have the same data and, unless that is the question, schedule.
+    printed: the same average of the paper's printed values, or its quoted difference; None if the paper gives neither.
     """
 
     comparison: Comparison
@@ -71,14 +71,14 @@ class Finding:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval; with one seed over the images alone. None without an effect or its error."""
+        """The 95 % interval, with one seed over the images alone; None without an effect or its error."""
         if self.effect is None or self.effect.error is None:
             return None
         return self.effect.interval(CONFIDENCE)
 
     @property
     def inside(self) -> bool | None:
-        """Whether the paper's difference is in the interval; None if one of the two is not known."""
+        """True if the paper's difference is in the interval; None if one of the two is not known."""
         if self.printed is None or self.interval is None:
             return None
         low, high = self.interval
@@ -86,9 +86,9 @@ class Finding:
 
 
 def find(comparison: Comparison, results: Results) -> Finding:
-    """Compute a comparison. A contrast of which a row has not been run is left out.
+    """Compute a comparison without the contrasts that have a row that has not been run.
 
-    Raises ValueError if the matches of an evaluation do not fit its metrics, as `afigan.reporting.resamples` has it.
+    Raises ValueError if the matches of an evaluation do not fit its metrics (`afigan.reporting.resamples`).
     """
     labels = dict.fromkeys(label for contrast in comparison.contrasts for label in contrast)
     run = {label: row for label in labels if (row := results.row(comparison.table, label)) is not None}
@@ -136,7 +136,7 @@ def _mean(contrast: Contrast, samples: Mapping[str, Sample], seeds: tuple[int, .
 
 
 def _printed(comparison: Comparison, used: list[Contrast]) -> float | None:
-    """The average of `used`, or of all contrasts if none has been run, in printed values."""
+    """Return the average of `used`, or of all contrasts if none has been run, in printed values."""
     records, contrasts = printed_records(comparison.table), used or comparison.contrasts
     values = []
     for contrast in contrasts:

@@ -1,6 +1,6 @@
-"""Claim C8 (section 5.2): what the AF interpolator costs in parameters and in time.
+"""Claim C8 (section 5.2): the cost of the AF interpolator in parameters and in time.
 
-It is judged on networks of the paper's size if the run has timed them, whatever its own size is.
+It is judged on networks of the paper's size if the run has timed them; the run's own size does not matter then.
 """
 
 import statistics
@@ -15,7 +15,7 @@ from afigan.reporting.results import Results, Row
 from afigan.reporting.verdicts import AGREES, CONTRADICTS, NOTHING_RUN, UNDECIDED, in_part
 
 NAME, SAYS = "C8", "about 8 M parameters, and about 24 ms per image on a Titan Xp"
-PARAMS_M = 8.0  # that the paper's AF interpolator costs
+PARAMS_M = 8.0  # cost of the paper's AF interpolator
 TOLERANCE = 0.1  # relative; of parameters
 OTHER_SIZE = "undecided (not the paper's size)"
 MASK_RCNN = {3: "Mask R-CNN, afi, Mask R-CNN", 2: "Mask R-CNN, M, rdb"}  # table -> the AFI row
@@ -24,11 +24,11 @@ NEAREST = "Mask R-CNN, nearest"
 
 @dataclass(frozen=True)
 class Cost:
-    """What AFI adds to nearest interpolation, on average over pairs of rows.
+    """Cost of AFI over nearest interpolation, on average over pairs of rows.
 
-    params_M, time_ms: differences, in millions and ms per image; ratio: of the times. None: not run, or not timed.
-    setting: what was measured; empty if nothing was.
-    pairs: how many are in the average, of how many in `possible`.
+    params_M, time_ms: differences, in millions and ms per image; ratio: ratio of times. None: not run, or not timed.
+    setting: a description of the measurement; empty if nothing was measured.
+    pairs: the number of pairs in the average; possible: the number that could be.
     missing: labels of the rows that have not been run.
     """
 
@@ -44,7 +44,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class CostOutcome:
-    """What a run says of C8. ours: the costs measured, that which is judged first; printed: the paper's, for each."""
+    """A run's verdict on C8. ours: the measured costs, the judged one first; printed: the paper's cost for each."""
 
     ours: tuple[Cost, ...]
     printed: tuple[Cost, ...]
@@ -52,7 +52,7 @@ class CostOutcome:
 
 
 def judge_costs(results: Results) -> CostOutcome:
-    """C8 at the paper's size, if that was timed; of Mask R-CNN in Table 3 or else 2; and on average over Table 3."""
+    """Judge C8 at the paper's size if it was timed; for Mask R-CNN in Table 3, else 2; on average over Table 3."""
     run = [table for table, afi in MASK_RCNN.items() if results.row(table, afi) and results.row(table, NEAREST)]
     table = run[0] if run else 3
     mask_rcnn = _of_rows("Mask R-CNN, as in this run", table, [difference(MASK_RCNN[table], NEAREST)], results)
@@ -67,7 +67,7 @@ def judge_costs(results: Results) -> CostOutcome:
 
 
 def _verdict(ours: Sequence[Cost], size: PaperSize | None, results: Results, table: int) -> str:
-    """Parameters are judged at the paper's size; time on another device by its sign alone."""
+    """Judge parameters at the paper's size, and time by its sign alone, because the device is another one."""
     if size is not None:
         return _judge(ours[0])
     mask_rcnn, average = ours
@@ -143,7 +143,7 @@ def _sum(contrast: Contrast, rows: dict[str, Row], column: str) -> float:
 
 
 def _ratio(times: Sequence[dict[str, float]], contrasts: Sequence[Contrast]) -> float:
-    """All times that are added, by all that are subtracted."""
+    """Return the sum of the times with positive weight, divided by the sum of those with negative weight."""
     added, subtracted = (
         sum(t[label] for t, c in zip(times, contrasts, strict=True) for label, w in c.items() if (w > 0) == positive)
         for positive in (True, False)

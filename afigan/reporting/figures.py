@@ -26,14 +26,14 @@ def draw_losses(logs: dict[str, Path], out: Path, title: str) -> None:
     """Draw the loss curves of one stage as `out` (PNG): a panel per loss term, a line per experiment.
 
     logs: experiment -> its log.jsonl. Every key that starts with `loss_` is a term; an experiment without a term is not
-        in that term's panel. Faint: as logged; strong: the mean over a window of 10 % of the iterations.
-    Raises ValueError if there is no log, or one has no losses or a line that is not JSON.
+        in that term's panel. Faint lines are the logged values, strong ones their mean over 10 % of the iterations.
+    Raises ValueError if there is no log, or a log has no losses or a line that is not JSON.
     """
     if not logs:
         raise ValueError(f"{out}: there are no logs to draw; train at least one experiment of the stage first")
     curves = {name: _read_losses(Path(path)) for name, path in logs.items()}
     terms = list(dict.fromkeys(term for losses in curves.values() for term in losses))
-    terms.sort(key=lambda term: term == "loss_total")  # what is summed first, the sum last
+    terms.sort(key=lambda term: term == "loss_total")  # the terms first, their sum last
 
     columns = 2 if len(terms) in (2, 4) else min(3, len(terms))
     rows = math.ceil(len(terms) / columns)
@@ -74,8 +74,8 @@ def draw_feature_maps(maps: dict[str, np.ndarray], image: np.ndarray, out: Path,
 
     maps: title -> (C, H, W) of one pyramid level, drawn in this order; the others should resemble `maps[target]`.
     image: (H, W, 3) uint8, RGB.
-    The one channel is the projection on the target's first principal component over channels. Maps of the target's size
-    have the mean absolute difference to it (over all channels) in their title.
+    The one channel is the projection on the target's first principal component over channels. The title of a map of the
+    target's size gives the mean absolute difference to the target (over all channels).
     Raises ValueError if the target is missing, a map is not (C, H, W) with the target's C, or the image not uint8 RGB.
     """
     if target not in maps:
@@ -112,7 +112,7 @@ def draw_feature_maps(maps: dict[str, np.ndarray], image: np.ndarray, out: Path,
 
 
 def _read_losses(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Loss term -> (iterations, values), both (n,), from a log.jsonl."""
+    """Read a log.jsonl: loss term -> (iterations, values), both (n,)."""
     points: dict[str, list[tuple[float, float]]] = {}
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
@@ -136,7 +136,7 @@ def _draw_curve(axis: matplotlib.axes.Axes, iterations: np.ndarray, values: np.n
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Centred moving average over 10 % of the points, the window cut off at both ends; (n,) -> (n,)."""
+    """Return the centred moving average over 10 % of the points, with the window cut off at both ends; (n,) -> (n,)."""
     half = len(values) // 20
     ends = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))
@@ -145,7 +145,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _first_component(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (C, 1, 1) and first principal component (C,) of a (C, H, W) map over its positions; the sign is fixed."""
+    """Return mean (C, 1, 1) and first principal component (C,) of a (C, H, W) map over positions; the sign is fixed."""
     samples = values.reshape(len(values), -1)
     centre = samples.mean(axis=1, keepdims=True)
     _, vectors = np.linalg.eigh((samples - centre) @ (samples - centre).T)
@@ -154,7 +154,7 @@ def _first_component(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def save(figure: Figure, out: Path) -> None:
-    """Write a figure as PNG, whole or not at all, with nothing in it that differs from run to run."""
+    """Write a figure as PNG atomically, without any metadata that differs from run to run."""
     FigureCanvasAgg(figure)
     with atomic_path(out) as temporary:
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})

@@ -1,7 +1,7 @@
-"""The picture a claim is read from: every contrast of AP as a dot with its interval, the paper's as a tick.
+"""The picture of the claims: every contrast of AP as a dot with its interval, the paper's as a tick.
 
-Verdicts differ by shape, and by colours that readers without red or green cones tell apart; box AP is filled, mask AP
-hollow. Like the other pictures it depends on its input alone.
+Verdicts differ by shape, and by colours that readers without red or green cones can distinguish; box AP is filled, mask
+AP hollow. Like the other pictures, this one depends on its input alone.
 """
 
 from collections.abc import Sequence
@@ -42,12 +42,12 @@ STYLES = {  # verdict -> colour and shape
     UNDECIDED: ("#6E6E6E", "s"),
     NOT_JUDGED: ("#000000", "d"),
 }
-WIDTH, LINE = 12.0, 0.34  # inches: of the picture; the height of a contrast in two metrics, the unit of what follows
-HEADER, SINGLE, GAP = 0.8, 0.65, 0.1  # heights: of a claim's name, of a contrast in one metric, below a claim
-OFFSET = 0.21  # of box and mask from the middle of their line
-PLOT, LEFT = 0.38, 0.255  # widths of the picture: of the plot, and of what is left of it
-COLUMNS = {"": 1.03, "mean [95 % interval]": 1.11, "paper": 1.49, "verdict": 1.53}  # right of the plot, in its widths
-LINEAR = 10.0  # AP; what is farther from 0 is drawn by its logarithm
+WIDTH, LINE = 12.0, 0.34  # inches: the picture's width; height of a contrast in two metrics, the unit below
+HEADER, SINGLE, GAP = 0.8, 0.65, 0.1  # heights: a claim's name, a contrast in one metric, the gap below a claim
+OFFSET = 0.21  # distance of box and mask from the middle of their line
+PLOT, LEFT = 0.38, 0.255  # shares of the picture's width: the plot, the part left of it
+COLUMNS = {"": 1.03, "mean [95 % interval]": 1.11, "paper": 1.49, "verdict": 1.53}  # x positions, in plot widths
+LINEAR = 10.0  # AP; values farther from 0 are drawn by their logarithm
 TICKS = (5, 10, 20, 50, 100)
 PAPER = {"color": "black", "marker": "|", "markersize": 11, "markeredgewidth": 1.6, "linestyle": "none"}
 BAND, STRIP, INK = "#DCE6EE", "#F3F3F3", "#303030"
@@ -55,7 +55,7 @@ BAND, STRIP, INK = "#DCE6EE", "#F3F3F3", "#303030"
 
 @dataclass(frozen=True)
 class Mark:
-    """One contrast in one metric. y: its place, from the top, in lines."""
+    """One contrast in one metric. y: its distance from the top, in lines."""
 
     name: str
     y: float
@@ -74,7 +74,7 @@ class Mark:
 
     @property
     def texts(self) -> tuple[str, str, str, str]:
-        """What the columns at the right say of it."""
+        """The texts of the columns at the right."""
         finding = self.finding
         if finding.effect is None:
             return self.kind, NOTHING_RUN if finding.missing else "undefined", "", ""
@@ -89,7 +89,7 @@ def draw_intervals(judged: Judged, out: Path) -> None:
 
 
 def intervals_figure(judged: Judged) -> Figure:
-    """The picture. The artists of a contrast have its name as gid: `C3: A5 − A1, box_AP`, and what they are of it."""
+    """Return the picture. An artist's gid names the contrast and its part in it, as in `C3: A5 − A1, box_AP`."""
     headers, lines, marks, height = _places(judged)
     with matplotlib.style.context("default"):
         figure = Figure(figsize=(WIDTH, height * LINE + 1.85))
@@ -119,7 +119,7 @@ def intervals_figure(judged: Judged) -> Figure:
 
 
 def _places(judged: Judged) -> tuple[list, list, list[Mark], float]:
-    """Headers (y, name and verdict, words), lines (y, text) and marks, from the top; the height of all."""
+    """Return headers (y, name and verdict, words), lines (y, text) and marks, from the top; and the total height."""
     headers: list[tuple[float, str, str]] = []
     lines: list[tuple[float, str]] = []
     marks = []
@@ -145,7 +145,7 @@ def _places(judged: Judged) -> tuple[list, list, list[Mark], float]:
 
 
 def _scale(axis: Axes, marks: Sequence[Mark]) -> None:
-    """All intervals and ticks are within; linear about 0, so that what is large does not hide what is small."""
+    """Fit the axis to all intervals and ticks; it is linear about 0, so that large values hide no small ones."""
     ends = [0.0, -2 * MARGIN, 2 * MARGIN]
     for finding in (mark.finding for mark in marks if mark.finding.effect is not None):
         ends += [finding.effect.mean, *(finding.interval or ()), *filter(None, [finding.printed])]
@@ -163,7 +163,7 @@ def _scale(axis: Axes, marks: Sequence[Mark]) -> None:
 
 
 def _write_header(axis: Axes, y: float, name: str, says: str) -> None:
-    """A strip over the whole width of the picture."""
+    """Draw a strip with a claim's name and words, as wide as the picture."""
     across = axis.get_yaxis_transform()
     left = -LEFT / PLOT
     strip = Rectangle((left, y - HEADER / 2), 1 / PLOT, HEADER, transform=across, color=STRIP, zorder=1.5)
@@ -174,7 +174,7 @@ def _write_header(axis: Axes, y: float, name: str, says: str) -> None:
 
 
 def _draw(axis: Axes, mark: Mark) -> None:
-    """Interval, dot, and the paper's tick."""
+    """Draw interval, dot, and the paper's tick."""
     colour, shape = mark.style
     finding = mark.finding
     if finding.effect is None:
@@ -190,7 +190,7 @@ def _draw(axis: Axes, mark: Mark) -> None:
 
 
 def _write(axis: Axes, mark: Mark) -> None:
-    """The numbers at the right."""
+    """Write the numbers at the right."""
     for (heading, x), text in zip(COLUMNS.items(), mark.texts, strict=True):
         axis.text(
             x,
@@ -213,7 +213,7 @@ def _title(marks: Sequence[Mark]) -> str:
 
 
 def _legend(figure: Figure, marks: Sequence[Mark]) -> None:
-    """A row of the verdicts that there are, below it a row of what else is drawn."""
+    """Draw the legend: a row of the verdicts that occur, below it a row of the other symbols."""
     used = {mark.style for mark in marks if mark.finding.effect is not None}
     verdicts = [
         Line2D([], [], color=colour, marker=shape, markersize=6, linewidth=1.6, label=verdict)

@@ -10,7 +10,7 @@ from afigan.reporting.verdicts import Outcome, judge
 
 @dataclass(frozen=True)
 class Judged:
-    """claims: C1 to C7. costs: C8. questions: what the paper does not ask. source: what was judged."""
+    """Verdicts of a run. claims: C1 to C7. costs: C8. questions: those beyond the paper. source: the judged results."""
 
     claims: tuple[Outcome, ...]
     costs: CostOutcome
@@ -19,12 +19,12 @@ class Judged:
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """All that is about AP."""
+        """The outcomes about AP: claims, then questions."""
         return self.claims + self.questions
 
 
 def judge_run(results: Results) -> Judged:
-    """Judge everything. Raises ValueError as `afigan.reporting.comparisons.find` does."""
+    """Judge all claims and questions. Raises ValueError as `afigan.reporting.comparisons.find` does."""
     claims = tuple(judge(claim, results) for claim in CLAIMS)
     questions = tuple(judge(question, results) for question in QUESTIONS)
     return Judged(claims, judge_costs(results), questions, results)

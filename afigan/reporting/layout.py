@@ -1,4 +1,4 @@
-"""How each table is laid out: what it compares, how a row is called, which row it is compared to."""
+"""Layout of each table: its comparison, the labels of its rows, the reference row of each row."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ Record = Mapping[str, Any]  # a printed row: column -> value, None where nothing
 class TableLayout:
     """One table of the paper.
 
-    title: what it compares.
-    paper: what the printed values are of.
-    shown: the columns that tell a reader which row it is; the flags of its label are added to the last.
+    title: the subject of the comparison.
+    paper: the setting of the printed values.
+    shown: the columns that identify a row to a reader; the flags of its label are added to the last.
     label: printed row -> its label, words joined by commas; unique in the table.
     reference: the last words of the label of a row to which others are compared. Rows are compared if their labels have
         the first `group` words in common.
-    costs: whether parameters and time are shown though the paper prints none.
+    costs: whether parameters and time are shown although the paper prints none.
     """
 
     title: str
@@ -35,10 +35,10 @@ class TableLayout:
         return tuple(label.split(", ")[: self.group])
 
     def reference_of(self, label: str, labels: Collection[str]) -> str | None:
-        """The row of `labels` to which row `label` is compared; None if there is none.
+        """Return the row of `labels` to which row `label` is compared; None if there is none.
 
-        It shares the row's self-training. A row of multi-scale testing is compared to one of a single scale if there is
-        no other.
+        Both rows have the same self-training. A row of multi-scale testing is compared to a single-scale row if there
+        is no other.
         """
         flags = flags_of(label)
         for kept in (flags, [flag for flag in flags if flag != MULTI_SCALE]):
@@ -49,7 +49,7 @@ class TableLayout:
 
 
 def flags_of(label: str) -> list[str]:
-    """The words of a label that say how a row was trained or tested, not what it is."""
+    """Return the words of a label that describe the row's training or testing, not its detector."""
     return [word for word in label.split(", ") if word in (MULTI_SCALE, SELF_TRAINING)]
 
 

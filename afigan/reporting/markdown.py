@@ -23,10 +23,10 @@ Record = dict[str, Any]  # a row of the compared table
 
 
 def table_markdown(table: int, frame: pd.DataFrame, results: Results) -> str:
-    """`frame` (of `tables.compare`) for a reader: values to one decimal, one line a row, what `—` etc. mean below.
+    """Return `frame` (of `tables.compare`) as Markdown: values to one decimal, one line a row, a key to `—` etc. below.
 
-    Rows that are compared stand together; those that the paper cites are folded away. The text says on what data and
-    schedule ours was trained and with how many seeds; rows that differ in it have a footnote.
+    Compared rows are together; rows that the paper cites are folded. The text names the data, schedule and number of
+    seeds of our rows; rows that differ in these have a footnote.
     """
     layout = LAYOUTS[table]
     records = _ordered(frame.to_dict("records"), layout)
@@ -67,7 +67,7 @@ def table_markdown(table: int, frame: pd.DataFrame, results: Results) -> str:
 
 
 def _ordered(records: list[Record], layout: TableLayout) -> list[Record]:
-    """Rows that are compared together, in the order of each group's first."""
+    """Sort rows so that compared ones are together; groups are in the order of their first rows."""
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         groups.setdefault(layout.group_of(record["row"]), []).append(record)
@@ -95,7 +95,7 @@ def _caption(layout: TableLayout, common: Row | None, results: Results) -> str:
 
 
 def _footnotes(rows: dict[str, Row], common: Row | None) -> tuple[list[str], dict[str, str]]:
-    """The notes, and row -> its mark, for the rows that do not share what is said above the table."""
+    """Return the notes, and row -> its mark, for the rows to which the text above the table does not apply."""
     numbers: dict[str, str] = {}
     marks = {}
     for label, row in rows.items():
@@ -122,7 +122,7 @@ def _footnotes(rows: dict[str, Row], common: Row | None) -> tuple[list[str], dic
 
 
 def _described(records: list[Record], layout: TableLayout) -> Grid:
-    """The columns that say what the rows are; switches (0 or 1) become ticks. The first has the rows' marks."""
+    """Return the columns that identify the rows; switches (0 or 1) become ticks. The first has the rows' marks."""
     columns = {}
     for column in layout.shown:
         values = [record[column] for record in records]
@@ -137,7 +137,7 @@ def _described(records: list[Record], layout: TableLayout) -> Grid:
 
 
 def _headline(records: list[Record], measured: list[str], printed: set[str], several: bool) -> Grid:
-    """box AP and mask AP: the paper's and ours, then what each row differs from its reference."""
+    """Return box AP and mask AP: the paper's and ours, then the difference of each row to its reference."""
     columns: Grid = {}
     for column in (column for column in HEADLINE if column in measured):
         name = words(column)
@@ -152,7 +152,7 @@ def _headline(records: list[Record], measured: list[str], printed: set[str], sev
 
 
 def _delta(record: Record, column: str, several: bool) -> str:
-    """A difference of ours with its interval, if it has one. several: whether the table's rows have several seeds."""
+    """Format our difference with its interval, if it has one. several: whether the table's rows have several seeds."""
     value, low, high, seeds = (record[f"{column}_ours_delta{end}"] for end in ("", "_low", "_high", "_seeds"))
     if value is None or value == NOT_RUN:
         return value or UNDEFINED
@@ -161,7 +161,7 @@ def _delta(record: Record, column: str, several: bool) -> str:
 
 
 def _referred(records: list[Record], values: list[str]) -> list[str]:
-    """Values relative to the reference row; a row without one has none, the reference itself says that it is it."""
+    """Fit values that are relative to a reference: none for a row without one, a word for the reference itself."""
     cells = []
     for record, value in zip(records, values, strict=True):
         itself = record["reference"] == record["row"] and value not in MEANINGS
@@ -170,7 +170,7 @@ def _referred(records: list[Record], values: list[str]) -> list[str]:
 
 
 def _costs(records: list[Record], measured: list[str], printed: set[str]) -> Grid:
-    """Parameters, time and its ratio to the reference row's: paper / ours, or ours alone where none is printed."""
+    """Return parameters, time and its ratio to the reference row's: paper / ours, or ours alone if none is printed."""
     columns: Grid = {}
     for column, (heading, digits) in COSTS.items():
         if column in measured:
@@ -190,7 +190,7 @@ def _pairs(records: list[Record], column: str, printed: set[str], digits: int = 
 
 
 def _paper(value: Any, digits: int = 1, signed: bool = False) -> str:
-    """As printed: parameters and times are whole numbers."""
+    """Format a value as the paper prints it: parameters and times are integers."""
     if value is None:
         return NOT_REPORTED
     return str(value) if isinstance(value, int) else number(value, digits, signed)
@@ -201,5 +201,5 @@ def _ours(record: Record, column: str, digits: int = 1, signed: bool = False) ->
     if value is None:
         return UNDEFINED
     if column == "params_M_ours":
-        spread = None  # seeds do not change it
+        spread = None  # the seed does not change the count
     return value if value == NOT_RUN else with_spread(value, spread, digits, signed)

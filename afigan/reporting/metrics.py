@@ -1,4 +1,4 @@
-"""Reading results/metrics/KEY.json: one evaluation, checked, and refused if it belongs to other parameters."""
+"""Reader of results/metrics/KEY.json: one evaluation, checked, and refused if it belongs to other parameters."""
 
 import json
 import math
@@ -35,8 +35,8 @@ class Metrics:
 def read_metrics(path: Path, key: str, params_hash: str) -> Metrics:
     """Read the evaluation `key` from `path`.
 
-    Raises ValueError that names the file and what to do, if the file is malformed, is another evaluation's, or was made
-    with other parameters than today's (`params_hash`).
+    Raises ValueError, which names the file and what to do, if the file is malformed, is another evaluation's, or was
+    written with other parameters than the current ones (`params_hash`).
     """
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -66,7 +66,7 @@ def read_metrics(path: Path, key: str, params_hash: str) -> Metrics:
 
 
 def check_hash(path: Path, found: str, today: str) -> None:
-    """Raises ValueError if what is in `path` was made with other parameters than today's."""
+    """Raise ValueError if the content of `path` was written with other parameters than the current ones."""
     if found != today:
         raise ValueError(
             f"{path} was made with other parameters than today's (its params_hash is {found[:12]}, today's "
@@ -75,7 +75,7 @@ def check_hash(path: Path, found: str, today: str) -> None:
 
 
 def get(content: Any, name: str, kind: Any) -> Any:
-    """`content[name]`, which must be there and of the type `kind`; else ValueError that names it."""
+    """Return `content[name]`; raise ValueError, which names it, if it is missing or not of the type `kind`."""
     if not isinstance(content, dict) or name not in content:
         raise ValueError(f"'{name}' is missing")
     value = content[name]
@@ -86,7 +86,7 @@ def get(content: Any, name: str, kind: Any) -> Any:
 
 
 def _average_precisions(kind: str, values: dict[str, Any] | None) -> dict[str, float | None]:
-    """Columns {kind}_AP .. {kind}_APl; all None if the detector gives no such output (masks of a box-only detector)."""
+    """Return columns {kind}_AP .. {kind}_APl; all None if the detector has no such output (masks of a box detector)."""
     if values is None:
         return {f"{kind}_{name}": None for name in AP_NAMES}
     columns = {f"{kind}_{name}": get(values, name, int | float | None) for name in AP_NAMES}

@@ -11,9 +11,9 @@ CITED = "cited"
 
 
 def printed_table(number: int) -> pd.DataFrame:
-    """Table `number` of the paper, rows and columns in printed order; NaN where the paper prints a dash.
+    """Return Table `number` of the paper, rows and columns in printed order; NaN where the paper prints a dash.
 
-    Table 2 has rows but no values: it is not legible in the copy this was read from.
+    Table 2 has rows but no values, because it is not legible in our copy of the paper.
     Raises ValueError for a table that the paper does not have.
     """
     path = files("afigan.reporting") / "paper" / f"table{number}.csv"
@@ -24,12 +24,12 @@ def printed_table(number: int) -> pd.DataFrame:
 
 
 def metric_columns(table: pd.DataFrame) -> list[str]:
-    """The columns of a printed table that were measured; the others say what the row is."""
+    """Return the measured columns of a printed table; the other columns identify the row."""
     return [column for column in table.columns if column.startswith(METRIC_PREFIXES)]
 
 
 def printed_records(number: int) -> dict[str, Record]:
-    """Label -> printed row of Table `number`, None where the paper prints a dash; in printed order."""
+    """Return label -> printed row of Table `number`, None where the paper prints a dash; in printed order."""
     table = printed_table(number)
     records = table.astype(object).where(table.notna(), None).to_dict("records")
     labelled = {LAYOUTS[number].label(record): record for record in records}
@@ -38,10 +38,10 @@ def printed_records(number: int) -> dict[str, Record]:
 
 
 def is_cited(record: Record) -> bool:
-    """Whether the paper takes the row from other authors, so that nothing of ours can stand beside it."""
+    """Return True if the paper cites the row from other authors, so that we have no row to compare with it."""
     return record.get("source") == CITED
 
 
 def printed_rows(number: int) -> list[str]:
-    """The labels of the rows of Table `number` that an experiment of ours has to fill: all but the cited ones."""
+    """Return the labels of the rows of Table `number` that our experiments have to fill: all but the cited ones."""
     return [label for label, record in printed_records(number).items() if not is_cited(record)]

@@ -1,6 +1,6 @@
-"""Pictures for results/figures that lie over photographs: objects with boxes and masks, and heat maps.
+"""Pictures for results/figures over photographs: objects with boxes and masks, and heat maps.
 
-As in `afigan.reporting.figures`, the bytes depend on the input alone; detectron2's own drawing takes colours at random.
+As in `afigan.reporting.figures`, the bytes depend on the input alone; detectron2's own drawing uses random colours.
 """
 
 import textwrap
@@ -26,7 +26,7 @@ HEAT, HEAT_OPACITY = "inferno", 0.9
 
 @dataclass(frozen=True)
 class Objects:
-    """What is annotated or detected in one image.
+    """Annotated or detected objects of one image.
 
     boxes: (N, 4), x0, y0, x1, y1 in pixels. classes: (N,) int. scores: (N,), or None for annotations.
     masks: (N, H, W) bool, or None.
@@ -43,7 +43,7 @@ class Objects:
 
 @dataclass(frozen=True)
 class Panel:
-    """One image, (H, W, 3) uint8 RGB, with what is to be drawn over it and its title."""
+    """One image, (H, W, 3) uint8 RGB, with the objects to draw over it and its title."""
 
     title: str
     image: np.ndarray
@@ -53,8 +53,8 @@ class Panel:
 def draw_detections(rows: dict[str, Sequence[Panel]], classes: Sequence[str], out: Path, title: str) -> None:
     """Draw rows of images with their objects as `out` (PNG).
 
-    rows: label -> as many panels as in every other row, of images of one size. classes: names, by number.
-    A box is in its class's colour, with name and score; a mask is a veil of that colour.
+    rows: label -> as many panels as in every other row, of images of one size. classes: names by number.
+    A box has its class's colour, with name and score; a mask is a veil of that colour.
     """
     columns = len(next(iter(rows.values())))
     assert all(len(panels) == columns for panels in rows.values()), {k: len(v) for k, v in rows.items()}
@@ -77,9 +77,9 @@ def draw_heat_maps(
 ) -> None:
     """Draw an image and heat maps over it as `out` (PNG).
 
-    rows: label -> {title: (H, W) map of the image's size, from 0 to 1}; a column is what has one position in its row.
+    rows: label -> {title: (H, W) map of the image's size, from 0 to 1}; a column holds one position of every row.
     panel: the image, drawn once with its objects; their boxes are in the heat maps as well.
-    label: what the colours of all maps stand for.
+    label: the meaning of the maps' colours.
     """
     columns = len(next(iter(rows.values())))
     height, width, _ = panel.image.shape
@@ -113,7 +113,7 @@ def draw_heat_maps(
 
 def _draw_objects(axis: Axes, panel: Panel, classes: Sequence[str]) -> None:
     objects = panel.objects
-    # by score, so that the surest object is drawn last and lies on top
+    # by score, so that the surest object is drawn last, on top
     order = np.arange(len(objects)) if objects.scores is None else np.argsort(objects.scores, kind="stable")
     palette = matplotlib.colormaps["tab10" if len(classes) <= 10 else "tab20"].colors
     colours = [palette[objects.classes[i] % len(palette)] for i in order]
@@ -128,7 +128,7 @@ def _draw_objects(axis: Axes, panel: Panel, classes: Sequence[str]) -> None:
 
 
 def veil(image: np.ndarray, masks: np.ndarray, colours: Sequence[tuple[float, float, float]]) -> np.ndarray:
-    """(H, W, 3) uint8 with every mask of (N, H, W) blended in its colour (RGB from 0 to 1), the largest first."""
+    """Blend every mask of (N, H, W) in its colour (RGB from 0 to 1), the largest first; return (H, W, 3) uint8."""
     blended = image.astype(np.float64)
     for i in np.argsort(-masks.sum(axis=(1, 2)), kind="stable"):
         blended[masks[i]] += MASK_OPACITY * (255 * np.array(colours[i]) - blended[masks[i]])
@@ -136,7 +136,7 @@ def veil(image: np.ndarray, masks: np.ndarray, colours: Sequence[tuple[float, fl
 
 
 def _add_label(axis: Axes, text: str, box: np.ndarray, shape: tuple[int, int], colour: tuple) -> None:
-    """Write in a box's upper left corner, or in the right one near the right edge, where it would be cut off."""
+    """Write in a box's upper left corner; near the right edge in the right one, because it would be cut off."""
     height, width = shape
     right = box[0] > 0.8 * width
     corner = np.clip((box[2] if right else box[0], box[1]), 0, (width - 1, height - 1))

@@ -1,7 +1,7 @@
-"""Sizes of a study before it is run: what a number of seeds can tell, at a deviation of the paired differences.
+"""Power of a study before it is run: the differences that S seeds can find, given the deviation of paired differences.
 
 A study is judged by `afigan.reporting.statistics`. The part of its S seeds has the standard error deviation / sqrt(S)
-and S - 1 degrees of freedom. The part of the images is taken for known here. All values are in one unit, as AP.
+and S - 1 degrees of freedom. The part of the images is assumed to be known here. All values are in one unit, as AP.
 """
 
 import math
@@ -10,17 +10,17 @@ from collections.abc import Callable
 import numpy as np
 from scipy import optimize, stats
 
-GRID = (np.arange(4000) + 0.5) / 4000  # quantiles of the spread that a study happens to see
+GRID = (np.arange(4000) + 0.5) / 4000  # quantiles of the spread that a study may see
 
 
 def half_width(deviation: float, seeds: int, image_error: float = 0, confidence: float = 0.95) -> float:
-    """Half the width of the confidence interval, if the differences spread as expected.
+    """Return half the width of the confidence interval, if the differences spread as expected.
 
     Args:
         deviation: standard deviation over seeds of the paired difference.
         seeds: their number, 2 or more.
         image_error: standard error that the choice of images adds.
-        confidence: of the interval.
+        confidence: the interval's confidence.
 
     Raises:
         ValueError: there are fewer than two seeds, or a negative deviation or error.
@@ -30,16 +30,16 @@ def half_width(deviation: float, seeds: int, image_error: float = 0, confidence:
 
 
 def detectable(deviation: float, seeds: int, image_error: float = 0, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The smallest true difference that is found with a probability of `power`.
+    """Return the smallest true difference that is found with a probability of `power`.
 
-    It is found if the two-sided 1 - alpha interval is on its side of 0: the estimate has to be further from 0 than the
-    half width that its study happens to have. Without an error of images, this is the power of the t test, from the
-    noncentral t distribution.
+    A difference is found if the two-sided 1 - alpha interval is on its side of 0: the estimate has to be further from 0
+    than the half width of its study. Without an error of images, this is the power of the t test, from the noncentral t
+    distribution.
 
     Args:
-        deviation, seeds, image_error: as of `half_width`.
-        power: above alpha / 2.
-        alpha: of the two-sided test. The first step of Holm's correction of m tests has a number m times smaller.
+        deviation, seeds, image_error: as for `half_width`.
+        power: the probability; above alpha / 2.
+        alpha: the level of the two-sided test. The first step of Holm's correction of m tests divides it by m.
 
     Raises:
         ValueError: as `half_width`; or the power is not between alpha / 2 and 1.
@@ -50,12 +50,12 @@ def detectable(deviation: float, seeds: int, image_error: float = 0, power: floa
 def equivalence_margin(
     deviation: float, seeds: int, image_error: float = 0, power: float = 0.8, alpha: float = 0.05
 ) -> float:
-    """The smallest margin within which two equal rows are found equal with a probability of `power`.
+    """Return the smallest margin within which two equal rows are found equal with a probability of `power`.
 
-    They are if the two-sided 1 - alpha interval is within ± margin, which is two one-sided tests at alpha / 2.
+    They are found equal if the two-sided 1 - alpha interval is within ± margin: two one-sided tests at alpha / 2.
 
     Args:
-        deviation, seeds, image_error, power, alpha: as of `detectable`.
+        deviation, seeds, image_error, power, alpha: as for `detectable`.
 
     Raises:
         ValueError: as `detectable`.
@@ -73,9 +73,9 @@ def _smallest(
     power: float,
     alpha: float,
 ) -> float:
-    """The distance at which a study has `power`, on average over the half widths that it may have.
+    """Return the distance at which a study has `power`, on average over its possible half widths.
 
-    chance: of success, for what a distance leaves of itself beyond the half width, in standard errors.
+    chance: the probability of success, given distance minus half width in standard errors.
     """
     part = _seed_part(deviation, seeds, image_error)
     if not alpha / 2 < power < 1:
@@ -96,7 +96,7 @@ def _smallest(
 
 
 def _seed_part(deviation: float, seeds: int, image_error: float) -> float:
-    """The variance of the mean over seeds."""
+    """Return the variance of the mean over seeds."""
     if seeds < 2:
         raise ValueError(f"{seeds} seeds have no spread: plan with two or more")
     if deviation < 0 or image_error < 0:
@@ -105,7 +105,7 @@ def _seed_part(deviation: float, seeds: int, image_error: float) -> float:
 
 
 def _half_widths(parts: np.ndarray, seeds: int, image_error: float, alpha: float) -> np.ndarray:
-    """Of 1 - alpha intervals, for the seeds' parts of the variance; degrees as `statistics.effect` has them."""
+    """Return half widths of 1 - alpha intervals for the seeds' parts of the variance; df as in `statistics.effect`."""
     squares = parts + image_error**2
     with np.errstate(divide="ignore", invalid="ignore"):
         degrees = np.where(parts > 0, squares / parts * (seeds - 1), np.inf)

@@ -1,4 +1,4 @@
-"""Stage `tables`: everything a run has measured, under results/."""
+"""Stage `tables`: all measurements of a run, under results/."""
 
 import json
 from pathlib import Path
@@ -35,11 +35,11 @@ def write_report(params: Params) -> None:
     """Write results/tables/, claims.{md,csv}, README.md and figures/claims.png from metrics, times and figures.
 
     Raises:
-        ValueError: metrics, matches or times are malformed or of other parameters, a figure is missing.
+        ValueError: metrics, matches or times are malformed or have other parameters, or a figure is missing.
     """
     texts, judged = report(params)
     for stale in (RESULTS / "tables").glob("table[0-9].*"):
-        stale.unlink()  # a table of another profile would pass for one of this
+        stale.unlink()  # a table of another profile would pass for one of this profile
     draw_intervals(judged, PLOT)
     for path, text in texts.items():
         with atomic_path(path) as temporary:
@@ -47,7 +47,7 @@ def write_report(params: Params) -> None:
 
 
 def report(params: Params) -> tuple[dict[Path, str], Judged]:
-    """All that the stage writes as text, the page that shows it last; and what the plot shows.
+    """Return all texts that the stage writes, with the page that shows them last; and the verdicts in the plot.
 
     Raises:
         ValueError: as `write_report`.
@@ -84,7 +84,7 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
 
 
 def profile_name(params: Params) -> str:
-    """The profile of conf/ that composes to these parameters; `custom` if none does."""
+    """Return the profile of conf/ that composes to these parameters; `custom` if none does."""
     for path in sorted(PROFILES.glob("*.yaml")):
         if check_params(compose(path.stem)) == params:
             return path.stem
@@ -92,7 +92,7 @@ def profile_name(params: Params) -> str:
 
 
 def describe_data(params: Params, images: dict[str, int], categories: int) -> str:
-    """One line on what was trained and measured on."""
+    """Return one line on the data of training and measurement."""
     shapes = params.data.source == "shapes"
     name = f"the embedded shapes drawn from seed {params.seed}" if shapes else str(params.data.train.annotations)
     counts = ", ".join(f"{count:,} {split}" for split, count in images.items() if count)
@@ -100,7 +100,7 @@ def describe_data(params: Params, images: dict[str, int], categories: int) -> st
 
 
 def describe_schedule(schedule: Schedule) -> str:
-    """One line on the training of a stage."""
+    """Return one line on the training of a stage."""
     rate = f"lr {schedule.lr:g}"
     rate += ", cosine" if schedule.schedule == "cosine" else f" x {schedule.gamma:g} at {schedule.milestones}"
     return f"{schedule.iterations:,} iterations of {schedule.batch_size} images, {schedule.optimizer}, {rate}"

@@ -1,7 +1,7 @@
-"""The bootstrap over images of a whole run: the AP of every evaluation on the same resampled sets of images.
+"""The bootstrap over images of a complete run: the AP of every evaluation on the same resampled sets of images.
 
-All evaluations share the resamples, so that a difference of two rows is taken image set by image set. What is drawn is
-fixed: the same files give the same intervals, whenever and wherever they are computed.
+All evaluations share the resamples, so that a difference of two rows is taken image set by image set. The seed of the
+draw is fixed: the same files give the same intervals on every machine.
 """
 
 from pathlib import Path
@@ -32,11 +32,11 @@ class Resamples:
 
     @property
     def images(self) -> int:
-        """How many there are in each resample; 0 before the first evaluation has been read."""
+        """The number of images in each resample; 0 before the first evaluation has been read."""
         return 0 if self._images is None else len(self._images)
 
     def ap(self, run: Metrics, kind: str) -> np.ndarray:
-        """AP in percent of an evaluation, (REPLICATES,). kind: `box` or `mask`.
+        """Return AP in percent of an evaluation, (REPLICATES,). kind: `box` or `mask`.
 
         Raises:
             ValueError: the matches are missing, damaged, of other images than another evaluation's, or do not give the

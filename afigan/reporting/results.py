@@ -1,4 +1,4 @@
-"""What a run has measured, row by row: the evaluations that `tables` of params.yaml names, read and checked."""
+"""Measurements of a run, row by row: the evaluations that `tables` of params.yaml names, read and checked."""
 
 import re
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Row:
     """One row of ours.
 
     evaluations: their keys, one a seed, as named in params.yaml.
-    runs: the metrics of those that have been run; none: the row has not been run.
-    times: evaluation -> ms per image, of those that have been timed.
+    runs: the metrics of the evaluations that have been run; none: the row has not been run.
+    times: evaluation -> ms per image, for the timed evaluations.
     """
 
     evaluations: tuple[str, ...]
@@ -30,9 +30,9 @@ class Row:
     times: dict[str, float]
 
     def sample(self, column: str) -> Sample | None:
-        """An AP, `params_M` or `time_ms` of a row that has been run.
+        """Return an AP, `params_M` or `time_ms` of a row that has been run.
 
-        None: it is undefined (no such objects, no masks), or none of the runs has been timed.
+        None: the value is undefined (no such objects, no masks), or none of the runs has been timed.
         """
         if column == "time_ms":
             values = {run.seed: self.times[run.key] for run in self.runs if run.key in self.times}
@@ -42,19 +42,20 @@ class Row:
         return None if undefined else Sample(tuple(values.values()), tuple(values))
 
     def distinct(self, attribute: str) -> list:
-        """The values of an attribute of `Metrics` over the runs, each once."""
+        """Return the distinct values of an attribute of `Metrics` over the runs."""
         return list(dict.fromkeys(getattr(run, attribute) for run in self.runs))
 
     @property
     def setting(self) -> tuple[str, str]:
-        """Data and schedule. Rows that differ in it cannot be compared."""
+        """Data and schedule. Rows that differ in them cannot be compared."""
         return " or ".join(self.distinct("data")), " or ".join(self.distinct("schedule"))
 
 
 @dataclass(frozen=True)
 class Results:
-    """rows: number of a table -> label -> row, for the tables and labels that params.yaml names.
+    """Measurements of a run.
 
+    rows: number of a table -> label -> row, for the tables and labels that params.yaml names.
     resamples: AP of the runs over resampled images.
     """
 
@@ -63,7 +64,7 @@ class Results:
     resamples: Resamples
 
     def row(self, number: int, label: str) -> Row | None:
-        """The row; None if it has not been run."""
+        """Return the row; None if it has not been run."""
         row = self.rows.get(number, {}).get(label)
         return row if row is not None and row.runs else None
 
@@ -71,11 +72,11 @@ class Results:
 def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benchmark: Path | None = None) -> Results:
     """Read every row of `tables`.
 
-    metrics_dir: holds KEY.json per evaluation; one that is missing has not been run; and KEY.matches.npz beside it.
-    hashes: evaluation -> the params hash it must have today.
+    metrics_dir: holds KEY.json and KEY.matches.npz per evaluation; an evaluation without a file has not been run.
+    hashes: evaluation -> its current params hash.
     benchmark: results/benchmark.json; it may be missing.
-    Raises ValueError naming table, row, evaluation and remedy: an unknown table or evaluation, a row that the paper
-    cites, two evaluations of one seed in a row, a file that is malformed or stale.
+    Raises ValueError, which names table, row, evaluation and remedy, for an unknown table or evaluation, a row that the
+    paper cites, two evaluations of one seed in a row, or a file that is malformed or stale.
     """
     timed = None if benchmark is None else read_benchmark(Path(benchmark), hashes)
     rows = {}

@@ -1,4 +1,4 @@
-"""What was measured with several seeds: of a row, and of a sum of rows that are paired by their seeds."""
+"""Measurements with several seeds: of a row, and of a sum of rows that are paired by their seeds."""
 
 import statistics
 from collections.abc import Sequence
@@ -25,17 +25,17 @@ class Sample:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def at(self, seeds: Sequence[int]) -> list[float]:
-        """The values of these seeds, in their order."""
+        """Return the values of these seeds, in their order."""
         return [self.values[self.seeds.index(seed)] for seed in seeds]
 
 
 def common_seeds(samples: Sequence[Sample]) -> tuple[int, ...]:
-    """The seeds that all samples have, ascending."""
+    """Return the seeds that all samples have, ascending."""
     return tuple(sorted(set.intersection(*(set(sample.seeds) for sample in samples))))
 
 
 def paired(terms: Sequence[tuple[float, Sample]]) -> Sample | None:
-    """The sum of weight x row over `terms`, seed by seed; only of the seeds that all rows have.
+    """Return the sum of weight x row over `terms`, seed by seed, for the seeds that all rows have.
 
     A difference of two rows has the weights 1 and -1. None: the rows have no seed in common.
     """

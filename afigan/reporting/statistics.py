@@ -1,9 +1,9 @@
 """One difference, measured with several seeds on one set of images: its error, its interval, its tests.
 
-The difference of seed s, measured on I images, is mu + a_s + b + c_s: the true difference, what the seed adds (of
-initialisation, order and sampling), what the choice of images adds for all seeds alike, and what it adds for this seed
-alone. The mean over S seeds then has the variance (var a + var c) / S + var b. More seeds do nothing about the last
-part, and more images nothing about var a, so both parts are estimated, and add up.
+The difference of seed s, measured on I images, is mu + a_s + b + c_s. mu is the true difference, a_s the effect of the
+seed (initialisation, order, sampling), b the effect of the choice of images that all seeds share, c_s its effect on
+this seed alone. The mean over S seeds then has the variance (var a + var c) / S + var b. More seeds do not reduce
+var b, and more images do not reduce var a, so both parts are estimated and added.
 """
 
 import itertools
@@ -20,11 +20,11 @@ class Effect:
     """A difference of rows, or another contrast of them, and its standard errors. All are in the unit of the values.
 
     Attributes:
-        mean: over the seeds.
-        seeds: their number.
+        mean: the mean over the seeds.
+        seeds: the number of seeds.
         seed_error: the part seen in the spread over seeds; None with one seed.
         image_error: the part of the images, from the bootstrap; None if there are no matches.
-        error: of `mean`, both parts together; None if there is neither.
+        error: standard error of `mean`, from both parts; None if there is neither.
         df: degrees of freedom of `error`; 0 if it is None.
     """
 
@@ -36,7 +36,7 @@ class Effect:
     df: float
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """The two-sided t interval; from -inf to inf if no error is known."""
+        """Return the two-sided t interval; from -inf to inf if no error is known."""
         if self.error is None:
             return -math.inf, math.inf
         half = float(stats.t.ppf((1 + confidence) / 2, self.df)) * self.error
@@ -44,24 +44,24 @@ class Effect:
 
 
 def effect(values: Sequence[float], replicates: np.ndarray | None, images: int) -> Effect:
-    """The effect that paired differences show.
+    """Estimate the effect from paired differences.
 
-    The part of the seeds is the standard error of a mean, stdev(d) / sqrt(S). It includes what images add for one seed
-    alone (c above), because that differs from seed to seed. The part of the images must not count this a second time.
-    It is the variance that all seeds share: the covariance of two seeds' differences when the images are drawn again,
-    on average over all pairs of seeds, and 0 if that is negative. With one seed c cannot be told from b. The part then
-    is the variance of the replicates, which is all that there is, and what the seed adds is missing from it.
+    The part of the seeds is the standard error of a mean, stdev(d) / sqrt(S). It includes the images' effect on one
+    seed alone (c above), because c differs from seed to seed. The part of the images must not count c a second time. It
+    is the variance that all seeds share: the covariance of two seeds' differences when the images are drawn again, on
+    average over all pairs of seeds, and 0 if that is negative. With one seed c cannot be distinguished from b. The part
+    of the images then is the variance of the replicates, and the seed's effect is missing from the error.
 
-    The error has the degrees of freedom of its parts, S - 1 and I - 1, as their harmonic mean weighted by the parts'
-    shares of the variance. Welch's and Satterthwaite's formula (Biometrics Bulletin 2, 1946) has the squares of these
-    shares. It gives more degrees, because it takes the shares for known, and a few seeds do not tell them. Of 4,000
-    simulated studies with three seeds, its 95 % intervals held the truth in 92.5 to 95.0 %, by the shares; those here
-    held it in 94.3 to 96.3 %. With two seeds the figures are 87.9 to 95.2 % and 91.0 to 96.7 %.
+    The error's degrees of freedom are the harmonic mean of S - 1 and I - 1, weighted by the parts' shares of the
+    variance. Welch's and Satterthwaite's formula (Biometrics Bulletin 2, 1946) has the squares of these shares. It
+    gives more degrees, because it assumes that the shares are known, and a few seeds do not determine them. Of 4,000
+    simulated studies with three seeds, its 95 % intervals contained the truth in 92.5 to 95.0 %, depending on the
+    shares; those here contained it in 94.3 to 96.3 %. With two seeds the figures are 87.9 to 95.2 % and 91.0 to 96.7 %.
 
     Args:
         values: (S,), the difference of each seed.
-        replicates: (S, R), the same differences on the resampled images of `afigan.reporting.bootstrap`, the same
-            weights for every row and seed; or None. Replicates in which a difference is undefined (NaN) are left out.
+        replicates: (S, R), the same differences on the resampled images of `afigan.reporting.bootstrap`, with the same
+            weights for every row and seed; or None. Replicates with an undefined difference (NaN) are left out.
         images: I.
     """
     d = np.asarray(values, dtype=float)
@@ -83,7 +83,7 @@ def effect(values: Sequence[float], replicates: np.ndarray | None, images: int) 
 
 
 def _shared_variance(replicates: np.ndarray) -> float | None:
-    """The variance of (S, R) replicates that the S have in common; None if there are not two replicates."""
+    """Return the variance of (S, R) replicates that all S share; None if there are not two replicates."""
     if replicates.shape[1] < 2:
         return None
     covariance = np.atleast_2d(np.cov(replicates))
@@ -94,7 +94,7 @@ def _shared_variance(replicates: np.ndarray) -> float | None:
 
 
 def _sum(parts: Sequence[tuple[float | None, int]]) -> tuple[float | None, float]:
-    """Error and degrees of freedom of the sum of independent parts, (variance, degrees) each; None: it is unknown."""
+    """Return error and degrees of freedom of the sum of independent parts (variance or None if unknown, degrees)."""
     known = [(variance, df) for variance, df in parts if variance is not None and df > 0]
     if not known:
         return None, 0.0
@@ -105,9 +105,9 @@ def _sum(parts: Sequence[tuple[float | None, int]]) -> tuple[float | None, float
 
 
 def p_sided(effect: Effect, sign: int) -> float:
-    """The p value of "the difference has this sign", one-sided: of a difference of 0 or of the other sign.
+    """Return the one-sided p value for "the difference has this sign": the null is a difference of 0 or other sign.
 
-    A two-sided 95 % interval excludes 0 on this side if it is below 0.025. 1 if no error is known.
+    The p value is below 0.025 if the two-sided 95 % interval is on this side of 0. It is 1 if no error is known.
 
     Args:
         effect: the difference.
@@ -118,9 +118,9 @@ def p_sided(effect: Effect, sign: int) -> float:
 
 
 def p_equivalent(effect: Effect, margin: float) -> float:
-    """The p value of "the difference is within ± margin", by two one-sided tests (Schuirmann, 1987).
+    """Return the p value for "the difference is within ± margin", by two one-sided tests (Schuirmann, 1987).
 
-    The two-sided 95 % interval is within the margins if it is below 0.025. 1 if no error is known.
+    The p value is below 0.025 if the two-sided 95 % interval is within the margins. It is 1 if no error is known.
 
     Raises:
         ValueError: the margin is not above 0.
@@ -131,7 +131,7 @@ def p_equivalent(effect: Effect, margin: float) -> float:
 
 
 def _p_above(effect: Effect, distance: float) -> float:
-    """The probability of an estimate that far above its true value, or further."""
+    """Return the probability of an estimate at least that far above its true value."""
     if effect.error is None:
         return 1.0
     if effect.error == 0:
@@ -140,9 +140,9 @@ def _p_above(effect: Effect, distance: float) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted for their number, in the order given (Holm, Scand. J. Statist. 6, 1979).
+    """Adjust p values for their number; their order stays (Holm, Scand. J. Statist. 6, 1979).
 
-    Rejecting those below alpha keeps the probability of any false rejection among all below alpha.
+    Rejecting adjusted values below alpha keeps the probability of any false rejection below alpha.
     """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, largest = [0.0] * len(p_values), 0.0

@@ -1,7 +1,7 @@
-"""How far everything in params.yaml is, from files alone: outputs, what `afigan.state` leaves in runs/, checkpoints.
+"""Progress of all nodes in params.yaml, from files alone: outputs, states of `afigan.state` in runs/, checkpoints.
 
-While it runs, and on any machine that sees the files. Nothing is written, and nothing heavy is imported. What is `done`
-is so by its parameters; whether code or data have changed since, `dvc status` and `snakemake -n` know.
+It can be read during a run, on any machine that sees the files. This module writes nothing and imports nothing heavy.
+`done` means done with the current parameters; `dvc status` and `snakemake -n` know whether code or data have changed.
 """
 
 import re
@@ -19,7 +19,7 @@ from afigan.state import ERROR, RUNS, State
 
 KINDS = ("backbones", "afigan", "extractors", "detectors", "pseudo_labels", "students", "evaluations", "submissions")
 SILENT = "no sign of life"
-QUIET = 600.0  # seconds without a word; the clocks of two machines may be minutes apart
+QUIET = 600.0  # seconds without a new state; the clocks of two machines may be minutes apart
 HEAD = 1 << 16  # bytes of an output: its hash is near the beginning, and pseudo-labels are large
 
 # --- what the files say -----------------------------------------------------------------------------------------------
@@ -27,16 +27,16 @@ HEAD = 1 << 16  # bytes of an output: its hash is near the beginning, and pseudo
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of a node.
+    """The state of a node.
 
     Args:
         node: as in `afigan.state.State`.
-        status: `done`; `there`, an output that does not tell of which parameters it is; `stale`, one of other
-            parameters; `waiting`; or that of the last process: `running`, `failed`, `interrupted`, `preempted`, SILENT.
-        run: what the training run has told, of whatever status it is.
-        checkpoint: iteration and time of its newest one.
+        status: `done`; `there`, an output without a record of its parameters; `stale`, an output of other parameters;
+            `waiting`; or that of the last process: `running`, `failed`, `interrupted`, `preempted`, SILENT.
+        run: the state that the training run has reported, whatever its status.
+        checkpoint: iteration and time of the newest checkpoint.
         note: a few words.
-        reason: what went wrong, and where there is more of it.
+        reason: the error, and the file that has more of it.
     """
 
     node: str
@@ -48,21 +48,21 @@ class Row:
 
     @property
     def eta(self) -> float | None:
-        """Seconds that the rest of a training takes if it goes on as it has gone."""
+        """Seconds that the rest of a training takes at the speed so far."""
         if self.status != "running" or self.run is None or self.run.seconds is None:
             return None
         return max(0, (self.run.total or 0) - self.run.iteration) * self.run.seconds
 
 
 def nodes(params: Params) -> list[str]:
-    """All that is made."""
+    """Return all nodes of the parameters."""
     pairs = [f"pairs/{degradation}" for degradation in params.pairs.degradations]
     experiments = [f"{kind}/{key}" for kind in KINDS for key in getattr(params.experiments, kind)]
     return ["prepare", *pairs, *experiments, "benchmark", "figures", "tables"]
 
 
 def output(node: str) -> Path:
-    """The file that is there when a node is done; an experiment's has the hash of its parameters in it."""
+    """Return the file that exists when a node is done; an experiment's file contains the hash of its parameters."""
     kind, _, key = node.partition("/")
     places = {
         "prepare": "data/prepared/summary.json",
@@ -78,7 +78,7 @@ def output(node: str) -> Path:
 
 
 def rows(params: Params, time: datetime) -> list[Row]:
-    """A row for each of `nodes`, of the files in the working directory as they are at `time`."""
+    """Return a row for each of `nodes`, from the files in the working directory at `time`."""
     found = {node: _row(params, node, time) for node in nodes(params)}
     for node, row in found.items():
         if row.status == "waiting" and not row.note and is_experiment(node):
@@ -94,7 +94,7 @@ def is_experiment(node: str) -> bool:
 def _row(params: Params, node: str, time: datetime) -> Row:
     params_hash = fingerprint(params, node) if is_experiment(node) else ""
     made = _made(node, params_hash)
-    # the script's, and those of its runs: their hash is of more than parameters, there may be several
+    # the script's state and those of its runs: a run's hash is of more than parameters, so there may be several runs
     told = {folder: state.read(folder) for folder in (RUNS / node, *RUNS.glob(f"{node}-*"))}
     ours = {folder: said for folder, said in told.items() if said and said.params_hash == params_hash}
     if not ours:
@@ -111,13 +111,13 @@ def _row(params: Params, node: str, time: datetime) -> Row:
     place, run = max(runs.items(), key=lambda item: item[1].written)
     if (
         status == "running" and run is not last and run.written < last.began
-    ):  # an earlier process's: this one has not come to it yet
+    ):  # an earlier process's run: the current one has not started its own yet
         return Row(node, status, None, _checkpoint(place), _since(last), reason)
     return Row(node, status, run, _checkpoint(place), reason=reason)
 
 
 def _made(node: str, params_hash: str) -> str:
-    """`done`, `there`, `stale` or `waiting`, by the output alone."""
+    """Return `done`, `there`, `stale` or `waiting`, by the output alone."""
     path = output(node)
     try:
         with open(path, "rb") as file:
@@ -133,14 +133,14 @@ def _made(node: str, params_hash: str) -> str:
 
 
 def _fate(said: State, time: datetime) -> tuple[str, str]:
-    """The status of who has said that, and what is wrong with it, if anything is."""
+    """Return the status of the process that wrote this state, and the error, if there is one."""
     if said.status != "running":
         return said.status, ""
     lives = said.process.lives()
     last = f"last heard of at {_clock(said.written)}"
     if lives is False:
         return SILENT, f"{_who(said)} has ended without a word, as when it is killed or memory runs out; {last}"
-    # only a training run speaks again and again
+    # only a training run writes its state repeatedly
     limit = max(QUIET, 20 * (said.seconds or 0))
     if said.total is not None and (time - said.written).total_seconds() > limit:
         return ("running" if lives else SILENT), f"{_who(said)}: {last}"
@@ -148,12 +148,12 @@ def _fate(said: State, time: datetime) -> tuple[str, str]:
 
 
 def _checkpoint(run: Path) -> tuple[int, datetime] | None:
-    """The newest one's iteration and time."""
+    """Return iteration and time of the newest checkpoint."""
     for path in sorted(run.glob("checkpoint-*.pt"), reverse=True):
         try:
             written = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
             return int(path.stem.partition("-")[2]), written
-        except (OSError, ValueError):  # just removed, for the run goes on; or no checkpoint of ours
+        except (OSError, ValueError):  # just removed, because the run goes on; or no checkpoint of ours
             continue
     return None
 
@@ -175,7 +175,7 @@ COUNTED = ("done", "running", "failed", SILENT, "interrupted", "preempted", "sta
 
 
 def render(table: list[Row], time: datetime, width: int, height: int | None = None) -> str:
-    """Rows as text of lines at most `width` wide; if `height` lines do not hold all, only of what is going on."""
+    """Format rows as text of lines at most `width` wide; if `height` lines are too few, only the rows in progress."""
     lines, left = _lines(table, time, width), ""
     if height is not None and len(lines) + 1 > height:
         busy = [row for row in table if row.status not in ("done", "there", "stale", "waiting")]
@@ -222,10 +222,10 @@ def _cells(row: Row, time: datetime) -> list[str]:
 
 
 def _clock(time: datetime) -> str:
-    """In this machine's time zone; a day that is not today's matters in a run of days."""
+    """Format a time in this machine's time zone, with the date, because a run may take days."""
     return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _duration(seconds: float) -> str:
-    """`0:01:12`, `2 days, 3:04:05`; a clock that is behind another gives 0."""
+    """Format seconds as `0:01:12` or `2 days, 3:04:05`; a negative duration, from a clock that is behind, is 0."""
     return str(timedelta(seconds=round(min(max(seconds, 0), 1e9))))

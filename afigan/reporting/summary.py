@@ -1,4 +1,4 @@
-"""results/README.md: verdicts, their plot, tables and figures of one run on a page, and what the numbers are worth."""
+"""results/README.md: verdicts, their plot, tables and figures of one run, and how far to trust the numbers."""
 
 from collections.abc import Mapping
 
@@ -37,12 +37,12 @@ def readme_text(
     figures: Mapping[str, str],
     comparable: bool = False,
 ) -> str:
-    """The page: a heading that says whose numbers these are, verdicts, plot, tables and figures.
+    """Return the page: a heading that says whose numbers these are, verdicts, plot, tables and figures.
 
     profile: name of the profile; dataset: one line on data and sizes; schedules: stage -> one line on its training;
     plot: the picture of all contrasts; tables: path of tableN.md -> its text; figures: caption -> picture. All paths
     are relative to the page.
-    comparable: whether data and schedules are the paper's, so that a value of ours may stand beside one of the paper.
+    comparable: whether data and schedules are the paper's, so that our values can be compared with the paper's.
     """
     setting = (PAPER_SETTING if comparable else OTHER_SETTING).replace("\n", "\n> ")
     parts = [

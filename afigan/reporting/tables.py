@@ -1,6 +1,6 @@
 """Our tables beside the paper's: results/tables/tableN.csv (complete) and tableN.md (to read).
 
-Every number of ours comes from a metrics file whose params hash is today's, every one of the paper from `paper/*.csv`.
+Our numbers come from metrics files whose params hash is current, the paper's numbers from `paper/*.csv`.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from afigan.reporting.seeds import paired
 
 AP_COLUMNS = tuple(f"{kind}_{name}" for kind in ("box", "mask") for name in AP_NAMES)
 COSTS = ("params_M", "time_ms")
-PROVENANCE = {  # column of ours -> attribute of Metrics
+PROVENANCE = {  # our column -> attribute of Metrics
     "model": "model",
     "schedule": "schedule",
     "data_source": "source",
@@ -29,9 +29,9 @@ Cells = dict[str, Any]
 
 
 def tables_text(results: Results) -> dict[str, str]:
-    """File name -> text: tableN.csv and tableN.md for every table that has rows in params.yaml.
+    """Return file name -> text: tableN.csv and tableN.md for every table that has rows in params.yaml.
 
-    A printed row without an entry there shows `—`; an entry that the paper does not print is a row of ours, appended.
+    A printed row without an entry there shows `—`; an entry that the paper does not print is appended as our own row.
     Raises ValueError if the matches of an evaluation do not fit its metrics.
     """
     written = {}
@@ -43,19 +43,19 @@ def tables_text(results: Results) -> dict[str, str]:
 
 
 def compare(number: int, results: Results) -> pd.DataFrame:
-    """Table `number` with the paper's values and ours: the printed rows in printed order, then rows of ours only.
+    """Return Table `number` with the paper's values and ours: the printed rows in printed order, then our own rows.
 
     Columns:
-        `row`, its label; what it is, as printed; `printed` (1, or 0 for ours only); `reference`, the label of the row
-        that it is compared to.
-        Of ours: `evaluation`, `seeds` (how many have been run), `seeds_named` (how many there should be), `model`,
-        `schedule`, `data_source`, `train_images`, `val_images`; where the seeds differ in one, all joined by `; `.
+        `row`, its label; the printed columns that identify it; `printed` (1, or 0 for our own rows); `reference`, the
+        label of the row that it is compared to.
+        For ours: `evaluation`, `seeds` (number run), `seeds_named` (number in params.yaml), `model`, `schedule`,
+        `data_source`, `train_images`, `val_images`; if the seeds differ in one, all values joined by `; `.
         For each metric X: `X_paper`, `X_ours` (the mean over seeds), `X_ours_spread` (the sample standard deviation).
         For APs: `X_paper_delta`, `X_ours_delta`: the difference to the reference row, over the seeds that both have.
         For box_AP and mask_AP besides: `X_ours_delta_low`, `X_ours_delta_high`: its 95 % interval, over seeds and
-        images, with one seed over images alone; `X_ours_delta_seeds`: how many seeds both have.
+        images, with one seed over images alone; `X_ours_delta_seeds`: the number of seeds that both have.
         For `time_ms` besides: `time_ratio_paper`, `time_ratio_ours`: the ratio to the reference row's.
-    Cells: `—` has not been run; empty is not reported by the paper, cited by it, undefined for ours (no such objects,
+    Cells: `—` means not run. Empty means not reported by the paper, cited by it, undefined for ours (no such objects,
     no masks; no spread of one seed, no difference of rows without a common seed), or a row without a reference.
     """
     layout, table = LAYOUTS[number], printed_table(number)
@@ -105,7 +105,7 @@ def _paper(column: str, record: Record, reference: Record) -> Cells:
 
 
 def _ours(column: str, row: Row | None, reference: Row | None, compared: bool) -> Cells:
-    """Cells of one metric of ours. compared: whether there is a reference row, run or not."""
+    """Return our cells of one metric. compared: whether there is a reference row, run or not."""
     value, spread = _estimate(column, [(1.0, row)])
     cells = {f"{column}_ours": value, f"{column}_ours_spread": spread}
     if column in AP_COLUMNS:
@@ -119,7 +119,7 @@ def _ours(column: str, row: Row | None, reference: Row | None, compared: bool) -
 
 
 def _interval(number: int, column: str, label: str, reference: str | None, results: Results) -> Cells:
-    """The 95 % interval of a row's difference to its reference, and its seeds; the reference has none to itself."""
+    """Return the 95 % interval of a row's difference to its reference, and its seeds; nothing for the reference."""
     cells: tuple[Any, Any, Any] = (None, None, None)
     if reference not in (None, label):
         finding = find(Comparison("", number, column, (difference(label, reference),)), results)
@@ -131,7 +131,7 @@ def _interval(number: int, column: str, label: str, reference: str | None, resul
 
 
 def _estimate(column: str, terms: list[tuple[float, Row | None]]) -> tuple[Any, Any]:
-    """Mean and spread of a row, or of a difference of two, over the seeds that both have."""
+    """Return mean and spread of a row, or of a difference of two, over the seeds that both have."""
     if any(row is None or not row.runs for _, row in terms):
         return NOT_RUN, NOT_RUN
     samples = [(weight, row.sample(column)) for weight, row in terms]

@@ -1,6 +1,6 @@
-"""The verdict on a contrast, on a claim and on a question, by tests whose levels and margin are stated here.
+"""Verdicts on contrasts, claims and questions, by tests whose levels and margin are stated here.
 
-Several contrasts of one claim are tested at once: their p values are Holm's.
+Several contrasts of one claim are tested together: their p values are adjusted by Holm's method.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from afigan.reporting.results import Results
 from afigan.reporting.statistics import Effect, holm, p_equivalent, p_sided
 
 MARGIN = 1.0  # AP; two rows that differ by less are the same
-LEVEL = 0.025  # of a one-sided test: what it decides is outside a 95 % interval
+LEVEL = 0.025  # of a one-sided test: a found difference is outside its 95 % interval
 SAME_LEVEL = 0.05  # of each of the two one-sided tests for equivalence
 
 AGREES, CONTRADICTS, UNDECIDED, NOTHING_RUN = "agrees", "contradicts", "undecided", "not run"
@@ -22,10 +22,10 @@ NO_COMMON_SEED, NO_IMAGES = "undecided (no seed in common)", "undecided (no resa
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says of rows of its tables, or a question (`open`) that it does not ask.
+    """A claim of the paper about rows of its tables, or a question (`open`) beyond the paper.
 
     says: the paper's words in short, or the question.
-    main: which of `comparisons` is shown where there is place for one.
+    main: index in `comparisons` of the one to show where there is place for one.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Claim:
 class Judgement:
     """The verdict on one contrast.
 
-    verdict: None if it is not judged, or has not been run.
+    verdict: None if the contrast is not judged or has not been run.
     p: verdict -> p value of the test for it. adjusted: the same by Holm, over the contrasts of the claim.
     """
 
@@ -49,7 +49,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run says of a claim: a finding and a judgement for each of its comparisons, and the verdict on all."""
+    """A run's result on a claim: a finding and a judgement for each of its comparisons, and the verdict on all."""
 
     claim: Claim
     findings: tuple[Finding, ...]
@@ -69,7 +69,7 @@ def judge(claim: Claim, results: Results) -> Outcome:
 
 
 def judge_findings(findings: Sequence[Finding]) -> tuple[Judgement, ...]:
-    """Judge contrasts that belong together: each test of one of them is adjusted for the same test of the others."""
+    """Judge contrasts that belong together: each test of one is adjusted for the same test of the others."""
     testable = [excuse(finding) == "" for finding in findings]
     raw = [
         p_values(finding.effect, finding.comparison.expected) if tested else {}
@@ -88,7 +88,7 @@ def judge_findings(findings: Sequence[Finding]) -> tuple[Judgement, ...]:
 
 
 def excuse(finding: Finding) -> str | None:
-    """Why a contrast cannot be tested; empty if it can be. None: it is not judged, or there is nothing to judge."""
+    """Return the reason why a contrast cannot be tested; empty if it can be. None: it is not judged or not run."""
     if finding.comparison.expected is None:
         return None
     if not finding.comparable:
@@ -101,7 +101,7 @@ def excuse(finding: Finding) -> str | None:
 
 
 def p_values(effect: Effect, expected: Expected) -> dict[str, float]:
-    """Verdict -> p value of the test that decides for it."""
+    """Return verdict -> p value of the test that decides for it."""
     higher, lower = p_sided(effect, 1), p_sided(effect, -1)
     if expected == "above":
         return {AGREES: higher, CONTRADICTS: lower}
@@ -114,9 +114,9 @@ def p_values(effect: Effect, expected: Expected) -> dict[str, float]:
 
 
 def p_beyond(effect: Effect, margin: float) -> float:
-    """The p value of the test that an effect is larger than the margin, on one side or the other.
+    """Return the p value of the test that an effect is larger than the margin, on one side or the other.
 
-    It is below LEVEL exactly where the whole 95 % interval is outside the margin.
+    It is below LEVEL exactly where the complete 95 % interval is outside the margin.
     """
     return min(
         p_sided(replace(effect, mean=effect.mean - margin), 1), p_sided(replace(effect, mean=effect.mean + margin), -1)
@@ -124,16 +124,16 @@ def p_beyond(effect: Effect, margin: float) -> float:
 
 
 def decide(adjusted: Mapping[str, float], expected: Expected | None) -> str:
-    """The verdict that adjusted p values give; of a question, an effect may have a sign and be small as well."""
+    """Return the verdict by adjusted p values; on a question, an effect can both have a sign and be small."""
     equivalence = {SAME} if expected == "open" else {AGREES} if expected == "same" else set()
     words = [word for word, p in adjusted.items() if p < (SAME_LEVEL if word in equivalence else LEVEL)]
     return ", ".join(words) or UNDECIDED
 
 
 def overall(findings: Sequence[Finding], judgements: Sequence[Judgement]) -> str:
-    """The verdict on a claim: it agrees if all that is judged does, and contradicts if anything does.
+    """Return the verdict on a claim: it agrees if all judged contrasts do, and contradicts if any does.
 
-    On a question: the answers by metric, where they are not the same.
+    On a question, return the answers by metric if they differ.
     """
     if all(finding.effect is None and not finding.terms for finding in findings):
         return NOTHING_RUN
@@ -155,5 +155,5 @@ def overall(findings: Sequence[Finding], judgements: Sequence[Judgement]) -> str
 
 
 def in_part(verdict: str) -> str:
-    """A verdict for which not everything has been run."""
+    """Mark a verdict for which not everything has been run."""
     return f"{verdict}, in part"

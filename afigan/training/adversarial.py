@@ -1,4 +1,4 @@
-"""The updates of D and of what it judges, as stages 1 and 2 share them (Eq. 1-3, Algorithm 1)."""
+"""The updates of D and of its generator (G or M) that stages 1 and 2 share (Eq. 1-3, Algorithm 1)."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from afigan.training.engine import Learner
 
 
 def pyramid_maps(pyramid: nn.Module, images: Tensor, levels: Sequence[str], features: str = "output") -> list[Tensor]:
-    """A pyramid's maps (N, C, H_i, W_i) at `levels`: its outputs, or the merged maps before the output convolutions."""
+    """Return a pyramid's maps (N, C, H_i, W_i) at `levels`: outputs, or merged maps before the output convolutions."""
     maps = pyramid(images) if features == "output" else pyramid.merged(images)
     return [maps[level] for level in levels]
 
@@ -23,10 +23,10 @@ def crop_to(maps: Sequence[Tensor], targets: Sequence[Tensor]) -> list[Tensor]:
 
 
 def halve(maps: Sequence[Tensor]) -> list[Tensor]:
-    """down_0.5 of feature maps, (N, C, H, W) -> (N, C, ceil(H / 2), ceil(W / 2)).
+    """Apply down_0.5 to feature maps, (N, C, H, W) -> (N, C, ceil(H / 2), ceil(W / 2)).
 
-    Bilinear interpolation at exactly 0.5 is the mean of two by two positions. Odd sides keep that grid, which is the
-    low-resolution map's, and their last position is the mean of what is there.
+    Bilinear interpolation at exactly 0.5 is the mean of two by two positions. Odd sides keep that grid, because it is
+    the low-resolution map's; their last position is the mean of the positions that exist.
     """
     return [F.avg_pool2d(m, 2, ceil_mode=True) for m in maps]
 
@@ -36,10 +36,10 @@ class Adversary:
 
     Args:
         discriminator: D's learner; None with `mode: off`.
-        mode: `on`; `detached`, where no gradient of the adversarial term reaches the generator, as in the authors'
-            released code (SPEC 9); `off`, without D.
+        mode: `on` as in Eq. 2 and 3; `detached`: no gradient of the adversarial term reaches the generator, as in the
+            authors' released code; `off`: without D.
         weight: lambda of Eq. 2.
-        content: whether the content term is there.
+        content: whether L_AF has the content term.
     """
 
     def __init__(self, discriminator: Learner | None, mode: str, weight: float, content: bool = True) -> None:
@@ -47,7 +47,7 @@ class Adversary:
         self.discriminator, self.mode, self.weight, self.content = discriminator, mode, weight, content
 
     def update_discriminator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> dict[str, Tensor]:
-        """One step of D down Eq. 1; real and fake maps in separate passes, level by level."""
+        """Take one step of D down Eq. 1; real and fake maps go through D in separate passes, level by level."""
         if self.discriminator is None:
             return {}
         judge = self.discriminator.module
@@ -55,7 +55,7 @@ class Adversary:
         return self.discriminator.update({"loss_discriminator": loss})
 
     def generator_losses(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The terms of L_AF (Eq. 2 and 3), the adversarial one already weighted; D itself gets no gradient."""
+        """Return the terms of L_AF (Eq. 2 and 3), the adversarial one already weighted; D itself gets no gradient."""
         losses = {}
         if self.content:
             losses["loss_content"] = content_loss(fakes, reals)

@@ -1,4 +1,4 @@
-"""Stage 1: AFI-GAN (section 4.1). G and D learn on the maps of a frozen F, of full-size and of halved images."""
+"""Stage 1: AFI-GAN (section 4.1). G and D learn on a frozen F's maps of full-size and of halved images."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ class AfiganStep:
 
     @torch.no_grad()
     def maps(self, batch: list[dict]) -> tuple[list[Tensor], list[Tensor]]:
-        """What G is given and what it should make of it, level by level.
+        """Return G's inputs and their targets, level by level.
 
         `match: same`: F(I_lr)_i and F(I_hr)_i. `match: different` (Table 7): F(I_hr)_{i+1} and F(I_hr)_i.
         """
@@ -63,7 +63,7 @@ class AfiganStep:
 
 
 def train_afigan(params: Params, key: str) -> None:
-    """Run stage 1 of experiment `key`: `models/afigan/KEY/` with `interpolator.*` and `discriminator.*`.
+    """Run stage 1 of experiment `key`; write `models/afigan/KEY/` with `interpolator.*` and `discriminator.*`.
 
     Raises:
         ValueError: data or teacher are missing or do not fit.

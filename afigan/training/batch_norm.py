@@ -1,4 +1,4 @@
-"""Batch normalisation over the whole batch of several processes, as it is over that of one."""
+"""Batch normalisation over the complete batch of several processes, as over the batch of one process."""
 
 import torch
 from fvcore.nn.distributed import differentiable_all_reduce
@@ -8,12 +8,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def synchronise(module: nn.Module) -> None:
-    """Let the batch normalisations inside `module` see what all ranks give them; frozen ones stay as they are.
+    """Let the batch normalisations inside `module` see the inputs of all ranks; frozen ones do not change.
 
-    Names, weights and optimizers do not notice. On GPUs it is torch's own `SyncBatchNorm`, which has no CPU version.
+    Names and parameters stay, so optimizers stay valid. GPUs use torch's own `SyncBatchNorm`, which has no CPU version.
 
     Args:
-        module: on its device already; itself no batch normalisation.
+        module: a module that is already on its device and is itself no batch normalisation.
     """
     if next(module.parameters()).device.type == "cuda":
         convert_sync_batchnorm(module)
@@ -26,7 +26,7 @@ def synchronise(module: nn.Module) -> None:
 
 
 class WholeBatchNorm(_BatchNorm):
-    """Batch normalisation over the batches of all ranks together, whose sizes may differ: (N, C, ...) -> the same."""
+    """Batch normalisation over the batches of all ranks, whose sizes may differ: (N, C, ...) -> the same shape."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         assert input.dim() >= 2
@@ -36,7 +36,7 @@ class WholeBatchNorm(_BatchNorm):
             return super().forward(input)
         assert self.track_running_stats and self.affine and self.momentum is not None
         places = [dim for dim in range(input.dim()) if dim != 1]
-        shape = [-1] + [1] * (input.dim() - 2)  # of a value a channel
+        shape = [-1] + [1] * (input.dim() - 2)  # the shape of one value a channel
         totals = differentiable_all_reduce(
             torch.cat([input.sum(places), input.new_tensor([input.numel() / input.shape[1]])])
         )

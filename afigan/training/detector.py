@@ -27,10 +27,10 @@ class DetectorStep:
 
 
 def initialise(detector: nn.Module, experiment: DetectorExperiment) -> None:
-    """Give T the weights it starts from; those of its heads, and what is not reused, stay random.
+    """Load T's initial weights; heads and parts that are not reused stay random.
 
     Every T starts from the classification backbone. Then `reuse: G` takes the interpolators of stage 1 or 2, and
-    `reuse: M` stage 2's backbone and pyramid: all of it that T has too, for M may have another head.
+    `reuse: M` takes stage 2's backbone and pyramid: the parts that T has too, because M may have another head.
 
     Raises:
         ValueError: the weights do not fit.
@@ -57,7 +57,7 @@ def freeze_interpolator(detector: nn.Module) -> None:
 
 
 def train_detector(params: Params, node: str) -> None:
-    """Run stage 3 of `detectors/KEY`, or of `students/KEY`: `models/NODE/` with T's weights.
+    """Run stage 3 of `detectors/KEY` or `students/KEY`; write `models/NODE/` with T's weights.
 
     Raises:
         ValueError: data or earlier stages are missing or do not fit.
@@ -103,6 +103,6 @@ def _train(params: Params, node: str) -> None:
 
 
 def describe(schedule: Schedule, inputs: Input) -> str:
-    """The schedule of stage 3 in words, for the tables."""
+    """Return the schedule of stage 3 in words, for the tables."""
     sides = "-".join(str(side) for side in sorted({min(inputs.short_sides), max(inputs.short_sides)}))
     return f"stage 3: {schedule.iterations} iterations of {schedule.batch_size} images, short side {sides} px"

@@ -1,4 +1,4 @@
-"""What is computed on, and what makes it repeatable."""
+"""The device to compute on, and repeatable computation on it."""
 
 import random
 
@@ -9,10 +9,10 @@ from afigan.schema import Params
 
 
 def choose_device(params: Params) -> torch.device:
-    """The device to compute on.
+    """Return the device to compute on.
 
     Raises:
-        ValueError: a GPU is asked for and there is none.
+        ValueError: params.yaml asks for a GPU and there is none.
     """
     if params.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: cuda, but torch sees no GPU; set it to auto or cpu")

@@ -1,11 +1,11 @@
-"""A stage on several processes, one GPU each: starting them, ending them, what they tell each other.
+"""A stage on several processes, one GPU each: their start, their end, their communication.
 
-`processes` of params.yaml are started here, on one machine; or `torchrun` has started them, on one or on several.
+This module starts `processes` of params.yaml on one machine; or `torchrun` has started them, on one or on several.
 
 The modules stay as they are. DistributedDataParallel averages gradients by hooks around a module's own `forward`, and
-G, M and D are called in other ways too (a pyramid's parts, D inside the loss of G). What is called around the wrapper
-is not averaged: that is what happened to the authors' released code (SPEC 9). Here `engine.Learner.update` averages
-what it is about to use. It does not overlap with the backward pass; the price is that of sending the weights once.
+G, M and D are called in other ways too (a pyramid's parts, D inside the loss of G). Gradients of calls around the
+wrapper are not averaged, as in the authors' released code. Here `engine.Learner.update` averages the gradients that it
+is about to use. The average does not overlap with the backward pass; it costs as much as sending the weights once.
 """
 
 import contextlib
@@ -32,26 +32,26 @@ from afigan.files import atomic_path
 from afigan.preemption import noted
 
 HOST = "127.0.0.1"
-BACKENDS = "cpu:gloo,cuda:nccl"  # gloo: what is on the CPU needs no GPU to be told
+BACKENDS = "cpu:gloo,cuda:nccl"  # gloo: values on the CPU are sent without a GPU
 BUCKET = 1 << 24  # elements averaged at a time: 64 MiB of memory beside the gradients
 
 # --- starting and ending ----------------------------------------------------------------------------------------------
 
 
 def launch(processes: int, function: Callable[..., None], *arguments: Any, device: torch.device) -> None:
-    """Call `function(*arguments)` on every rank: here if there is one process, else in processes of their own.
+    """Call `function(*arguments)` on every rank: here if there is one process, else in new processes.
 
-    Rank r computes on the r-th GPU, which is what `torch.device("cuda")` means there, or on the CPU with as many
-    threads as this process has. Nothing outlives the call. Under torchrun this process is one of the ranks itself.
+    Rank r computes on the r-th GPU, which is `torch.device("cuda")` there, or on the CPU with as many threads as this
+    process has. No process outlives the call. Under torchrun this process is itself one of the ranks.
 
     Args:
-        processes: how many ranks there are.
-        function: importable by its name, for new processes import it; its arguments can be pickled.
-        device: what the ranks compute on, its type.
+        processes: the number of ranks.
+        function: importable by its name, because new processes import it; its arguments can be pickled.
+        device: the ranks compute on a device of its type.
 
     Raises:
-        ValueError: there are fewer GPUs than processes, or torchrun has started another number of them.
-        Exception: what a rank has raised, the first of them; the others are ended.
+        ValueError: there are fewer GPUs than processes, or torchrun has started another number of processes.
+        Exception: the first error that a rank has raised; the other ranks are ended.
         Preempted: SIGTERM has come, here or to the ranks, and they have ended.
         RuntimeError: a rank was killed.
     """
@@ -63,7 +63,7 @@ def launch(processes: int, function: Callable[..., None], *arguments: Any, devic
     if processes == 1:
         function(*arguments)
         return
-    store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)  # port 0: any that is free
+    store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)  # port 0: any free port
     with tempfile.TemporaryDirectory(prefix="afigan-") as folder:
         settings = {
             "processes": processes,
@@ -82,13 +82,13 @@ def launch(processes: int, function: Callable[..., None], *arguments: Any, devic
             finally:
                 for process in ranks:
                     with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.killpg(process.pid, signal.SIGKILL)  # what loads its data too
+                        os.killpg(process.pid, signal.SIGKILL)  # the processes that load its data too
                     process.kill()
                     process.join()
 
 
 def _join(processes: int, function: Callable[..., None], arguments: tuple[Any, ...], *, cuda: bool) -> None:
-    """Be the rank that torchrun's variables say."""
+    """Run as the rank that torchrun's variables name."""
     if (started := int(os.environ["WORLD_SIZE"])) != processes:
         raise ValueError(f"torchrun has started {started} processes: set processes: {started}, or start {processes}")
     if cuda:
@@ -100,7 +100,7 @@ def _join(processes: int, function: Callable[..., None], arguments: tuple[Any, .
 
 
 def _watch(ranks: Sequence[BaseProcess], errors: Path, sigterm: Callable[[], bool]) -> None:
-    """Wait until the ranks have ended; hand on SIGTERM, which only this process may have got.
+    """Wait until the ranks have ended; pass SIGTERM on, because perhaps only this process has got it.
 
     Raises:
         Exception: as `launch`.
@@ -118,23 +118,23 @@ def _watch(ranks: Sequence[BaseProcess], errors: Path, sigterm: Callable[[], boo
 
 
 def _error(ranks: Sequence[BaseProcess], errors: Path) -> Exception:
-    """Why the ranks ended: whatever came first, for the others then lose their connection to that rank."""
+    """Return the first rank's error: the others follow from it, because they lose their connection to that rank."""
     for rank, process in enumerate(ranks):
         if process.exitcode is not None and process.exitcode < 0:
             name = signal.strsignal(-process.exitcode)
             hint = ", as the system does when memory runs out" if process.exitcode == -signal.SIGKILL else ""
             return RuntimeError(f"process {rank} of {len(ranks)} was ended by a signal ({name}){hint}")
-    for path in sorted(errors.glob("*.pickle")):  # named by the time
+    for path in sorted(errors.glob("*.pickle")):  # names begin with the time
         return pickle.loads(path.read_bytes())
     return RuntimeError(f"one of {len(ranks)} processes has ended early; what it printed says why")
 
 
 def _run(rank: int, function: Callable[..., None], arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:
-    """The life of a rank."""
-    os.setpgrp()  # a group with what loads its data: they are ended together
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts the parent has it end the ranks
+    """Set up a rank, call the function, and leave an error for the parent."""
+    os.setpgrp()  # a group with the processes that load its data: they are ended together
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted parent ends the ranks itself
     threading.Thread(target=_follow, args=(settings["parent"],), daemon=True).start()
-    multiprocessing.set_start_method(settings["start_method"], force=True)  # its loaders' is the parent's, not spawn
+    multiprocessing.set_start_method(settings["start_method"], force=True)  # the parent's, not spawn, for loaders
     logging.basicConfig(format=f"{Path(sys.argv[0]).stem}: %(message)s")  # as the stage scripts have it
     logging.getLogger("afigan").setLevel(settings["log_level"])
     try:
@@ -160,7 +160,7 @@ def _run(rank: int, function: Callable[..., None], arguments: tuple[Any, ...], s
 
 
 def _follow(parent: int) -> None:
-    """End when the parent has ended, however it did."""
+    """End this process when the parent has ended, for whatever reason."""
     while os.getppid() == parent:
         time.sleep(1)
     os.killpg(0, signal.SIGKILL)
@@ -183,28 +183,28 @@ def _tell(error: Exception, path: Path) -> None:
 
 
 def rank() -> int:
-    """Which of the processes this is, from 0."""
+    """Return this process's number, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_main() -> bool:
-    """Whether this is rank 0, which alone writes."""
+    """Return True on rank 0, the only rank that writes."""
     return rank() == 0
 
 
 def barrier() -> None:
-    """Wait until every rank is here."""
+    """Wait until every rank has called this."""
     if world_size() > 1:
         dist.all_reduce(torch.zeros(1))  # dist.barrier would go by way of the GPUs
 
 
 def average(values: Tensor) -> Tensor:
-    """The mean of a tensor over the ranks, in place; the same bits on all of them."""
+    """Average a tensor over the ranks, in place; all ranks get the same bits."""
     if world_size() > 1:
         dist.all_reduce(values)
         values /= world_size()
@@ -212,7 +212,7 @@ def average(values: Tensor) -> Tensor:
 
 
 def anywhere(fact: bool) -> bool:
-    """Whether it holds on any rank; the same answer on all of them."""
+    """Return True, on all ranks, if the fact holds on any rank."""
     if world_size() == 1:
         return fact
     holds = torch.tensor(int(fact), dtype=torch.int32)
@@ -221,7 +221,7 @@ def anywhere(fact: bool) -> bool:
 
 
 def average_scalars(terms: dict[str, Tensor]) -> dict[str, float]:
-    """The mean of each of some scalars over the ranks, in float64. All ranks name the same ones in the same order."""
+    """Return the mean over the ranks of each scalar, in float64. All ranks pass the same names in the same order."""
     means = average(torch.stack([term.detach().double() for term in terms.values()]))
     return dict(zip(terms, means.tolist(), strict=True))
 
@@ -233,7 +233,7 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     A parameter without a gradient counts as zero on that rank; if no rank has one for it, it has none afterwards.
 
     Args:
-        parameters: the same ones in the same order on all ranks, all on one device.
+        parameters: the same parameters in the same order on all ranks, all on one device.
     """
     if world_size() == 1:
         return
@@ -249,7 +249,7 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
 
 
 def _buckets(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Runs of parameters of at most BUCKET elements; a larger parameter is alone."""
+    """Split parameters into runs of at most BUCKET elements; a larger parameter is alone."""
     buckets: list[list[Tensor]] = []
     size = 0
     for p in parameters:
@@ -263,14 +263,14 @@ def _buckets(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
 
 @torch.no_grad()
 def broadcast(module: nn.Module) -> None:
-    """Give every rank the weights and buffers that rank 0 has."""
+    """Copy the weights and buffers of rank 0 to every rank."""
     if world_size() > 1:
         for value in (*module.parameters(), *module.buffers()):
             dist.broadcast(value, src=0)
 
 
 def from_main(value: Any) -> Any:
-    """What rank 0 has given, on every rank; it is pickled."""
+    """Return rank 0's value on every rank; it is pickled."""
     box = [value]
     if world_size() > 1:
         dist.broadcast_object_list(box, src=0)
@@ -278,7 +278,7 @@ def from_main(value: Any) -> Any:
 
 
 def gather(value: Any) -> list[Any] | None:
-    """The values of all ranks by rank, on rank 0; None elsewhere. They are pickled, tensors on the CPU among them."""
+    """Return the values of all ranks by rank, on rank 0; None elsewhere. They are pickled, including CPU tensors."""
     if world_size() == 1:
         return [value]
     values = [None] * world_size() if is_main() else None

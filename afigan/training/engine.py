@@ -1,14 +1,14 @@
 """One loop under the three stages: update, log, checkpoint, resume (Algorithm 1 fills in the step).
 
-A run lives in `runs/STAGE/KEY-HASH/`, outside what the engines declare as outputs and delete. The hash is of all that
-can change its result: parameters, input files and the code. Started again, it goes on from its last whole checkpoint
-and ends as if it had never stopped. When it is done its checkpoints go; the logs stay.
+A run's folder is `runs/STAGE/KEY-HASH/`, outside the outputs that DVC and Snakemake declare and delete. The hash covers
+all that can change the run's result: parameters, input files and the code. A restarted run goes on from its last
+complete checkpoint and ends as if it had never stopped. A finished run's checkpoints are removed; its logs stay.
 
 On several processes (`afigan.training.distributed`) each rank has its part of every batch, and all take the same steps
-down the mean of their gradients: weights are the same bits on all of them. Batch normalisation sees the whole batch
-(`afigan.training.batch_norm`); what is drawn at random, such as RoIs, is each rank's own. Rank 0 alone writes.
+down the mean of their gradients: weights are the same bits on all of them. Batch normalisation sees the complete batch
+(`afigan.training.batch_norm`). Each rank draws its own random samples, such as RoIs. Rank 0 alone writes.
 
-Asked to end by SIGTERM, a run writes a checkpoint after the iteration it is in (`afigan.preemption`).
+On SIGTERM, a run writes a checkpoint after the current iteration (`afigan.preemption`).
 """
 
 import logging
@@ -31,31 +31,31 @@ from afigan.training import distributed
 from afigan.training.journal import Journal, Window
 
 KEEP = 2  # checkpoints: the newest may turn out to be unreadable
-SEED_STRIDE = 1_000_003  # from one rank's seed to the next one's; below 2**32, for torch's CPU generator sees no more
+SEED_STRIDE = 1_000_003  # between the seeds of two ranks; below 2**32, because torch's CPU generator uses no more
 OVERRIDES = {"relative_position_bias_table": {"weight_decay": 0.0}}  # by a parameter's name; Swin's recipe
 LOGGER = logging.getLogger("afigan")
 
 
 class TrainingDiverged(FloatingPointError):
-    """A loss or its gradient has become NaN or infinite."""
+    """Error of a training whose loss or gradient has become NaN or infinite."""
 
 
 class Learner:
     """A module with the optimizer and the learning-rate schedule that train it.
 
     Args:
-        module: its parameters that require gradients are trained.
+        module: the module; its parameters that require gradients are trained.
         schedule: params.yaml's section of the stage.
     """
 
     def __init__(self, module: nn.Module, schedule: Schedule) -> None:
         if distributed.world_size() > 1:
-            from afigan.training.batch_norm import synchronise  # imports timm: half a second, where nobody needs it
+            from afigan.training.batch_norm import synchronise  # imports timm: half a second
 
             synchronise(module)
         self.module, self.clip = module, schedule.clip
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        # as detectron2's recipes have it, normalisation layers do not decay
+        # as in detectron2's recipes, normalisation layers do not decay
         groups = get_default_optimizer_params(
             module, weight_decay=schedule.weight_decay, weight_decay_norm=0.0, overrides=OVERRIDES
         )
@@ -68,13 +68,13 @@ class Learner:
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda i: lr_factor(schedule, i))
 
     def update(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One step down the sum of `losses`, scalars by name; of several ranks, down the mean of their sums.
+        """Take one step down the sum of `losses`, scalars by name; of several ranks, down the mean of their sums.
 
         Returns:
             This rank's terms for the log, detached.
 
         Raises:
-            TrainingDiverged: a term or the gradient is not finite, on any rank; the weights are as before on all.
+            TrainingDiverged: a term or the gradient is not finite on some rank; no rank's weights have changed.
         """
         device = self.parameters[0].device.type
         with torch.autocast(device, enabled=False):  # sums and gradients in float32; a forward pass chose its own types
@@ -87,7 +87,7 @@ class Learner:
         total.backward()
         distributed.average_gradients(self.parameters)
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        # one question for both, because the answer has to be waited for; what one rank finds reaches all in the means
+        # one check for both, because its result has to be waited for; one rank's NaN reaches all ranks in the means
         if not torch.isfinite(distributed.average(total.detach().clone()) + norm):
             means = distributed.average_scalars(losses)
             raise TrainingDiverged(_in_words(means | {"norm of the gradient": norm.item()}))
@@ -109,12 +109,12 @@ def _in_words(terms: dict[str, float]) -> str:
 
 
 def with_total(terms: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The terms of a loss and, last, their sum, for the log."""
+    """Return the terms of a loss and, last, their sum, for the log."""
     return terms | {"loss_total": torch.stack(list(terms.values())).sum()}
 
 
 def lr_factor(schedule: Schedule, iteration: int) -> float:
-    """What the learning rate is multiplied by at an iteration, counted from 0: warm-up, then steps or a half cosine."""
+    """Return the learning rate's factor at an iteration, counted from 0: warm-up, then steps or a half cosine."""
     if iteration < schedule.warmup:
         return (iteration + 1) / (schedule.warmup + 1)
     if schedule.schedule == "step":
@@ -124,7 +124,7 @@ def lr_factor(schedule: Schedule, iteration: int) -> float:
 
 
 def autocast(device: torch.device, schedule: Schedule) -> AbstractContextManager:
-    """bfloat16 on a GPU if the schedule wants it; on a CPU only if it says `everywhere`."""
+    """Return a context of bfloat16 on a GPU if the schedule asks for it; on a CPU only if it says `everywhere`."""
     if schedule.amp == "everywhere" or (device.type == "cuda" and schedule.amp):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
@@ -144,17 +144,17 @@ def train(
     Args:
         run: the run's folder.
         schedule: length, log and checkpoints.
-        learners: what is trained, by name; their state is what a checkpoint holds, with torch's random state.
+        learners: learners by name; a checkpoint holds their state and torch's random state.
         step: one iteration on one batch, through `Learner.update`; returns the loss terms to log, scalars by name.
-        dataset: the training sequence that batches are cut from.
-        device: where the learners are.
+        dataset: the training sequence, which is cut into batches.
+        device: the learners' device.
 
     Returns:
         The log, the same on all ranks: for every `log_every`-th iteration and the last a dict of `iteration` (from 1),
-        `lr` and the loss terms' means over ranks and over the iterations since the dict before.
+        `lr` and the loss terms' means over ranks and over the iterations since the previous dict.
 
     Raises:
-        TrainingDiverged: naming the iteration and the loss terms, means over the ranks.
+        TrainingDiverged: a loss is not finite; it names the iteration and the loss terms, means over the ranks.
         Preempted: SIGTERM has come; the checkpoint is written.
     """
     main = distributed.is_main()
@@ -166,7 +166,7 @@ def train(
     share = batches(dataset, schedule, start, rank=distributed.rank(), world_size=distributed.world_size())
     journal_of_run = Journal(run, schedule.iterations, start, log) if main else nullcontext()
     # detectron2's scripted functions would be compiled after their first calls, and then round otherwise; a resumed run
-    # would make first calls where one that never stopped has compiled functions
+    # would make first calls where an uninterrupted run has compiled functions
     as_written = torch.jit.optimized_execution(False)
     with as_written, noted() as sigterm, closing(share), journal_of_run as journal:
         for iteration, batch in enumerate(share, start + 1):
@@ -196,9 +196,9 @@ def train(
 
 
 def finish(run: Path) -> None:
-    """Remove a run's checkpoints; call it when the result has been written. Rank 0 does, the others leave them."""
+    """Remove a run's checkpoints, on rank 0; call it when the result has been written."""
     if distributed.is_main():
-        for path in run.glob("*checkpoint-*.pt"):  # the half-written one of a killed process too
+        for path in run.glob("*checkpoint-*.pt"):  # also the half-written checkpoint of a killed process
             path.unlink()
 
 
@@ -210,7 +210,7 @@ def _save(
     window: Window,
     device: torch.device,
 ) -> None:
-    """Write a checkpoint: what all ranks share once, and of each what it has for itself."""
+    """Write a checkpoint: the state that all ranks share once, and each rank's own state."""
     own: dict[str, Any] = {"rng": {"cpu": torch.get_rng_state()}, "window": window.state_dict()}
     if device.type == "cuda":
         own["rng"]["cuda"] = torch.cuda.get_rng_state()
@@ -231,7 +231,7 @@ def _save(
 def _resume(
     run: Path, learners: dict[str, Learner], window: Window, device: torch.device
 ) -> tuple[int, list[dict[str, float]]]:
-    """Load the newest checkpoint that can be read, or begin; the iterations done and their log."""
+    """Load the newest readable checkpoint, or begin; return the number of iterations done and their log."""
     path, state = _newest(run) if distributed.is_main() else (None, None)
     path = distributed.from_main(path)
     if path is None:
@@ -255,14 +255,14 @@ def _resume(
 
 
 def _newest(run: Path) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
-    """The newest checkpoint that can be read, and what it holds."""
+    """Return the newest readable checkpoint and its content."""
     for path in sorted(run.glob("checkpoint-*.pt"), reverse=True):
         try:
-            with zipfile.ZipFile(path) as archive:  # torch writes checksums, and does not read them
+            with zipfile.ZipFile(path) as archive:  # torch writes checksums and does not verify them
                 if damaged := archive.testzip():
                     raise ValueError(f"{damaged} in it is damaged")
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever a truncated or damaged file makes torch raise
+        except Exception as error:  # a truncated or damaged file makes torch raise errors of many kinds
             LOGGER.warning("%s cannot be read (%s); trying the one before", path, str(error).splitlines()[0])
             continue
         LOGGER.info("resumed from %s", path)

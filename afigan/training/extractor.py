@@ -41,7 +41,7 @@ class ExtractorStep:
         self.teacher, self.extractor, self.adversary = teacher, extractor, adversary
         self.experiment, self.levels = experiment, levels
         self._seen: dict[str, Tensor] = {}
-        # M's own forward gives losses alone; what its pyramid made of the images is picked up on the way
+        # M's own forward returns only losses; a hook keeps its pyramid's maps
         extractor.module.backbone.register_forward_hook(self._remember)
 
     def _remember(self, module: nn.Module, arguments: Any, output: dict[str, Tensor]) -> None:
@@ -49,7 +49,7 @@ class ExtractorStep:
 
     def __call__(self, batch: list[dict]) -> dict[str, Tensor]:
         different = self.experiment.match == "different"
-        # low-resolution images carry their own, halved annotations
+        # low-resolution images have their own, halved annotations
         losses = dict(self.extractor.module(batch if different else [item["low"] for item in batch]))
         logged: dict[str, Tensor] = {}
         if self.adversary is not None:
@@ -73,7 +73,7 @@ class ExtractorStep:
 
 
 def train_extractor(params: Params, key: str) -> None:
-    """Run stage 2 of experiment `key`: `models/extractors/KEY/` with M's weights and `discriminator.*`.
+    """Run stage 2 of experiment `key`; write `models/extractors/KEY/` with M's weights and `discriminator.*`.
 
     Raises:
         ValueError: data, teacher or stage 1 are missing or do not fit.
@@ -138,5 +138,5 @@ def _train(params: Params, key: str) -> None:
 
 
 def describe(schedule: Schedule) -> str:
-    """The schedule of stage 2 in words, for the tables."""
+    """Return the schedule of stage 2 in words, for the tables."""
     return f"stage 2: {schedule.iterations} iterations of {schedule.batch_size} images"

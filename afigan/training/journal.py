@@ -1,4 +1,4 @@
-"""What a run tells of itself: the lines of its log, TensorBoard's curves, progress."""
+"""Reports of a run: the lines of its log, TensorBoard's curves, progress."""
 
 import json
 import sys
@@ -16,20 +16,20 @@ from afigan.training.distributed import average_scalars
 
 
 class Window:
-    """The mean of each loss term since the last line of the log; until one is due, the terms stay on their device."""
+    """The mean of each loss term since the log's last line; until a line is due, the terms stay on their device."""
 
     def __init__(self) -> None:
         self.count = 0
         self.sums: dict[str, Any] = {}
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """Take in the scalars of one iteration, whose names are always the same."""
+        """Add the scalars of one iteration; their names are always the same."""
         values = {name: term.detach().double() for name, term in terms.items()}
         self.sums = {name: self.sums[name] + value for name, value in values.items()} if self.count else values
         self.count += 1
 
     def close(self) -> dict[str, float]:
-        """The means over the iterations and over the ranks; begin anew."""
+        """Return the means over the iterations and over the ranks, and start again."""
         means = average_scalars({name: value / self.count for name, value in self.sums.items()})
         self.count, self.sums = 0, {}
         return means
@@ -44,18 +44,18 @@ class Window:
 class Journal:
     """A run's `metrics.jsonl`, `tensorboard/`, `train.log` and its progress on the terminal; for rank 0.
 
-    On a terminal progress is a bar, otherwise a line every few seconds; those lines always go to `train.log`. As often
-    `state.json` is told how far the run is.
+    On a terminal progress is a bar, otherwise a line every few seconds; those lines always go to `train.log`. The run's
+    progress is written to `state.json` as often.
 
     Args:
         run: the run's folder.
         total: iterations of the schedule.
         start: iterations done.
-        log: their lines; what a killed run logged after its checkpoint is done again.
+        log: their lines; lines that a killed run logged after its checkpoint are dropped, because the run repeats them.
     """
 
     def __init__(self, run: Path, total: int, start: int, log: list[dict[str, float]]) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # takes a second to import, and who evaluates needs none
+        from torch.utils.tensorboard import SummaryWriter  # takes a second to import, and evaluation does not need it
 
         self.run, self.total, self.start, self.done = run, total, start, start
         path = run / "metrics.jsonl"

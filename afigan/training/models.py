@@ -1,4 +1,4 @@
-"""The folders of models/: what a stage leaves behind and a later one starts from, checked when it is read."""
+"""The folders of models/: a stage writes one, a later stage starts from it; it is checked when it is read."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ MODELS = Path("models")
 
 
 def load_weights(node: str) -> dict[str, Tensor]:
-    """The weights of `models/NODE`.
+    """Read the weights of `models/NODE`.
 
     Raises:
-        ValueError: they are not there, or no safetensors file.
+        ValueError: they are missing, or no safetensors file.
     """
     path = MODELS / node / "model.safetensors"
     if not path.is_file():
@@ -31,10 +31,10 @@ def load_weights(node: str) -> dict[str, Tensor]:
 
 
 def load_config(node: str) -> dict[str, Any]:
-    """What `models/NODE` was trained with, as `save_model` wrote it.
+    """Read the configuration with which `models/NODE` was trained, as `save_model` wrote it.
 
     Raises:
-        ValueError: it is not there, or damaged.
+        ValueError: it is missing or damaged.
     """
     path = MODELS / node / "config.json"
     if not path.is_file():
@@ -46,10 +46,10 @@ def load_config(node: str) -> dict[str, Any]:
 
 
 def check_trained(params: Params, node: str) -> None:
-    """Weights that were trained with other parameters must not pass for those of today's.
+    """Refuse weights that were trained with other parameters than the current ones.
 
     Raises:
-        ValueError: `models/NODE` was.
+        ValueError: `models/NODE` was trained with other parameters.
     """
     if load_config(node)["params_hash"] != fingerprint(params, node):
         raise ValueError(
@@ -59,7 +59,7 @@ def check_trained(params: Params, node: str) -> None:
 
 
 def part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The entries under `prefix`, without it."""
+    """Return the entries under `prefix`, without it."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
@@ -78,10 +78,10 @@ def load_part(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
 
 
 def load_architecture(node: str) -> Architecture:
-    """What the detector of `models/NODE` is built of.
+    """Read the architecture of the detector of `models/NODE`.
 
     Raises:
-        ValueError: it is not there, or of another version of this project.
+        ValueError: it is missing, or of another version of this project.
     """
     config = load_config(node)
     try:
@@ -92,9 +92,10 @@ def load_architecture(node: str) -> Architecture:
 
 
 def load_detector(node: str, device: torch.device) -> nn.Module:
-    """The detector of `models/NODE`, frozen and in evaluation mode, with the anchors of full-size images.
+    """Build the detector of `models/NODE`, frozen and in evaluation mode, with the anchors of full-size images.
 
-    So is an extractor's M (A3): anchors follow the images that a detector sees (SPEC 5.2). Its D is left.
+    The same holds for an extractor's M (A3): anchors follow the images that a detector sees (section 4.2 halves them;
+    docs/method.md). M's D is not loaded.
     """
     detector = build_detector(load_architecture(node))
     weights = {name: value for name, value in load_weights(node).items() if not name.startswith("discriminator.")}
@@ -103,12 +104,12 @@ def load_detector(node: str, device: torch.device) -> nn.Module:
 
 
 def load_pyramid(pyramid: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Load all that two pyramids have in common: of P2-P6 and P3-P7 not the ends, if all of the backbone and of G.
+    """Load all that two pyramids share: for P2-P6 and P3-P7 not the ends, but all of the backbone and of G.
 
     Args:
-        pyramid: that of T, with its backbone.
-        weights: of M's pyramid.
-        source: for the error.
+        pyramid: T's pyramid with its backbone.
+        weights: the weights of M's pyramid.
+        source: their origin, for the error message.
 
     Raises:
         ValueError: the backbone or the interpolators are of another architecture.
@@ -122,5 +123,5 @@ def load_pyramid(pyramid: nn.Module, weights: dict[str, Tensor], source: str) ->
 
 
 def prefixed(module: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """A module's state dict under a prefix, for `part` to find."""
+    """Return a module's state dict under a prefix; `part` is the inverse."""
     return {prefix + name: value for name, value in module.state_dict().items()}

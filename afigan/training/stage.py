@@ -1,4 +1,4 @@
-"""What the training stages share: what is checked first, the run's folder, and what is left in models/ in the end."""
+"""Parts that the training stages share: first checks, the run's folder, and the output in models/."""
 
 import hashlib
 import json
@@ -27,14 +27,15 @@ def on_all_ranks(function: Callable[..., None], params: Params, name: str) -> No
     """Run a training stage's function on `processes` processes.
 
     Raises:
-        ValueError: there are fewer GPUs than processes; and whatever the function raises.
+        ValueError: there are fewer GPUs than processes.
+        Exception: any error of the function.
     """
     torch.set_num_threads(params.threads)
     distributed.launch(params.processes, function, params, name, device=choose_device(params))
 
 
 def code_version() -> str:
-    """A hash of the package's modules: a run does not go on with other code than it began with."""
+    """Return a hash of the package's modules: a run does not go on with other code than it began with."""
     root = Path(afigan.__file__).parent
     sums = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -45,7 +46,7 @@ def code_version() -> str:
 
 
 def check_masks(params: Params) -> None:
-    """Mask heads need masks: whichever experiment is run first says so.
+    """Check, in whichever experiment runs first, that the data have masks for all mask heads.
 
     Raises:
         ValueError: the data set has boxes only, and an experiment has a mask head.
@@ -62,7 +63,7 @@ def check_masks(params: Params) -> None:
 
 
 def check_drawn(params: Params) -> None:
-    """What is drawn last is known first.
+    """Check before training that the image exists that the figures draw at the end.
 
     Raises:
         ValueError: `figures.image` is beyond the validation set.
@@ -72,10 +73,10 @@ def check_drawn(params: Params) -> None:
 
 
 def check_labels(params: Params, key: str) -> None:
-    """Pseudo-labels that were made with other parameters must not pass for those of today's.
+    """Refuse pseudo-labels that were created with other parameters than the current ones.
 
     Raises:
-        ValueError: `data/pseudo/KEY.json` was, or it is not there.
+        ValueError: `data/pseudo/KEY.json` was created with other parameters, or it is missing.
     """
     path = PSEUDO / f"{key}.json"
     if not path.is_file():
@@ -86,16 +87,16 @@ def check_labels(params: Params, key: str) -> None:
 
 @contextmanager
 def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[tuple[Path, dict[str, str]]]:
-    """The run's folder for a node, and the sums of all it starts from, for `save_model`.
+    """Open the run's folder for a node; give it and the hashes of the run's inputs, for `save_model`.
 
-    The run's checkpoints are removed once the body has ended well.
+    The run's checkpoints are removed when the body has ended without an error.
 
     Args:
         inputs: the data files that the run reads besides its parents' weights.
 
     Raises:
-        ValueError: a parent was trained with other parameters, a mask head has no masks to learn from, or there is no
-            image to draw in the end.
+        ValueError: a parent was trained with other parameters, a mask head has no masks to learn from, or the image of
+            the figures does not exist.
     """
     check_masks(params)
     check_drawn(params)
@@ -121,10 +122,10 @@ def save_model(
     log: list[dict[str, float]],
     config: dict[str, Any],
 ) -> None:
-    """Write `models/NODE`: log and config first, the weights last, each whole or not at all. Rank 0 does.
+    """Write `models/NODE` on rank 0: log and config first, the weights last, each file atomically.
 
     Args:
-        inputs: what it was made from, as `open_run` has summed it. The config has them, and the sum of the weights.
+        inputs: the hashes of the model's inputs, from `open_run`. The config has them, and the hash of the weights.
     """
     if not distributed.is_main():
         return
@@ -133,7 +134,7 @@ def save_model(
     with atomic_path(out / "log.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in log), "utf-8")
     with atomic_path(out / "model.safetensors") as temporary:
-        # not `save_file`: its file is for its owner's eyes, and under a name that nobody removes after a SIGKILL
+        # not `save_file`: only the owner can read its file, and nobody removes its temporary file after a SIGKILL
         temporary.write_bytes(save({name: value.detach().cpu().contiguous() for name, value in weights.items()}))
         made = record(params, node, inputs) | {"sha256": sha256_file(temporary)}
         write_json(out / "config.json", {"node": node, **made, **config})

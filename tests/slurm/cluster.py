@@ -1,6 +1,6 @@
 """A real Slurm of one node in a folder of its own: two stand-in GPUs, no accounting, nothing outside the folder.
 
-The daemons run as whoever starts them, on free ports, and end with the `with` block.
+The daemons run as the current user, on free ports, and end with the `with` block.
 """
 
 import os
@@ -53,7 +53,7 @@ SRUN = '#!/bin/sh\nexport SLURM_CONF={folder}/slurm.conf\nexec {srun} "$@"\n'
 
 
 def install() -> None:
-    """Slurm and munge from the distribution's packages, if they are not there."""
+    """Install Slurm and munge from the distribution's packages, if they are missing."""
     os.environ["PATH"] += f"{os.pathsep}/usr/sbin{os.pathsep}/sbin"
     if all(map(shutil.which, PROGRAMS)):
         return
@@ -68,10 +68,10 @@ def install() -> None:
 
 
 def wait_for(what: str, check: Callable[[], object], seconds: float, poll: float = 0.1) -> object:
-    """The first true value of `check()`.
+    """Return the first true value of `check()`.
 
     Raises:
-        TimeoutError: there is none for so long.
+        TimeoutError: there is none within `seconds`.
     """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -115,7 +115,7 @@ def _daemon(log: Path, *command: str) -> Iterator[None]:
 
 @contextmanager
 def slurm(folder: Path) -> Iterator[None]:
-    """Slurm with the partitions `main` and `urgent`, which preempts; this process's environment leads to it.
+    """Run Slurm with the partitions `main` and `urgent`, which preempts; this process's environment points to it.
 
     Raises:
         TimeoutError: its node does not come up.

@@ -1,4 +1,4 @@
-"""Run the smoke profile through a real Slurm, disturb it, compare what comes out with a local run: `make test-slurm`.
+"""Run the smoke profile through a real Slurm, disturb it, compare its results with a local run: `make test-slurm`.
 
 Four training jobs, of all three stages, are interrupted after their first checkpoint, each in a way of its own.
 """
@@ -34,7 +34,7 @@ COMPARED = ("models/*/*/*", "data/pseudo/*", "results/metrics/*", "results/table
 
 
 def preempt(job: str) -> None:
-    """Both GPUs for a job that is more urgent."""
+    """Take both GPUs for a job that is more urgent."""
     output("sbatch", "--partition=urgent", "--gpus=2", "--output=/dev/null", "--wrap=sleep 3")
 
 
@@ -48,7 +48,7 @@ INTERRUPTIONS = (
 
 
 def project(folder: Path) -> Path:
-    """A checkout with the smoke profile's parameters, its training stages lengthened."""
+    """Create a checkout with the smoke profile's parameters, its training stages lengthened."""
     folder.mkdir()
     copy_project(folder, "smoke")
     values = yaml.safe_load((folder / "params.yaml").read_text("utf-8"))
@@ -70,20 +70,20 @@ def kill(process: subprocess.Popen) -> None:
 
 
 def fail(root: Path, why: str) -> NoReturn:
-    """Say why, with the ends of the logs."""
+    """Fail with a reason and the ends of the logs."""
     logs = [root / "run.log", *sorted((root / "logs").rglob("*.log"), key=lambda path: path.stat().st_mtime)[-3:]]
     tails = [f"==> {path}\n" + "\n".join(path.read_text("utf-8").splitlines()[-40:]) for path in logs]
     sys.exit("\n".join([*tails, f"test-slurm: {why}"]))
 
 
 def job_of(rule: str, key: str) -> str:
-    """The id of the running job of a rule for an experiment; empty if there is none."""
+    """Return the id of the running job of a rule for an experiment; empty if there is none."""
     jobs = [line.split() for line in output("squeue", "-h", "--states=R", "-o", "%i %k").splitlines()]
     return next((job for job, comment in jobs if comment == f"rule_{rule}_wildcards_{key}"), "")
 
 
 def interrupt_all(root: Path, snakemake: subprocess.Popen) -> None:
-    """Interrupt each of these jobs once it has a checkpoint, and see that it goes on from one."""
+    """Interrupt each of these jobs once it has a checkpoint, and check that it goes on from one."""
     for rule, node, name, act, requeued in INTERRUPTIONS:
         key = node.partition("/")[2]
 
@@ -111,7 +111,7 @@ def interrupt_all(root: Path, snakemake: subprocess.Popen) -> None:
 
 
 def check(root: Path, local: Path) -> None:
-    """Same results to the last bit; every training job had a GPU; logs are there."""
+    """Check that results are equal to the last bit, every training job had a GPU, and logs exist."""
     files = [path.relative_to(local) for pattern in COMPARED for path in sorted(local.glob(pattern)) if path.is_file()]
     assert len(files) > 30, files
     if different := [
@@ -131,7 +131,7 @@ def check(root: Path, local: Path) -> None:
 
 
 def adopt(root: Path) -> None:
-    """A run through Slurm becomes DVC's like any other."""
+    """Check that DVC adopts a run through Slurm like any other."""
     command = [sys.executable, "workflow/scripts/adopt.py", "--to", "dvc"]
     done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True)
     if done.returncode:

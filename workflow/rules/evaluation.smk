@@ -1,4 +1,4 @@
-# What trained detectors find: metrics, pseudo-labels, submissions; and how long it takes them.
+# Evaluation of trained detectors: metrics, pseudo-labels, submissions, times.
 PREDICT = [*SPLIT, *MODEL_FILES, *DETECTOR, *modules("evaluation/predict")]
 
 
@@ -66,7 +66,8 @@ rule benchmark:
         METRICS,
     output:
         "results/benchmark.json",
-    # all cores: it measures time, and must run alone; elsewhere a profile sees to that. Asked late: --unlock has no cores
+    # all cores, because it measures time and must run alone; elsewhere a profile ensures that. A function, because
+    # --unlock has no cores
     threads: PARAMS.threads if ELSEWHERE else (lambda wildcards: workflow.cores)
     resources:
         **asks(gpus=1, gigabytes=16, hours=4),

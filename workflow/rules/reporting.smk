@@ -1,4 +1,4 @@
-# Figures and tables of everything that was trained and evaluated.
+# Figures and tables of all trained and evaluated models.
 rule figures:
     input:
         "workflow/scripts/figures.py",

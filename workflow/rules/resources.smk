@@ -1,21 +1,21 @@
-# What a job asks for. Another machine's scheduler goes by all of it; here, only threads and gpu are shared out, if
-# --cores and --resources gpu=N say so. A profile's `set-resources` goes before what stands here.
+# Resources of a job. Another machine's scheduler uses all of them; here Snakemake limits only threads and gpu, by
+# --cores and --resources gpu=N. A profile's `set-resources` overrides these values.
 
-# Others run the jobs: their number is limited then, and in such a job Snakemake runs once more
+# True if other machines run the jobs: then their number is limited, and in such a job Snakemake runs once more
 ELSEWHERE = workflow.remote_exec or workflow.nodes is not None
 if ELSEWHERE and PARAMS.device == "auto" and not GPU:
     raise WorkflowError("device: auto looks for GPUs on this machine, others run the jobs: set it to cuda or cpu.")
-# The shell gives its place to the stage: a signal for the stage must not end a shell between it and Snakemake first
+# The stage replaces the shell, because a signal for the stage must not first end a shell between it and Snakemake
 shell.prefix("set -euo pipefail; exec ")
 
 
 def once_more(amount):
-    """`amount`, and twice as much at the second attempt. No more at later ones: the first few may have been preempted."""
+    """Return `amount`, doubled from the second attempt on, not more, because attempts may have been preempted."""
     return lambda wildcards, attempt: amount * min(attempt, 2)
 
 
 def asks(*, gpus=0, cpus=PARAMS.threads, gigabytes, hours):
-    """The resources of a job that starts from nothing each time: memory and time are doubled when it has failed."""
+    """Return the resources of a job without checkpoints: memory and time are doubled when it has failed."""
     return {
         "gpu": GPU * gpus,
         "cpus_per_task": cpus,
@@ -25,7 +25,7 @@ def asks(*, gpus=0, cpus=PARAMS.threads, gigabytes, hours):
 
 
 def training(stage):
-    """Those of a training stage, a section of params.yaml. It goes on where it was: each attempt may have a day."""
+    """Return the resources of a training stage, a section of params.yaml. Each attempt has a day: it can go on."""
     workers = getattr(PARAMS, stage).workers
     processes = PARAMS.processes
     needs = asks(

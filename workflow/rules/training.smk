@@ -1,5 +1,5 @@
 # The backbones' weights, the three stages of Algorithm 1, and self-training.
-# what evaluations read with, too
+# evaluations read with these modules too
 SPLIT = modules("data/images", "data/packed", "data/split")
 MODEL_FILES = modules("training/device", "training/models")
 DETECTOR = modules("backbones/", "detectors/", "interpolators/", "pyramids/")

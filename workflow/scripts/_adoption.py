@@ -1,4 +1,4 @@
-"""What one engine has made becomes the other's too, if nothing of it is stale: in the working directory."""
+"""Adoption: the outputs of one engine in the working directory become the other's too, if none is stale."""
 
 from collections.abc import Iterable
 
@@ -7,11 +7,11 @@ import _engines
 from afigan.provenance import stale
 from afigan.schema import Params
 
-NAMED = 20  # of what is refused, in one message
+NAMED = 20  # refused outputs named in one message
 
 
 def to_dvc(params: Params) -> str:
-    """Write dvc.lock, and DVC's cache, of what Snakemake has made; say what was done.
+    """Write dvc.lock and DVC's cache for Snakemake's outputs; return a sentence on it.
 
     Raises:
         ValueError: something is stale, or an engine cannot do its part.
@@ -21,7 +21,7 @@ def to_dvc(params: Params) -> str:
     stages = _engines.snakemake_stages()
     found = {stage.name: f"is due: {stage.due}" for stage in stages if stage.due}
     doubts = {path: doubt for stage in stages for path, doubt in stage.doubts.items()} | stale(params)
-    # what is going to be made anyway need not be named
+    # outputs that will be created anyway need not be named
     kept = [output for stage in stages if not stage.runs for output in stage.outputs]
     again = {}
     for path, doubt in doubts.items():
@@ -39,7 +39,7 @@ def to_dvc(params: Params) -> str:
 
 
 def to_snakemake(params: Params) -> str:
-    """Write Snakemake's records of what DVC has made, or fetched; say what was done.
+    """Write Snakemake's records of outputs that DVC has created or fetched; return a sentence on it.
 
     Raises:
         ValueError: something is stale, or an engine cannot do its part.
@@ -54,7 +54,7 @@ def to_snakemake(params: Params) -> str:
             "Snakemake that made them: `make adopt-dvc`"
         )
         raise ValueError(listed("not adopted, for not all of it is DVC's and today's", changes, remedy))
-    if found := stale(params):  # what `dvc commit -f` has been told to take
+    if found := stale(params):  # outputs of a `dvc commit -f`, which takes any
         makers = _engines.dvc_stages()
         again = dict.fromkeys(makers[output] for path in found if (output := within(path, makers)))
         remedy = f"`dvc repro --force --downstream {' '.join(again)}` makes them again"
@@ -67,7 +67,7 @@ def to_snakemake(params: Params) -> str:
 
 
 def within(path: str, outputs: Iterable[str]) -> str | None:
-    """The output that a file is, or is in."""
+    """Return the output that is the file or contains it."""
     return next((output for output in outputs if path == output or path.startswith(f"{output}/")), None)
 
 

@@ -1,8 +1,8 @@
 """Keep torch's compiler out of processes that never compile: importing it takes as long as a small stage.
 
-torchvision imports `torch._dynamo` to ask whether it could compile, and torch's optimizers to tell it not to. In a
-process that compiles nothing the answers are known, and a stand-in gives them. Whoever wants anything else of the
-compiler gets the real one, then. Results do not depend on it: tests/test_scripts.py compares.
+torchvision imports `torch._dynamo` to ask whether it can compile, and torch's optimizers import it to disable it. In a
+process that compiles nothing the answers are known, and a stand-in gives them. Any other use of the compiler imports
+the real one. Results do not depend on the stand-in: tests/test_scripts.py compares them.
 """
 
 import importlib
@@ -17,7 +17,7 @@ COMPILER = "torch._dynamo"
 
 
 def _disable(function: Callable | None = None, *arguments: Any, **options: Any) -> Callable:
-    """What is never compiled need not be kept from it."""
+    """Return the function itself, because nothing is compiled."""
     return function if function is not None else lambda decorated: decorated
 
 
@@ -28,7 +28,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
 
 
 class _StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the stand-ins before the compiler is found, until someone needs the compiler."""
+    """A finder that gives the stand-ins in place of the compiler, until the compiler itself is needed."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
@@ -61,5 +61,5 @@ class _StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install() -> None:
-    """From here on `import torch._dynamo` gives the stand-in."""
+    """Let `import torch._dynamo` give the stand-in from here on."""
     sys.meta_path.insert(0, _StandIn())

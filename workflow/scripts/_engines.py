@@ -1,4 +1,4 @@
-"""What Snakemake and DVC say of the stages, and how each is told to take what the other has made for its own."""
+"""Snakemake and DVC: their records of the stages, and how each takes the other's outputs as its own."""
 
 import logging
 from collections.abc import Iterator
@@ -21,15 +21,15 @@ for engine in ("snakemake", "dvc"):  # they have handlers of their own
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as Snakemake has it.
+    """A stage in Snakemake's view.
 
     Attributes:
         name: `train_detector@a1`, as DVC calls it.
         outputs: files and folders.
         runs: whether Snakemake would run it.
-        due: why it would, other stages' being run left aside; empty if for nothing else.
-        doubts: {output: why Snakemake's records do not vouch for it, though Snakemake may let it pass}, of its own
-            outputs and of those that it was made from.
+        due: why Snakemake would run it, apart from other stages being run; empty if there is no other reason.
+        doubts: {output: why Snakemake's records do not prove it, although Snakemake may accept it}, for the stage's own
+            outputs and for those that it depends on.
     """
 
     name: str
@@ -40,25 +40,25 @@ class Stage:
 
 
 def snakemake_has_records() -> bool:
-    """Whether Snakemake has made anything here."""
+    """Return True if Snakemake has created any output here."""
     return any(Path(".snakemake/metadata").glob("*"))
 
 
 def dvc_has_records() -> bool:
-    """Whether DVC has made anything here, or has been told what another checkout has made."""
+    """Return True if DVC has created any output here, or knows another checkout's outputs from dvc.lock."""
     return Path("dvc.lock").is_file()
 
 
 def first(lines: list[str], most: int) -> list[str]:
-    """That many of them, and how many more there are."""
+    """Return the first `most` lines, and a line with the number of others."""
     return lines if len(lines) <= most else [*lines[:most], f"and {len(lines) - most} more"]
 
 
 def snakemake_stages() -> list[Stage]:
-    """The stages of Snakefile with today's params.yaml. Nothing is run.
+    """Return the stages of Snakefile with the current params.yaml. Nothing is run.
 
     Raises:
-        ValueError: Snakemake cannot say; in its words.
+        ValueError: Snakemake fails; the message is Snakemake's.
     """
     with _snakemake("dryrun", DAGSettings(force_incomplete=True)) as workflow:
         jobs = [job for job in workflow.dag.jobs if job.shellcmd]
@@ -67,40 +67,40 @@ def snakemake_stages() -> list[Stage]:
 
 
 def snakemake_takes_all() -> None:
-    """Records of today's parameters, code and inputs for every output, and times of change in the stages' order.
+    """Write records of the current parameters, code and inputs for every output; order times of change by stage.
 
-    The contents stay as they are.
+    The contents of the outputs do not change.
 
     Raises:
-        ValueError: Snakemake cannot; in its words.
+        ValueError: Snakemake fails; the message is Snakemake's.
     """
     with _snakemake("touch", DAGSettings(forceall=True, force_incomplete=True)):
         pass
 
 
 def dvc_changes() -> dict[str, str]:
-    """{stage: what of it `dvc status` finds changed}, in few words.
+    """Return {stage: the changes that `dvc status` finds}, in few words.
 
     Raises:
-        ValueError: DVC cannot say; in its words.
+        ValueError: DVC fails; the message is DVC's.
     """
     with _dvc() as repo:
         return {stage: "; ".join(first([*_changes(reasons)], 3)) for stage, reasons in repo.status().items()}
 
 
 def dvc_stages() -> dict[str, str]:
-    """{output: the stage that makes it}."""
+    """Return {output: the stage that creates it}."""
     with _dvc() as repo:
         return {out.def_path: stage.addressing for stage in repo.index.stages for out in stage.outs}
 
 
 def dvc_takes_all() -> None:
-    """dvc.lock with what lies there now, which is copied to the cache.
+    """Write dvc.lock for the present outputs, and copy them to the cache.
 
-    The outputs stay the files that they are, their times of change as well: Snakemake goes by them.
+    The outputs stay the same files with the same times of change, because Snakemake uses these times.
 
     Raises:
-        ValueError: DVC cannot; in its words.
+        ValueError: DVC fails; the message is DVC's.
     """
     with _dvc() as repo:
         repo.commit(force=True, relink=False)
@@ -125,12 +125,12 @@ def _due(reason: Any) -> str:
 
 
 def _doubts(output: str, record: Any, made: set[str], sums: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """What Snakemake does not look at: it knows by their times of change what is newer than the outputs, no more.
+    """Yield doubts that Snakemake does not check: it only knows, by times of change, which files are newer.
 
     Args:
-        record: Snakemake's, of an output.
+        record: Snakemake's record of an output.
         made: all outputs.
-        sums: those of files that have been looked at, to which others are added.
+        sums: hashes of the files read so far; this function adds others.
     """
     if not Path(output).exists():
         yield output, "is not there"
@@ -148,9 +148,9 @@ def _doubts(output: str, record: Any, made: set[str], sums: dict[str, str]) -> I
 
 
 def changed_since(path: Path, recorded: float) -> bool:
-    """Whether an output is not of the time of change, in seconds, that Snakemake recorded when it was made.
+    """Return True if an output's time of change, in seconds, is not the one that Snakemake recorded.
 
-    The recorded time of a folder is that of the file .snakemake_timestamp, which is written to it last.
+    The recorded time of a folder is that of the file .snakemake_timestamp, which Snakemake writes to it last.
     """
     if path.is_dir():
         return max(file.lstat().st_mtime for file in (path, *path.rglob("*"))) > recorded
@@ -159,7 +159,7 @@ def changed_since(path: Path, recorded: float) -> bool:
 
 @contextmanager
 def _snakemake(executor: str, settings: DAGSettings) -> Iterator[Any]:
-    """Snakemake's workflow object after `executor` has been over it."""
+    """Give Snakemake's workflow object after `executor` has processed it."""
     try:
         with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, enable_file_logging=False)) as api:
             workflow = api.workflow(resource_settings=ResourceSettings(cores=1), snakefile=Path("Snakefile"))
@@ -179,10 +179,10 @@ def _dvc() -> Iterator[Repo]:
 
 
 def _changes(reasons: list[Any]) -> Iterator[str]:
-    """[{"changed outs": {"models/x": "deleted"}}, "always changed"] -> `deleted models/x`, `always changed`."""
+    """Convert [{"changed outs": {"models/x": "deleted"}}, "always changed"]: `deleted models/x`, `always changed`."""
     for reason in reasons:
         if reason == "changed command":
-            yield "is of another command, or of other parameters"  # which stand behind it in dvc.yaml
+            yield "is of another command, or of other parameters"  # they are behind the command in dvc.yaml
         elif isinstance(reason, str):
             yield reason
         else:
@@ -190,6 +190,6 @@ def _changes(reasons: list[Any]) -> Iterator[str]:
 
 
 def _pairs(changes: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Parameters are one level deeper than files: under the name of their own file."""
+    """Yield names and changes. Parameters are one level deeper than files: under the name of their own file."""
     for what, how in changes.items():
         yield from how.items() if isinstance(how, dict) else [(what, how)]

@@ -1,8 +1,8 @@
-"""GPUs of this machine for a stage, when several stages run at a time: each takes those that no other one holds.
+"""GPUs of this machine for a stage, when several stages run at a time: each takes GPUs that no other one holds.
 
-Snakemake counts GPUs (`--resources gpu=N`) and does not say which; left alone, every stage would compute on the first.
-A queue that has already chosen, as Slurm and Kubernetes do, shows a job no more GPUs than it asked for: nothing is done
-here then.
+Snakemake counts GPUs (`--resources gpu=N`) and does not choose them; without this module every stage would compute on
+the first. Queues that choose GPUs, such as Slurm and Kubernetes, show a job no more than it asked for; then this module
+does nothing.
 """
 
 import contextlib
@@ -31,12 +31,12 @@ def take(count: int) -> None:
         with contextlib.suppress(ValueError):  # another stage holds it
             _held.enter_context(exclusive(folder / gpu.replace("/", "_")))
             chosen.append(gpu)
-    chosen += [gpu for gpu in visible if gpu not in chosen][: count - len(chosen)]  # more stages than GPUs: share
+    chosen += [gpu for gpu in visible if gpu not in chosen][: count - len(chosen)]  # more stages than GPUs: they share
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
 
 
 def visible_gpus() -> list[str]:
-    """Names that CUDA_VISIBLE_DEVICES takes: those that stand there, else the identifiers of all GPUs."""
+    """Return names of GPUs for CUDA_VISIBLE_DEVICES: its current ones, else the identifiers of all GPUs."""
     if (names := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name.strip() for name in names.split(",") if name.strip()]
     if shutil.which("nvidia-smi") is None:

@@ -1,4 +1,4 @@
-"""The progress of a Snakemake run that may take several calls: one line, with the time to go for the whole."""
+"""The progress of a Snakemake run that may take several calls: one line, with the remaining time of all calls."""
 
 import contextlib
 import math
@@ -20,14 +20,14 @@ COUNT = re.compile(r"^(\w+)\s+(\d+)\s*$")
 
 
 class Progress:
-    """Follow Snakemake's output.
+    """A follower of Snakemake's output.
 
     Args:
-        plan: what `snakemake -n` has printed: its table of jobs says how many there are of each rule.
+        plan: the output of `snakemake -n`, whose table gives the number of jobs of each rule.
         cores: jobs at a time.
 
     Attributes:
-        total: jobs that are to be run, the rule `all` left out.
+        total: the number of jobs to run, without the rule `all`.
     """
 
     def __init__(self, plan: str, cores: int) -> None:
@@ -42,7 +42,7 @@ class Progress:
         self._lock = threading.Lock()
 
     def follow(self, command: list[str], log: TextIO) -> int:
-        """Run Snakemake to its end; its exit status. Interrupts end its stages first, each with a checkpoint."""
+        """Run Snakemake and return its exit status. An interrupt ends its stages first, each with a checkpoint."""
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
@@ -51,7 +51,7 @@ class Progress:
         def end(number: int, frame: object) -> None:
             asked.append(number)
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)  # Snakemake and its stages, which are a group of their own
+                os.killpg(process.pid, signal.SIGTERM)  # Snakemake and its stages are a process group
 
         before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
         done = threading.Event()
@@ -79,7 +79,7 @@ class Progress:
         return status
 
     def read(self, line: str, now: float | None = None) -> None:
-        """Take note of one line of Snakemake's."""
+        """Read one line of Snakemake's output."""
         now = time.monotonic() if now is None else now
         self._last.append(line)
         if match := STARTED.match(line):
@@ -94,7 +94,7 @@ class Progress:
                 self.left[rule] -= 1
 
     def seconds_left(self, now: float | None = None) -> float | None:
-        """The time to go for all jobs, from the mean durations of those that are done; None: none is done yet."""
+        """Estimate the remaining time of all jobs from the mean durations of finished ones; None if there is none."""
         now = time.monotonic() if now is None else now
         known = {rule: sum(times) / len(times) for rule, times in self._durations.items()}
         if not known:
@@ -105,7 +105,7 @@ class Progress:
         return max(work, 0.0) / self.cores
 
     def line(self) -> str:
-        """`repro  123/490 stages  0:21:10  ETA 1:04:00  train_detector, evaluate`"""
+        """Return `repro  123/490 stages  0:21:10  ETA 1:04:00  train_detector, evaluate`."""
         left = self.seconds_left()
         running = ", ".join(sorted(Counter(rule for rule, _ in self._running.values())))
         times = f"{clock(time.monotonic() - self.begun)}  ETA {'unknown' if left is None else clock(left)}"
@@ -128,12 +128,12 @@ class Progress:
             print(self.line(), file=sys.stderr, flush=True)
 
     def tail(self) -> str:
-        """The last lines that Snakemake has printed."""
+        """Return the last lines that Snakemake has printed."""
         return "".join(self._last)
 
 
 def planned_jobs(plan: str) -> Counter[str]:
-    """{rule: jobs} of the table that `snakemake -n` prints, without `all`; empty if there is nothing to do."""
+    """Read {rule: jobs} from the table of `snakemake -n`, without `all`; empty if there is nothing to do."""
     found: Counter[str] = Counter()
     inside = False
     for line in plan.splitlines():
@@ -148,6 +148,6 @@ def planned_jobs(plan: str) -> Counter[str]:
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds."""
+    """Format seconds as hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

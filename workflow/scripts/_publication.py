@@ -1,4 +1,4 @@
-"""A finished run's results as part of the documentation: what is checked, copied and said of it."""
+"""Publication of a finished run in the documentation: checks, copies, provenance and a page."""
 
 import contextlib
 import os
@@ -24,16 +24,16 @@ from afigan.schema import Params
 ROOT = Path(__file__).resolve().parents[2]
 DOCS, README = ROOT / "docs/results", ROOT / "README.md"
 IN_README = "evidence"  # the run whose verdicts README.md has
-CODE = ("afigan", "workflow", "conf", "dvc.yaml", "Snakefile", "requirements.lock")  # what a run is made with
+CODE = ("afigan", "workflow", "conf", "dvc.yaml", "Snakefile", "requirements.lock")  # the code of a run
 PICTURES = ("claims.png", "detections.png")
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy")
 PAUSE = 300.0  # seconds; an engine needs some between two stages
-NAMED = 20  # of what is refused, in one message
+NAMED = 20  # refused items named in one message
 
 
 @dataclass(frozen=True)
 class Given:
-    """What is told of a run by hand; None: the run's own files tell it.
+    """A run's provenance as given by hand; None: the run's own files have it.
 
     wall_time: seconds.
     """
@@ -51,8 +51,8 @@ def publish(
     """Copy the results of the run in the folder `run` to `docs`/`name`; return what was written.
 
     Raises:
-        ValueError: the run is stale or incomplete, its report is not what the stage `tables` would write now, or its
-            files do not tell when and where it was made and nobody has.
+        ValueError: the run is stale or incomplete, its report is not what the stage `tables` would write now, or
+            neither its files nor `given` have the time and machine of the run.
     """
     docs, readme = Path(docs).resolve(), Path(readme).resolve()
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -80,10 +80,10 @@ def publish(
 
 
 def checked(params: Params) -> Judged:
-    """What the run in the working directory says of the claims, if it is whole, of its params.yaml, and reported.
+    """Return the verdicts of the run in the working directory if it is complete, reported and has its params.yaml.
 
     Raises:
-        ValueError: it is not; what is wrong is named.
+        ValueError: one of these conditions fails; the message names it.
     """
     found = {row.node: row.status for row in status.rows(params, state.now()) if row.status not in ("done", "there")}
     if found:
@@ -104,7 +104,7 @@ def checked(params: Params) -> Judged:
 
 
 def provenance(params: Params, name: str, given: Given, folder: Path) -> dict[str, Any]:
-    """How the run in the working directory was made, and the SHA-256 of every file in `folder`."""
+    """Return the provenance of the run in the working directory, and the SHA-256 of every file in `folder`."""
     spans = sorted(_spans())
     if not spans and (given.wall_time is None or given.date is None):
         raise ValueError("runs/ does not tell when the run was made: give --wall-time and --date")
@@ -131,7 +131,7 @@ def provenance(params: Params, name: str, given: Given, folder: Path) -> dict[st
 
 
 def page(about: dict[str, Any], judged: Judged, tables: list[Path]) -> str:
-    """README.md of a published run."""
+    """Return README.md of a published run."""
     seeds = about["seeds"]
     facts = {
         "profile": f"`{about['profile']}` (SHA-256 of all parameters {about['params_sha256'][:12]}…)",
@@ -164,7 +164,7 @@ def page(about: dict[str, Any], judged: Judged, tables: list[Path]) -> str:
 
 
 def _spans() -> Iterator[tuple[Any, Any]]:
-    """When each stage's last process began and ended, by its state.json."""
+    """Yield begin and end of each stage's last process, from its state.json."""
     for path in state.RUNS.rglob(state.FILE):
         told = state.read(path.parent)
         if told is not None and told.status == "done":
@@ -172,7 +172,7 @@ def _spans() -> Iterator[tuple[Any, Any]]:
 
 
 def _covered(spans: list[tuple[Any, Any]]) -> float:
-    """Seconds from begin to end, without pauses: longer gaps, in which no stage was running, are between sessions."""
+    """Return seconds from begin to end without pauses, which are gaps longer than PAUSE in which no stage ran."""
     total, end = 0.0, spans[0][0]
     for first, last in spans:
         pause = (first - end).total_seconds()
@@ -197,7 +197,7 @@ def _cores() -> int:
 
 
 def _commit() -> str:
-    """Of the checkout that this file is in."""
+    """Return the commit of this file's checkout."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)

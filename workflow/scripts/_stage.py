@@ -1,6 +1,6 @@
-"""What every stage script does: read its arguments and params.yaml, then call one function of afigan.
+"""The frame of every stage script: read its arguments and params.yaml, then call one function of afigan.
 
-`import afigan` is found here: the repository comes first on the module path, whether or not the package is installed.
+`import afigan` finds this repository, which is first on the module path, whether or not the package is installed.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 SCRIPTS = str(Path(__file__).resolve().parent)
-# Python has put this folder first; last, because no script of ours may stand before a package of the same name
+# Python has put this folder first; now it is last, so that no script hides a package of the same name
 sys.path = [str(Path(SCRIPTS).parents[1]), *(path for path in sys.path if path != SCRIPTS), SCRIPTS]
 
 import _eager  # noqa: E402 - found beside this file
@@ -29,16 +29,16 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 def main(doc: str | None, call: Callable[..., None], option: str | None = None, among: str | None = None) -> NoReturn:
-    """Run a stage and exit: 0 done, 2 what the user has to mend, 75 ended by SIGTERM, 130 interrupted.
+    """Run a stage and exit: 0 done, 2 an error that the user has to fix, 75 ended by SIGTERM, 130 interrupted.
 
-    Of one stage and one value of its option no second process runs at a time in a checkout.
+    In one checkout, no two processes run the same stage with the same value of its option at a time.
 
     Args:
         doc: the script's docstring, shown by --help.
-        call: is given the checked parameters, and the value of `option` if there is one. It imports what is heavy
+        call: a function of the checked parameters and, if there is an option, of its value. It imports heavy modules
             itself, so that --help and wrong arguments do not wait for torch.
         option: name of a second argument, as in --key.
-        among: what of params.yaml the values of `option` are the keys or the items of, as in `experiments.detectors`.
+        among: the section of params.yaml whose keys or items are the option's values, as in `experiments.detectors`.
     """
     parser = stage_parser(doc)
     parser.add_argument("--params", default="params.yaml", help="parameters of the run (default: %(default)s)")
@@ -59,16 +59,16 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
             section, _, kind = among.partition(".")
             node = f"{kind if section == 'experiments' else section}/{values[0]}"
             params_hash = fingerprint(params, node) if section == "experiments" else ""
-        # before torch is imported, and over what Snakemake sets: results depend on it
+        # set before torch is imported, and in place of Snakemake's values, because results depend on it
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(params.threads)))
-        # a convolution is compiled for every number of RoIs; torch's default keeps fewer than a training meets
+        # oneDNN compiles a convolution for every number of RoIs; its default cache holds fewer than a training has
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
-        # torchrun's ranks have their GPUs by their number
+        # under torchrun a rank's number chooses its GPU
         if params.device != "cpu" and Path(sys.argv[0]).stem not in CPU_STAGES and "LOCAL_RANK" not in os.environ:
             _gpus.take(params.processes if among in TRAINING else 1)
         _eager.install()
         name = "-".join([Path(sys.argv[0]).stem, *values])
-        first = os.environ.get("RANK", "0") == "0"  # under torchrun every rank is here, and they are one run
+        first = os.environ.get("RANK", "0") == "0"  # under torchrun every rank comes here, and they are one run
         with (
             exclusive(LOCKS / name) if first else contextlib.nullcontext(),
             state.recorded(state.RUNS / node, node, params_hash, first=first),
@@ -78,17 +78,17 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
 
 
 def stage_parser(doc: str | None) -> argparse.ArgumentParser:
-    """A parser that knows what all scripts know."""
+    """Return a parser with the arguments that all scripts have."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error comes from")
     return parser
 
 
 def chosen(params: Any, option: str, among: str, value: str) -> str:
-    """`value`, if `among` has it.
+    """Return `value` if `among` has it.
 
     Raises:
-        ValueError: it has not; what it has is listed.
+        ValueError: `among` does not have it; the message lists its values.
     """
     known = list(attrgetter(among)(params))
     if value not in known:
@@ -98,7 +98,7 @@ def chosen(params: Any, option: str, among: str, value: str) -> str:
 
 @contextlib.contextmanager
 def clean_exit(traceback: bool = False) -> Iterator[None]:
-    """Turn errors that the user can mend into one message and exit status 2; others keep their traceback."""
+    """Turn errors that the user can fix into one message and exit status 2; others keep their traceback."""
     stage = Path(sys.argv[0]).stem
     logging.basicConfig(format=f"{stage}: %(message)s")
     logging.getLogger("afigan").setLevel(logging.INFO)
@@ -123,7 +123,7 @@ def clean_exit(traceback: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sigterm(stage: str) -> Iterator[None]:
-    """Let SIGTERM end the body with exit status 75, even where a library makes an error of its own of that."""
+    """Let SIGTERM end the body with exit status 75, even where a library turns it into an error of its own."""
     from afigan.preemption import EXIT_STATUS, asked, exit_at_once
 
     exit_at_once()
@@ -137,7 +137,7 @@ def sigterm(stage: str) -> Iterator[None]:
 
 
 def describe(error: Exception) -> str:
-    """The message of an error, with what to do where only the script can know it."""
+    """Return the message of an error, with the remedy where only the script can know it."""
     if isinstance(error, FileNotFoundError):
         name = error.filename or error
         return f"{name} does not exist: run the stages before this one (`dvc repro` or `snakemake` does), from the root"

@@ -1,7 +1,8 @@
 """Make a finished run of one engine the other's too: DVC's with `--to dvc`, Snakemake's with `--to snakemake`.
 
-No stage is run and no output changes. Outputs that are not today's (of other parameters or other code, made from other
-files than those that are there now, or edited by hand) are refused: they are named, with what makes them again.
+No stage is run and no output changes. Stale outputs are refused: those of other parameters or other code, those that
+were created from other files than the current ones, and those edited by hand. They are named, with the command that
+creates them again.
 """
 
 from _stage import clean_exit, stage_parser
@@ -14,7 +15,7 @@ def main() -> None:
     with clean_exit(arguments.traceback):
         from afigan.config import load_params
 
-        params = load_params("params.yaml")  # where the engines look for it
+        params = load_params("params.yaml")  # the engines read it here
         import _adoption
 
         print(f"adopt: {_adoption.to_dvc(params) if arguments.to == 'dvc' else _adoption.to_snakemake(params)}")

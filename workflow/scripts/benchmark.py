@@ -1,6 +1,7 @@
-"""Parameters and time per image: results/benchmark.json. Nothing else should run meanwhile.
+"""Measure parameters and time per image: results/benchmark.json. Nothing else should run meanwhile.
 
-Of all evaluated models and, unless benchmark.paper_size is null, of the paper's Mask R-CNN with nearest and with AFI.
+All evaluated models are measured and, unless benchmark.paper_size is null, the paper's Mask R-CNN with nearest and with
+AFI interpolation.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
-"""COCO metrics of a detector, or of an extractor, on the validation images: results/metrics/KEY.json.
+"""Compute COCO metrics of a detector, or of an extractor, on the validation images: results/metrics/KEY.json.
 
-Beside it KEY.matches.npz, the matches of each image: AP of any resample of the images can be computed from them.
+KEY.matches.npz beside it has the matches of each image, from which AP of any resample of the images can be computed.
 """
 
 from typing import Any

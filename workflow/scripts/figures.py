@@ -1,4 +1,4 @@
-"""Loss curves, feature maps, detections and Grad-CAM under each interpolation: results/figures/."""
+"""Draw loss curves, feature maps, detections and Grad-CAM under each interpolation: results/figures/."""
 
 from typing import Any
 

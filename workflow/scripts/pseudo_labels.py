@@ -1,4 +1,4 @@
-"""What a trained detector finds in the unlabeled images, as annotations for self-training: data/pseudo/KEY.json."""
+"""Write a trained detector's detections in the unlabeled images as labels for self-training: data/pseudo/KEY.json."""
 
 from typing import Any
 

@@ -1,9 +1,9 @@
-"""Copy what a finished run has shown to docs/results/NAME: tables, claims, their plot, detections, how it was made.
+"""Copy a finished run's results to docs/results/NAME: tables, claims, their plot, detections, provenance.
 
 A run that is stale or incomplete is refused. The verdicts of the run `evidence` are also written into README.md,
-between the marks that are there for them.
+between its marks for them.
 
-Machine, date and wall time are those that the stages have told of in runs/; say otherwise where they cannot know.
+Machine, date and wall time are those that the stages have recorded in runs/; options override them.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def seconds(text: str) -> int:
-    """`2:45:10` -> 9910."""
+    """Read seconds from a text: `2:45:10` -> 9910."""
     try:
         hours, minutes, rest = map(int, text.split(":"))
     except ValueError:

@@ -1,8 +1,8 @@
 """Run all that params.yaml asks for on all cores, with one line of progress; both engines know the result.
 
 Snakemake runs the stages, as many at a time as there are cores, seed after seed. In a DVC repository, DVC adopts the
-result, so that `dvc status` and `snakemake -n` both have nothing to do. Where DVC has run before and Snakemake has not,
-DVC goes on and Snakemake adopts. What the stages print is in logs/repro.log.
+result, so that `dvc status` and `snakemake -n` both have nothing to do. If DVC has run before and Snakemake has not,
+DVC goes on and Snakemake adopts the result. The stages' output is in logs/repro.log.
 """
 
 import os
@@ -23,7 +23,7 @@ def main() -> None:
     with clean_exit(arguments.traceback):
         from afigan.config import load_params
 
-        params = load_params("params.yaml")  # where the engines look for it
+        params = load_params("params.yaml")  # the engines read it here
         import _adoption
         import _engines
 
@@ -42,13 +42,13 @@ def main() -> None:
 
 
 def in_git() -> bool:
-    """Whether this folder is in a Git repository, which an unpacked archive is not."""
+    """Return True if this folder is in a Git repository, which an unpacked archive is not."""
     here = Path.cwd()
     return any((folder / ".git").exists() for folder in (here, *here.parents))
 
 
 def run_snakemake(params: Any, cores: int) -> None:
-    """Run what is due, the experiments of one seed before those of the next.
+    """Run all stages that are due, the experiments of one seed before those of the next.
 
     Raises:
         ValueError: a stage has failed, or Snakemake cannot start.
@@ -78,7 +78,7 @@ def run_snakemake(params: Any, cores: int) -> None:
 
 
 def groups(params: Any) -> list[tuple[list[str], list[str]]]:
-    """What Snakemake is asked for, one call after another: targets, and those of their inputs that others wait for."""
+    """Return the targets of each Snakemake call, and those of their inputs that other stages wait for."""
     from afigan import experiments
 
     extractors = {key: f"models/extractors/{key}/model.safetensors" for key in params.experiments.extractors}

@@ -1,15 +1,15 @@
-"""How far every experiment of params.yaml is, what has failed and why, from the files that the stages write.
+"""Show the progress of every experiment of params.yaml, and errors, from the files that the stages write.
 
-Call it while they run, on any machine that sees this folder.
+Call it during a run, on any machine that sees this folder.
 
-  done             the output is there, made with today's parameters of the experiment and of its ancestors
-  there            the output is there, and does not tell of which parameters it is
-  stale            it is of other parameters
+  done             the output exists and has the current parameters of the experiment and of its ancestors
+  there            the output exists, without a record of its parameters
+  stale            the output has other parameters
   running          with iterations done, time to go at the speed so far, newest checkpoint, losses last logged
   failed           the error, and the file that has all of it
   interrupted      by Ctrl-C; preempted: by SIGTERM. Started again, a training goes on from its checkpoint
-  no sign of life  the process is gone without a word, or nothing has been heard from another machine for ten minutes
-  waiting          none of these; what has to be done before is named
+  no sign of life  the process has ended without a report, or another machine has reported nothing for ten minutes
+  waiting          none of these; the stages that it waits for are named
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import time
 
 from _stage import clean_exit, stage_parser
 
-WIDE = 1000  # characters of a line that does not go to a terminal: nothing is cut
+WIDE = 1000  # characters a line if the output is no terminal: nothing is cut
 
 
 def main() -> None:

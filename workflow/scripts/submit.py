@@ -1,4 +1,4 @@
-"""Results on the test images, in the form that COCO's challenge server takes: results/submissions/KEY/."""
+"""Write results on the test images in the form of COCO's challenge server: results/submissions/KEY/."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Our tables beside the paper's, and a page that shows them: results/tables/ and results/README.md."""
+"""Write our tables beside the paper's, and a page that shows them: results/tables/ and results/README.md."""
 
 from typing import Any
 

@@ -1,3 +1,3 @@
 #!/bin/sh
-# Snakemake has been interrupted: its jobs end. It gives this program two seconds.
+# Ends the jobs of an interrupted Snakemake, which gives this program two seconds.
 exec kubectl delete job --wait=false --ignore-not-found "$@"

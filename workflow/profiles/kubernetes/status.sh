@@ -1,6 +1,6 @@
 #!/bin/sh
-# running, success or failed, as Snakemake asks of a submitted job. One that somebody has deleted has failed; a cluster
-# that does not answer says nothing of its jobs.
+# Prints running, success or failed for a submitted job. A deleted job has failed; if the cluster does not answer, the
+# status is unknown.
 found=$(kubectl get job "$1" --ignore-not-found \
     -o jsonpath='{.metadata.name} {range .status.conditions[?(@.status=="True")]}{.type} {end}') || { echo running; exit; }
 case $found in

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
 """Submit a script as a Kubernetes Job, through kubectl, and print the Job's name; Snakemake calls it (config.yaml).
 
-Environment, of `snakemake` itself too:
-    AFIGAN_IMAGE   image of the pods, which has the Python that `.venv` was made with
+Environment variables, which `snakemake` itself needs too:
+    AFIGAN_IMAGE   image of the pods, with the Python that `.venv` was created with
     AFIGAN_CLAIM   a PersistentVolumeClaim, ReadWriteMany, that holds the checkout
-    AFIGAN_MOUNT   where it is mounted, here and in the pods
-What a job prints goes to logs/kubernetes/JOB.log.
+    AFIGAN_MOUNT   its mount point, here and in the pods
+A job's output goes to logs/kubernetes/JOB.log.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 GRACE = 120  # seconds from SIGTERM to SIGKILL: enough for a checkpoint
-# The first process of a container is the only one that is sent SIGTERM, and it ignores what it has not asked for: tell
-# all the others, and stay until they have ended, for everything else ends with it
+# Only the first process of a container gets SIGTERM, and it ignores signals that it does not handle. So it passes the
+# signal on to all others and waits until they have ended, because the container ends with it
 RUN = """\
 trap 'kill -TERM -1; while kill -0 -1 2>/dev/null; do sleep 1; done; exit 75' TERM
 {script} >> {log} 2>&1 &
@@ -29,7 +29,7 @@ wait $!
 
 
 def manifest(name: str, log: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The Job that runs the script once; Snakemake submits another one if it fails."""
+    """Return the Job that runs the script once; Snakemake submits another one if it fails."""
     needs = {"cpu": str(arguments.cpus), "memory": f"{arguments.megabytes}M"}
     if arguments.gpus:
         needs["nvidia.com/gpu"] = str(arguments.gpus)
@@ -42,7 +42,7 @@ def manifest(name: str, log: Path, arguments: argparse.Namespace) -> dict[str, A
         "resources": {"requests": needs, "limits": needs},
         "volumeMounts": [
             {"name": "work", "mountPath": os.environ["AFIGAN_MOUNT"]},
-            {"name": "shm", "mountPath": "/dev/shm"},  # loaders pass their batches through it; the default is 64 MB
+            {"name": "shm", "mountPath": "/dev/shm"},  # loaders pass their batches through it; 64 MB by default
         ],
     }
     pod = {
