@@ -12,7 +12,7 @@ from PIL import Image
 
 from afigan.reporting.intervals import STYLES, draw_intervals, intervals_figure
 from afigan.reporting.judged import Judged, judge_run
-from afigan.reporting.verdicts import MARGIN
+from afigan.reporting.verdicts import MARGIN, NOTHING_RUN
 
 ROWS = {"A1": 10.0, "A2": 11.0, "A3": -30.0, "A4": 12.0, "A5": 14.0, "A6": 10.2}
 ROWS |= {"NN with stage 2": 14.0, "A5 without D": 19.0, "A5 detached": 14.3}
@@ -46,9 +46,11 @@ def artists(figure: Figure) -> dict[str, object]:
 
 
 def contrasts(judged: Judged) -> dict[str, tuple]:
+    """Return the contrasts of the claims of which something was run, by name."""
     return {
         f"{o.claim.name}: {f.comparison.text}, {f.comparison.column}": (f, j)
         for o in judged.outcomes
+        if o.verdict != NOTHING_RUN
         for f, j in zip(o.findings, o.judgements, strict=True)
     }
 
@@ -167,4 +169,4 @@ def test_the_picture_is_written_and_depends_on_its_input_alone(run: Measured, tm
 def test_nothing_run() -> None:
     judged = judge_run(Measured().results)
     drawn = artists(intervals_figure(judged))
-    assert {drawn[f"{name}, mean [95 % interval]"].get_text() for name in contrasts(judged)} == {"not run"}
+    assert not [gid for gid in drawn if "mean [95 % interval]" in gid]

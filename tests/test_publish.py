@@ -166,6 +166,18 @@ def test_what_is_published(run: Params, publish: Callable[..., Path]) -> None:
     assert HOST not in page + json.dumps(about) and str(Path.cwd()) not in page + json.dumps(about)
 
 
+def test_photographs_are_not_published(run: Params, publication: ModuleType, publish: Callable[..., Path]) -> None:
+    photographs = run.model_copy(update={"data": run.data.model_copy(update={"source": "coco"})})
+    assert publication.pictures(run) == ["claims.png", "detections.png"]
+    assert publication.pictures(photographs) == ["claims.png"]
+    about = provenance(publish())
+    judged = publication.checked(run)
+    assert "![Detections" in publication.page(about, judged)
+    del about["files"]["detections.png"]
+    page = publication.page(about, judged)
+    assert "![Detections" not in page and "Not published" in page and "](claims.png)" in page
+
+
 def test_the_readme_has_the_verdicts_of_evidence_alone(
     run: Params, publish: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -119,7 +119,10 @@ def intervals_figure(judged: Judged) -> Figure:
 
 
 def _places(judged: Judged) -> tuple[list, list, list[Mark], float]:
-    """Return headers (y, name and verdict, words), lines (y, text) and marks, from the top; and the total height."""
+    """Return headers (y, name and verdict, words), lines (y, text) and marks, from the top; and the total height.
+
+    A claim of which nothing was run has a header alone.
+    """
     headers: list[tuple[float, str, str]] = []
     lines: list[tuple[float, str]] = []
     marks = []
@@ -130,6 +133,8 @@ def _places(judged: Judged) -> tuple[list, list, list[Mark], float]:
             y += HEADER
         headers.append((y + HEADER / 2, f"{outcome.claim.name}  {outcome.verdict}", outcome.claim.says))
         y += HEADER
+        if outcome.verdict == NOTHING_RUN:  # its contrasts are in claims.md; empty lines would hide those that were run
+            continue
         found = zip(outcome.findings, outcome.judgements, strict=True)
         for text, group in groupby(found, key=lambda item: item[0].comparison.text):
             metrics = list(group)

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS, README = ROOT / "docs/results", ROOT / "README.md"
 IN_README = "evidence"  # the run whose verdicts README.md has
 CODE = ("afigan", "workflow", "conf", "dvc.yaml", "Snakefile", "requirements.lock")  # the code of a run
-PICTURES = ("claims.png", "detections.png")
+PLOT, DETECTIONS = "claims.png", "detections.png"
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy")
 PAUSE = 300.0  # seconds; an engine needs some between two stages
 NAMED = 20  # refused items named in one message
@@ -65,11 +65,11 @@ def publish(
         judged = checked(params)
         with atomic_dir(docs / name) as folder:
             shutil.copytree("results/tables", folder / "tables", ignore=shutil.ignore_patterns(".*"))
-            for file in ("claims.md", "claims.csv", *(f"figures/{picture}" for picture in PICTURES)):
+            for file in ("claims.md", "claims.csv", *(f"figures/{picture}" for picture in pictures(params))):
                 shutil.copy(Path("results", file), folder)
             about = provenance(params, name, given, folder)
             write_json(folder / "provenance.json", about)
-            (folder / "README.md").write_text(page(about, judged, sorted((folder / "tables").glob("*.md"))), "utf-8")
+            (folder / "README.md").write_text(page(about, judged), "utf-8")
     written = [docs / name]
     if name == IN_README:
         before, _, rest = text.partition(BEGIN)
@@ -77,6 +77,11 @@ def publish(
             temporary.write_text(before + verdict_table(judged) + rest.partition(END)[2], "utf-8")
         written.append(readme)
     return written
+
+
+def pictures(params: Params) -> list[str]:
+    """Return the pictures to publish: photographs belong to somebody, images of the embedded set do not."""
+    return [PLOT, DETECTIONS] if params.data.source == "shapes" else [PLOT]
 
 
 def checked(params: Params) -> Judged:
@@ -130,8 +135,8 @@ def provenance(params: Params, name: str, given: Given, folder: Path) -> dict[st
     }
 
 
-def page(about: dict[str, Any], judged: Judged, tables: list[Path]) -> str:
-    """Return README.md of a published run."""
+def page(about: dict[str, Any], judged: Judged) -> str:
+    """Return README.md of a published run; it shows the files that `about` lists."""
     seeds = about["seeds"]
     facts = {
         "profile": f"`{about['profile']}` (SHA-256 of all parameters {about['params_sha256'][:12]}…)",
@@ -144,7 +149,11 @@ def page(about: dict[str, Any], judged: Judged, tables: list[Path]) -> str:
         "machine": about["machine"],
         "libraries": ", ".join(f"{library} {number}" for library, number in about["libraries"].items()),
     }
-    named = [f"[{path.stem}](tables/{path.name}) ([csv](tables/{path.stem}.csv))" for path in tables]
+    tables = [Path(file).stem for file in about["files"] if file.startswith("tables/") and file.endswith(".md")]
+    named = [f"[{table}](tables/{table}.md) ([csv](tables/{table}.csv))" for table in tables]
+    detections = "Not published: they show photographs of the data set."
+    if DETECTIONS in about["files"]:
+        detections = f"![Detections, nearest beside AFI]({DETECTIONS})"
     parts = [
         f"# Results of the run `{about['name']}`",
         "Written by `make publish` from the run's files. [What such a run can and cannot say](../README.md).",
@@ -152,13 +161,13 @@ def page(about: dict[str, Any], judged: Judged, tables: list[Path]) -> str:
         "## The paper's claims",
         verdict_table(judged),
         "How each verdict comes about: [claims.md](claims.md); every contrast: [claims.csv](claims.csv).",
-        "![Every contrast with its 95 % interval, and the paper's](claims.png)",
+        f"![Every contrast with its 95 % interval, and the paper's]({PLOT})",
         "## Questions that the paper does not ask",
         question_table(judged),
         "## Tables",
         "\n".join(f"- {entry}" for entry in named),
         "## Detections",
-        "![Detections, nearest beside AFI](detections.png)",
+        detections,
     ]
     return "\n\n".join(parts) + "\n"
 
