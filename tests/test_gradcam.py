@@ -216,6 +216,22 @@ def test_the_figure(tmp_path: Path, records: list[dict[str, Any]], monkeypatch: 
     assert not any(cam.any() for cam in rows["p4"].values())
 
 
+def test_an_image_is_preferred_whose_detections_depend_on_every_level(
+    tmp_path: Path, records: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Image 7 has heat on p3 alone, image 17 on both levels."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(gradcam, "draw_heat_maps", lambda *arguments: drawn.append(arguments))
+
+    def heat(detector: nn.Module, level: str, item: dict[str, Any], objective: Any) -> np.ndarray:
+        return np.full(item["image"].shape[1:], float(level == "p3" or item["image_id"] == 17))
+
+    monkeypatch.setattr(gradcam, "grad_cam", heat)
+    detectors = {"red": Linear(torch.tensor([[[3.0]], [[0.0]]]))}
+    draw_gradcam_figure(detectors, records, 0, ["p3", "p4"], ["dog", "cup"], INPUTS, "RGB", tmp_path / "out.png")
+    assert drawn[0][1].title.startswith("image 17:")
+
+
 def test_what_there_is_nothing_to_draw_of(tmp_path: Path, records: list[dict[str, Any]]) -> None:
     rest = ["p3"], ["dog", "cup"], INPUTS, "RGB", tmp_path / "out.png"
     with pytest.raises(ValueError, match=r"figures\.image: 3, but the validation set has 3 images"):

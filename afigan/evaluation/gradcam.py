@@ -1,6 +1,7 @@
 """Grad-CAM of a pyramid's maps: where the features are by which a detector finds an image's objects (Fig. 7)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from afigan.evaluation.predict import sized_input
 from afigan.evaluation.qualitative import annotated, detected, match
 from afigan.reporting.pictures import Objects, Panel, draw_heat_maps
 from afigan.schema import Input
+
+CANDIDATES = 25  # images that are looked at for one with objects on every level
 
 
 def grad_cam(
@@ -68,6 +71,38 @@ def share_inside(cam: np.ndarray, boxes: np.ndarray) -> float:
     return float(cam[inside].sum() / (cam.sum() or 1))
 
 
+@dataclass(frozen=True)
+class Explained:
+    """One image with its Grad-CAMs.
+
+    record: of the split. item: the detectors' input. cams: level -> title -> (h, w), as `grad_cam` returns it.
+    """
+
+    record: dict[str, Any]
+    item: dict[str, Any]
+    cams: dict[str, dict[str, np.ndarray]]
+
+    @property
+    def covers_all_levels(self) -> bool:
+        """Whether the detections of some detector depend on every level: objects of one size are pooled from one."""
+        return all(any(cam.any() for cam in cams.values()) for cams in self.cams.values())
+
+
+def _explain(
+    detectors: dict[str, nn.Module], record: dict[str, Any], levels: Sequence[str], inputs: Input, pixel_format: str
+) -> Explained:
+    item, truth = sized_input(record, inputs, pixel_format), annotated(record)
+
+    def score(instances: Instances) -> Tensor:
+        return found_score(instances, truth)
+
+    cams = {
+        level: {title: grad_cam(detector, level, item, score) for title, detector in detectors.items()}
+        for level in levels
+    }
+    return Explained(record, item, cams)
+
+
 def draw_gradcam_figure(
     detectors: dict[str, nn.Module],
     records: Sequence[dict[str, Any]],
@@ -87,7 +122,8 @@ def draw_gradcam_figure(
     Args:
         detectors: title -> detector in evaluation mode.
         records: the validation images of `read_split`.
-        position: the first image from here on that has an object is drawn; after the last record comes the first.
+        position: among the next 25 images with objects from here on, the first whose detections depend on every level
+            is drawn, or else the first; after the last record comes the first.
         levels: names of maps, as in p3.
         classes: names by number.
         inputs: params.yaml's `input`.
@@ -98,28 +134,31 @@ def draw_gradcam_figure(
     """
     if position >= len(records):
         raise ValueError(f"figures.image: {position}, but the validation set has {len(records)} images")
-    candidates = (record for record in [*records[position:], *records[:position]] if len(annotated(record)))
-    record = next(candidates, None)
-    if record is None:
+    candidates = [record for record in [*records[position:], *records[:position]] if len(annotated(record))]
+    if not candidates:
         raise ValueError("no image of the validation set has an object: there is nothing to explain (figures.image)")
-    item = sized_input(record, inputs, pixel_format)
+    explained = [_explain(detectors, candidates[0], levels, inputs, pixel_format)]
+    for record in candidates[1:CANDIDATES]:
+        if explained[-1].covers_all_levels:
+            break
+        explained.append(_explain(detectors, record, levels, inputs, pixel_format))
+    chosen = explained[-1] if explained[-1].covers_all_levels else explained[0]
+
+    record, truth, item = chosen.record, annotated(chosen.record), chosen.item
     height, width = item["image"].shape[1:]
     image = np.asarray(read_rgb(record["path"]).resize((width, height), Image.Resampling.BILINEAR))
-    truth = annotated(record)
     # found objects are in the record's pixels, the pictures in the detectors' input pixels
     scale = np.array([width / record["width"], height / record["height"]] * 2)
     shown = Objects(truth.boxes * scale, truth.classes)
-
     found = {}
     for title, detector in detectors.items():
         with torch.no_grad():
             matches, _ = match(truth, detected(detector([item])[0]["instances"]))
         found[title] = int((matches >= 0).sum())
     rows = {}
-    for level in levels:
+    for level, cams in chosen.cams.items():
         rows[level] = maps = {}
-        for title, detector in detectors.items():
-            cam = grad_cam(detector, level, item, lambda instances: found_score(instances, truth))
+        for title, cam in cams.items():
             share = f"{share_inside(cam, shown.boxes):.0%} inside" if cam.any() else "0 everywhere"
             maps[f"{title} (finds {found[title]} of {len(truth)}): {share}"] = cam / (cam.max() or 1)
     covered = share_inside(np.ones((height, width)), shown.boxes)
