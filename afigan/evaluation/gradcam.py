@@ -84,8 +84,8 @@ class Explained:
 
     @property
     def covers_all_levels(self) -> bool:
-        """Whether the detections of some detector depend on every level: objects of one size are pooled from one."""
-        return all(any(cam.any() for cam in cams.values()) for cams in self.cams.values())
+        """Whether no map is 0 everywhere, which it is if no object that a detector finds is pooled from its level."""
+        return all(cam.any() for cams in self.cams.values() for cam in cams.values())
 
 
 def _explain(
@@ -122,8 +122,8 @@ def draw_gradcam_figure(
     Args:
         detectors: title -> detector in evaluation mode.
         records: the validation images of `read_split`.
-        position: among the next 25 images with objects from here on, the first whose detections depend on every level
-            is drawn, or else the first; after the last record comes the first.
+        position: among the next 25 images with objects from here on, the first without a map that is 0 everywhere is
+            drawn, or else the first; after the last record comes the first.
         levels: names of maps, as in p3.
         classes: names by number.
         inputs: params.yaml's `input`.
