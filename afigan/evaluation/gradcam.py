@@ -84,7 +84,7 @@ class Explained:
 
     @property
     def covers_all_levels(self) -> bool:
-        """Return whether no map is 0 everywhere, as it is if no object that a detector finds is pooled from its level."""
+        """Return whether no map is 0 everywhere, as it is if nothing that a detector finds is pooled from its level."""
         return all(cam.any() for cams in self.cams.values() for cam in cams.values())
 
 
