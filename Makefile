@@ -22,7 +22,7 @@ repro: setup  ## everything that params.yaml asks for, on all cores: results/REA
 dvc-repro: setup  ## the same under DVC alone, one stage at a time
 	dvc repro
 
-snakemake: setup  ## the same under Snakemake, on CORES=2
+snakemake: setup  ## the same under Snakemake, on all cores, or CORES=2
 	snakemake --cores $(CORES)
 
 adopt-dvc: setup  ## Snakemake's outputs become DVC's too; stale ones are refused

@@ -271,7 +271,7 @@ def test_snakemake_names_what_is_wrong_in_params(tmp_path):
     assert done.returncode and "sede: unknown key" in text and "Traceback" not in text
 
 
-def test_snakemake_is_unlocked_as_the_readme_says(tmp_path):
+def test_snakemake_is_unlocked_as_the_docs_say(tmp_path):
     """It removes the lock of a killed Snakemake, without `--cores`."""
     root = copy_project(tmp_path, "smoke")
     locks = root / ".snakemake/locks"

@@ -16,7 +16,8 @@ class SeparableROIAlign(nn.Module):
     """`detectron2.layers.ROIAlign` with the same results up to rounding; its cost grows with the area of the map.
 
     torchvision's operator visits four pixels per sample for any size of the map, but one channel at a time. Two matrix
-    products visit the complete map, at the full speed of the processor. They are faster on maps of up to about 64 x 64.
+    products visit the complete map, at the full speed of the processor. That pays where maps are small; docs/benchmarks.md
+    has what was measured.
 
     Args:
         output_size: cells along y and x.
@@ -58,7 +59,8 @@ class SeparableROIAlign(nn.Module):
             return x.sum() * x.new_zeros(0, channels, rows, columns)
         with torch.no_grad():
             rois = rois.to(x.dtype)
-            image, slot, slots = _slots(rois[:, 0].long(), images)
+            image = rois[:, 0].long()
+            slot, slots = _slots(image, images)
             along_y = x.new_zeros(images, slots, rows, height)
             along_y[image, slot] = self._weights(rois[:, 2], rois[:, 4], rows, height)
             along_x = x.new_zeros(images, slots, width, columns)
@@ -92,14 +94,14 @@ class SeparableROIAlign(nn.Module):
         return (hat * counted[..., None]).sum(dim=2) / samples.clamp(min=1)[:, None, None]
 
 
-def _slots(image: Tensor, images: int) -> tuple[Tensor, Tensor, int]:
-    """Return each RoI's image and its place among the image's RoIs (R,), and an image's largest number of RoIs."""
+def _slots(image: Tensor, images: int) -> tuple[Tensor, int]:
+    """Return each RoI's place among its image's RoIs (R,), and an image's largest number of RoIs."""
     counts = torch.bincount(image, minlength=images)
     order = image.argsort(stable=True)
     first = counts.cumsum(0) - counts
     slot = torch.empty_like(image)
     slot[order] = torch.arange(len(image), device=image.device) - first[image[order]]
-    return image, slot, int(counts.max())
+    return slot, int(counts.max())
 
 
 def use_separable(poolers: nn.ModuleList) -> None:
