@@ -16,8 +16,8 @@ class SeparableROIAlign(nn.Module):
     """`detectron2.layers.ROIAlign` with the same results up to rounding; its cost grows with the area of the map.
 
     torchvision's operator visits four pixels per sample for any size of the map, but one channel at a time. Two matrix
-    products visit the complete map, at the full speed of the processor. That pays where maps are small; docs/benchmarks.md
-    has what was measured.
+    products visit the complete map, at the full speed of the processor. That pays where maps are small: see
+    docs/benchmarks.md.
 
     Args:
         output_size: cells along y and x.
