@@ -11,7 +11,7 @@ from afigan import experiments
 from afigan.backbones import FEATURES
 from afigan.detectors import retinanet  # noqa: F401 - registers SteadyRetinaNet
 from afigan.detectors.centermask import add_centermask_config
-from afigan.detectors.roi_align import use_separable
+from afigan.detectors.roi_align import use_implementation
 from afigan.pyramids.registry import add_afigan_config
 from afigan.schema import MASK_HEADS, BackboneExperiment, Head, Model, Params, Pyramid
 
@@ -189,8 +189,7 @@ def build_detector(architecture: Architecture, image_scale: float = 1.0) -> nn.M
     for name in ("box_pooler", "mask_pooler"):
         if pooler := getattr(heads, name, None):
             pooler.canonical_box_size = architecture.model.canonical_box_size * image_scale
-            if architecture.model.roi_align == "separable":
-                use_separable(pooler.level_poolers)
+            use_implementation(pooler.level_poolers, architecture.model.roi_align)
     return detector
 
 

@@ -1,9 +1,10 @@
-"""RoIAlign (He et al., Mask R-CNN, 2017, section 3) as two matrix products: faster on CPU cores where maps are small.
+"""RoIAlign (He et al., Mask R-CNN, 2017, section 3) in full precision; also as two matrix products.
 
 RoIAlign averages bilinear samples of a map over the cells of a grid in each RoI. A bilinear weight is the product of
 one weight along y and one along x. A mean of such weights over a rectangular grid of samples is such a product too. The
 value of cell (i, j) is therefore the sum over y and x of A[i, y] map[y, x] B[j, x], with a small matrix of weights for
-each axis of each RoI.
+each axis of each RoI. The two products are faster on CPU cores where maps are small, and their gradient is repeatable
+on a GPU.
 """
 
 import torch
@@ -104,7 +105,29 @@ def _slots(image: Tensor, images: int) -> tuple[Tensor, int]:
     return slot, int(counts.max())
 
 
-def use_separable(poolers: nn.ModuleList) -> None:
-    """Replace the RoIAlign of every level of a detectron2 `ROIPooler`, in place."""
+class ROIAlign32(ROIAlign):
+    """`detectron2.layers.ROIAlign` with boxes in float32 also where maps are bfloat16.
+
+    detectron2's gives the boxes the type of the map. bfloat16 has eight significant bits, so that a coordinate of 800
+    pixels would move by up to 2.
+    """
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        """Pool RoIs (R, 5) from a map (N, C, H, W), as `SeparableROIAlign.forward` does."""
+        with torch.autocast(input.device.type, enabled=False):
+            precise = input.to(torch.promote_types(input.dtype, torch.float32))
+            return super().forward(precise, rois).to(input.dtype)
+
+    @classmethod
+    def like(cls, pooler: ROIAlign) -> "ROIAlign32":
+        """Return the same function as a RoIAlign of detectron2."""
+        return cls(pooler.output_size, pooler.spatial_scale, pooler.sampling_ratio, pooler.aligned)
+
+
+IMPLEMENTATIONS = {"torchvision": ROIAlign32, "separable": SeparableROIAlign}  # by `model.roi_align`
+
+
+def use_implementation(poolers: nn.ModuleList, name: str) -> None:
+    """Replace the RoIAlign of every level of a detectron2 `ROIPooler` by an entry of `IMPLEMENTATIONS`, in place."""
     for level, pooler in enumerate(poolers):
-        poolers[level] = SeparableROIAlign.like(pooler)
+        poolers[level] = IMPLEMENTATIONS[name].like(pooler)

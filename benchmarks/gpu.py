@@ -1,0 +1,165 @@
+"""Check and time afigan on a GPU: one command, under eight minutes, results in OUT/gpu.md and OUT/gpu.json.
+
+The machine needs torch, torchvision and timm; `make wheels` collects what else is needed into one archive. Every part
+runs in a process of its own, with a limit of its own, and its result is kept at once. `--device cpu --quick` runs the
+same code at toy sizes.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path[:0] = [str(ROOT)]
+
+import afigan  # noqa: E402, F401 - this repository's, before detectron2
+
+# part: module, seconds that it may take
+CHECKS = {
+    "steps": ("gpu_checks", 100),
+    "bfloat16": ("gpu_checks", 60),
+    "repeated": ("gpu_checks", 100),
+    "resume": ("gpu_checks", 100),
+    "processes": ("gpu_checks", 80),
+    "smoke": ("gpu_checks", 200),
+    "evaluation": ("gpu_checks", 160),
+}
+FIGURES = {
+    "environment": ("gpu_figures", 30),
+    "machine": ("gpu_figures", 30),
+    "stage1": ("gpu_figures", 60),
+    "stage2": ("gpu_figures", 60),
+    "stage3": ("gpu_figures", 60),
+    "networks": ("gpu_figures", 60),
+    "inference": ("gpu_figures", 60),
+    "roi_align": ("gpu_figures", 30),
+    "batches": ("gpu_figures", 60),
+    "loader": ("gpu_figures", 40),
+    "compiled": ("gpu_figures", 120),
+}
+PARTS = {**CHECKS, **FIGURES}
+AT_ONCE = 4  # checks; figures are timed one after the other, with nothing beside them
+
+
+def run_part(name: str, out: Path, device: str, quick: bool, limit: float) -> dict[str, Any]:
+    """Run a part in a new process; return its result, or `error` with the end of what it printed."""
+    limit = min(limit, PARTS[name][1])
+    result, log = out / f"{name}.json", out / f"{name}.log"
+    result.unlink(missing_ok=True)
+    command = [sys.executable, str(HERE / "gpu.py"), "--part", name, "--out", str(out), "--device", device]
+    begin = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, *(["--quick"] if quick else [])], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            process.wait(limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    took = {"seconds": round(time.monotonic() - begin, 1)}
+    if result.is_file():
+        return json.loads(result.read_text("utf-8")) | took
+    lines = log.read_text("utf-8", errors="replace").splitlines()
+    reason = f"no result after {took['seconds']:.0f} s" if process.returncode < 0 else "failed"
+    partial = out / f"{name}.part.json"
+    kept = {"partial": json.loads(partial.read_text("utf-8"))} if partial.is_file() else {}
+    return {"error": "\n".join([reason, *lines[-25:]])} | kept | took
+
+
+def execute(name: str, out: Path, device: str, quick: bool) -> None:
+    """Compute a part in this process and write its result."""
+    module = __import__(PARTS[name][0])
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // (AT_ONCE if name in CHECKS else 1)))
+    result = getattr(module, name)(torch.device(device), quick, (out / name).resolve())
+    temporary = out / f"{name}.json.part"
+    temporary.write_text(json.dumps(result, indent=1), "utf-8")
+    temporary.replace(out / f"{name}.json")
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Return the results as Markdown: a table of checks, then one table of figures a part."""
+    lines = ["| check | result | figures |", "|---|---|---|"]
+    for name in CHECKS:
+        if (found := results.get(name)) is not None:
+            word = "failed to run" if "error" in found else "passed" if found.get("passed") else "**not passed**"
+            rest = {k: v for k, v in found.items() if k not in ("passed", "error", "seconds", "partial")}
+            lines.append(f"| {name} | {word} | {shown(rest)} |")
+    for name in FIGURES:
+        if (found := results.get(name)) is None:
+            continue
+        lines += ["", f"### {name}", ""]
+        if "error" in found:
+            lines += ["It failed to run: " + found["error"].splitlines()[0]]
+            found = found.get("partial", {})
+        lines += ["| what | figure |", "|---|---|"]
+        lines += [f"| {key} | {shown(value)} |" for key, value in found.items() if key != "seconds"]
+    return "\n".join(lines) + "\n"
+
+
+def shown(value: Any) -> str:
+    """Return a figure, or a dict of figures, in a cell."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {shown(one)}" for key, one in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def write(results: dict[str, Any], out: Path) -> None:
+    """Write both files of results."""
+    (out / "gpu.json").write_text(json.dumps(results, indent=1), "utf-8")
+    (out / "gpu.md").write_text(markdown(results), "utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"), help="default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="toy sizes, one run of each")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "gpu", help="folder of the results")
+    parser.add_argument(
+        "--only", nargs="+", default=list(PARTS), choices=list(PARTS), metavar="PART", help="some parts"
+    )
+    parser.add_argument("--limit", type=float, default=480, help="seconds for all (default: %(default)s)")
+    parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    out = arguments.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    if arguments.part:
+        execute(arguments.part, out, arguments.device, arguments.quick)
+        return 0
+    end = time.monotonic() + arguments.limit
+    results: dict[str, Any] = {}
+
+    def one(name: str) -> None:
+        left = end - time.monotonic()
+        if left < 5:
+            results[name] = {"error": "not run: the time of --limit was over"}
+        else:
+            results[name] = run_part(name, out, arguments.device, arguments.quick, left)
+        write({part: results[part] for part in PARTS if part in results}, out)
+        line = results[name].get("error", "done").splitlines()
+        print(f"{name}: {line[0]} ({results[name].get('seconds', 0)} s)", flush=True)
+        print("".join(f"    {more}\n" for more in line[1:]), end="", flush=True)
+
+    for name in arguments.only:
+        if name in FIGURES:
+            one(name)
+    with ThreadPoolExecutor(1 if arguments.device == "cpu" else AT_ONCE) as pool:
+        list(pool.map(one, [name for name in arguments.only if name in CHECKS]))
+    print((out / "gpu.md").read_text("utf-8"))
+    return int(any("error" in found or found.get("passed") is False for found in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
