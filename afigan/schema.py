@@ -360,6 +360,8 @@ class Params(Section):
     seed: Seed
     threads: Annotated[Workers, Field(ge=1)]
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    # true: a GPU adds in a fixed order, so that a repeated or resumed run has the same bits; a CPU always does
+    deterministic: bool = False
     # processes that a training stage is split over, one GPU each; without GPUs they share the cores
     processes: Annotated[Workers, Field(ge=1)] = 1
     data: Data
@@ -376,3 +378,9 @@ class Params(Section):
     experiments: Experiments
     # table -> printed row -> the evaluation that fills it, or several, one per seed
     tables: dict[Annotated[str, Field(pattern=r"^table[1-9]$")], dict[Row, Keys]]
+
+    @model_validator(mode="after")
+    def _repeatable(self) -> "Params":
+        if self.deterministic and self.device != "cpu" and self.model.roi_align != "separable":
+            raise ValueError("deterministic: a GPU repeats RoIAlign only with model.roi_align: separable; set that too")
+        return self

@@ -25,6 +25,7 @@ import afigan  # noqa: E402, F401 - this repository's, before detectron2
 # part: module, seconds that it may take
 CHECKS = {
     "steps": ("gpu_checks", 100),
+    "heads": ("gpu_checks", 100),
     "bfloat16": ("gpu_checks", 60),
     "repeated": ("gpu_checks", 100),
     "resume": ("gpu_checks", 100),
@@ -35,12 +36,14 @@ CHECKS = {
 FIGURES = {
     "environment": ("gpu_figures", 30),
     "machine": ("gpu_figures", 30),
-    "stage1": ("gpu_figures", 60),
+    "stage1": ("gpu_figures", 90),
     "stage2": ("gpu_figures", 60),
     "stage3": ("gpu_figures", 60),
     "networks": ("gpu_figures", 60),
     "inference": ("gpu_figures", 60),
     "roi_align": ("gpu_figures", 30),
+    "settings": ("gpu_figures", 40),
+    "profile": ("gpu_figures", 60),
     "batches": ("gpu_figures", 60),
     "loader": ("gpu_figures", 40),
     "compiled": ("gpu_figures", 120),

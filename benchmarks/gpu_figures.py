@@ -2,8 +2,10 @@
 
 import collections
 import contextlib
+import cProfile
 import json
 import os
+import pstats
 import statistics
 import time
 import warnings
@@ -25,6 +27,7 @@ from afigan.training.adversarial import crop_to
 
 MODES = ("fp32", "tf32", "bf16", "bf16 channels_last")
 WARM_UP, RUNS = 3, 8
+LONGEST = 8.0  # seconds, after which a figure has fewer runs
 
 
 def synchronise(device: torch.device) -> None:
@@ -35,9 +38,9 @@ def synchronise(device: torch.device) -> None:
 
 def seconds(call: Callable[[], Any], device: torch.device, quick: bool) -> float:
     """Return the median time of a call after a warm-up, the device's work included."""
-    times = []
+    times: list[float] = []
     warm_up, runs = (1, 1) if quick else (WARM_UP, RUNS)
-    for _ in range(warm_up + runs):
+    while len(times) < warm_up + runs and (len(times) <= warm_up or sum(times) < LONGEST):
         synchronise(device)
         begin = time.perf_counter()
         call()
@@ -83,6 +86,11 @@ def machine(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
     return found
 
 
+def pinned_images(scale: Scale, device: torch.device) -> list[dict[str, Any]]:
+    """Return a batch as the loader's processes give it."""
+    return images(scale, pinned=device.type == "cuda")
+
+
 def flops(call: Callable[[], Any]) -> int:
     """Return the floating-point operations of convolutions and products in a call."""
     with FlopCounterMode(display=False) as counter:
@@ -122,7 +130,7 @@ def timed(stage: str, scale: Scale, device: torch.device, mode: str, quick: bool
     """Return one mode's seconds an iteration, images a second and peak memory."""
     clear(device)
     with number_format(mode):
-        scene, batch = prepared(stage, scale, device, mode), images(scale)
+        scene, batch = prepared(stage, scale, device, mode), pinned_images(scale, device)
         each = seconds(lambda: scene.run(batch), device, quick)
         found = {"s/it": each, "images/s": scale.batch / each, "GiB": peak_memory(device)}
     return found
@@ -133,10 +141,11 @@ def training(stage: str, device: torch.device, quick: bool) -> dict[str, Any]:
     scale = QUICK if quick else PAPER
     found: dict[str, Any] = {mode: timed(stage, scale, device, mode, quick) for mode in MODES}
     if stage == "stage1":
-        with number_format("fp32"):
-            found["released schedule, fp32"] = released(scale, device, quick)
+        for mode in ("fp32", "tf32"):
+            with number_format(mode):
+                found[f"released schedule, {mode}"] = released(scale, device, quick)
     clear(device)
-    scene, batch = prepared(stage, scale, device, "bf16 channels_last"), images(scale)
+    scene, batch = prepared(stage, scale, device, "bf16 channels_last"), pinned_images(scale, device)
     scene.run(batch)
     operations = flops(lambda: scene.run(batch))
     found["TFLOP an iteration"] = operations / 1e12
@@ -175,6 +184,42 @@ def compiled(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
     return found
 
 
+def settings(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
+    """Stages 1 and 3 with cuDNN free to choose algorithms that sum in any order, and to try them out."""
+    scale, found = QUICK if quick else PAPER, {}
+    for stage in ("stage1", "stage3"):
+        for deterministic, benchmark in ((False, False), (True, False), (False, True), (False, False), (True, False)):
+            scene, batch = prepared(stage, scale, device, "bf16 channels_last"), pinned_images(scale, device)
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic, benchmark
+            each = seconds(lambda scene=scene, batch=batch: scene.run(batch), device, quick)
+            name = f"{stage}, deterministic {deterministic}, benchmark {benchmark}"
+            found.setdefault(name, []).append(round(each, 4))  # a second time at the end: a machine's speed drifts
+    return found
+
+
+def profile(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
+    """The functions of Python in which an iteration of each stage spends its time, with the waits inside them."""
+    scale, found = QUICK if quick else PAPER, {}
+    for stage in STAGES:
+        scene, batch = prepared(stage, scale, device, "bf16 channels_last"), pinned_images(scale, device)
+        for _ in range(WARM_UP):
+            scene.run(batch)
+        synchronise(device)
+        profiler = cProfile.Profile()
+        runs = 1 if quick else RUNS
+        with profiler:
+            for _ in range(runs):
+                scene.run(batch)
+            synchronise(device)
+        rows = pstats.Stats(profiler).get_stats_profile().func_profiles
+        best = sorted(rows.items(), key=lambda row: -row[1].tottime)[:14]
+        found[stage] = {
+            f"{Path(row.file_name).name}:{row.line_number} {name}": f"{1000 * row.tottime / runs:.1f} ms"
+            for name, row in best
+        }
+    return found
+
+
 def batches(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
     """Stages 1 and 3 at larger batches, until the memory ends."""
     found: dict[str, Any] = {}
@@ -196,7 +241,7 @@ def released(scale: Scale, device: torch.device, quick: bool) -> dict[str, Any]:
     Its G's loss gives D no gradient (docs/method.md), so that it computes less than Eq. 2 asks for.
     """
     clear(device)
-    scene, batch = build("stage1", scale, device, schedule(False)), images(scale)
+    scene, batch = build("stage1", scale, device, schedule(False)), pinned_images(scale, device)
     levels = ["p2", "p3", "p4", "p5", "p6"]
     assert scene.teacher is not None
     f, g, d = scene.teacher, scene.learners["interpolator"], scene.learners["discriminator"]
@@ -327,10 +372,18 @@ def inference(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]
             with torch.no_grad():
                 return detectors[name](image)
 
+        times: dict[str, list[float]] = {name: [] for name in detectors}
         with number_format(mode) as half, torch.autocast(device.type, torch.bfloat16, enabled=half):
-            times = {name: 1000 * seconds(lambda name=name: run(name), device, quick) for name in detectors}
-        found[mode] = {f"{name} ms": value for name, value in times.items()}
-        found[mode]["ratio"] = times["afi"] / times["nearest"]
+            for _ in range(2 if quick else 30):  # in turns, because a machine's speed drifts
+                for name in detectors:
+                    synchronise(device)
+                    begin = time.perf_counter()
+                    run(name)
+                    synchronise(device)
+                    times[name].append(1000 * (time.perf_counter() - begin))
+        medians = {name: statistics.median(values[len(values) // 3 :]) for name, values in times.items()}
+        found[mode] = {f"{name} ms": value for name, value in medians.items()}
+        found[mode]["ratio"] = medians["afi"] / medians["nearest"]
     return found
 
 

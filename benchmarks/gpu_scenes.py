@@ -41,10 +41,10 @@ class Scale:
         """Return the same sizes with other values in `model`."""
         return replace(self, model=self.model.model_copy(update=changes))
 
-    @property
-    def architecture(self) -> Architecture:
+    def architecture(self, interpolator: str, **options: Any) -> Architecture:
+        """Return a Mask R-CNN with FPN, unless `options` say otherwise."""
         backbone = BackboneExperiment(name=self.backbone, freeze_at=2, pixel_std=[57.375, 57.12, 58.395])
-        return Architecture(self.model, backbone, CLASSES)
+        return Architecture(self.model, backbone, CLASSES, interpolator=interpolator, **options)
 
 
 # the paper's detector on an image of 4:3, as most of COCO's, at the test size
@@ -65,8 +65,12 @@ QUICK = Scale(
 )
 
 
-def images(scale: Scale, seed: int = 0) -> list[dict[str, Any]]:
-    """Return a batch: images (3, H, W) of noise with objects and masks, each with its halved pair under `low`."""
+def images(scale: Scale, seed: int = 0, pinned: bool = False) -> list[dict[str, Any]]:
+    """Return a batch: images (3, H, W) of noise with objects and masks, each with its halved pair under `low`.
+
+    Args:
+        pinned: whether the images are in pinned memory.
+    """
     generator = torch.Generator().manual_seed(seed)
     batch = []
     for _ in range(scale.batch):
@@ -83,18 +87,19 @@ def images(scale: Scale, seed: int = 0) -> list[dict[str, Any]]:
             found.gt_masks = PolygonMasks(
                 [[[x0, y0, x1, y0, x1, y1, x0, y1]] for x0, y0, x1, y1 in boxes.double().tolist()]
             )
+            pixels = pixels.pin_memory() if pinned else pixels
             sides[name] = {"image": pixels, "instances": found, "height": height, "width": width}
         batch.append(sides["high"] | {"low": sides["low"]})
     return batch
 
 
-def detector(scale: Scale, interpolator: str = "nearest", image_scale: float = 1.0) -> nn.Module:
-    """Build a Mask R-CNN whose random backbone gives activations of the usual size.
+def detector(scale: Scale, interpolator: str = "nearest", image_scale: float = 1.0, **options: Any) -> nn.Module:
+    """Build a detector whose random backbone gives activations of the usual size.
 
     Residual branches add nothing at first, as at the start of training in Goyal et al. (2017, section 5.1). In a plain
     random network with frozen normalisation activations grow with every block.
     """
-    built = build_detector(replace(scale.architecture, interpolator=interpolator), image_scale)
+    built = build_detector(scale.architecture(interpolator, **options), image_scale)
     for module in built.modules():
         if isinstance(module, BottleneckBlock):
             module.conv3.norm.weight.zero_()
@@ -118,8 +123,9 @@ class Scene:
 
     def run(self, batch: list[dict]) -> dict[str, Tensor]:
         """Take one step as `engine.train` does."""
-        with EventStorage(), engine.autocast(self.device, self.schedule):
-            return self.step(batch)
+        as_written = torch.jit.optimized_execution(False)
+        with as_written, EventStorage(), engine.autocast(self.device, self.schedule):
+            return self.step(engine.to_device(batch, self.device))
 
 
 def schedule(amp: bool, **changes: Any) -> Schedule:
@@ -127,13 +133,20 @@ def schedule(amp: bool, **changes: Any) -> Schedule:
     return Schedule(**{"iterations": 100_000, "batch_size": 2, "lr": 1e-3, "amp": amp} | changes)
 
 
-def build(stage: str, scale: Scale, device: torch.device, settings: Schedule, seed: int = 0) -> Scene:
-    """Build a stage as `train_afigan`, `train_extractor` or `train_detector` does, with random weights of a seed."""
-    seed_everything(seed, torch.get_num_threads())
+def build(
+    stage: str, scale: Scale, device: torch.device, settings: Schedule, interpolator: str = "afi", **options: Any
+) -> Scene:
+    """Build a stage as `train_afigan`, `train_extractor` or `train_detector` does, with random weights.
+
+    Args:
+        interpolator, options: of stage 3's detector.
+    """
+    seed_everything(0, torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
     channels = scale.model.channels
     learners: dict[str, engine.Learner] = {}
     if stage == "stage3":
-        learners["detector"] = engine.Learner(detector(scale, "afi").to(device).train(), settings)
+        built = detector(scale, interpolator, **options).to(device).train()
+        learners["detector"] = engine.Learner(built, settings)
         return Scene(DetectorStep(learners["detector"]), learners, None, settings, device)
     teacher = detector(scale).eval().requires_grad_(False).to(device)
     levels = list(teacher.backbone.interpolated_levels)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import roi_align
 
-from afigan.detectors.roi_align import SeparableROIAlign, use_separable
+from afigan.detectors.roi_align import IMPLEMENTATIONS, SeparableROIAlign, use_implementation
 
 
 def random_rois(generator: torch.Generator, count: int, images: int, side: float) -> torch.Tensor:
@@ -56,21 +56,24 @@ def test_a_map_that_is_linear_is_sampled_exactly():
     torch.testing.assert_close(pooled[0, 0], 3 * centres_y[:, None] + centres_x)
 
 
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
 @pytest.mark.parametrize("ratio", [0, 2])
-def test_poolers_are_replaced_level_by_level(ratio):
+def test_poolers_are_replaced_level_by_level(ratio, name):
     poolers = torch.nn.ModuleList(ROIAlign(7, scale, ratio, aligned=True) for scale in (0.25, 0.125))
     x, rois = torch.randn(2, 3, 12, 9), torch.tensor([[1.0, 3, 4, 30, 41], [0.0, 1, 1, 9, 9]])
     before = [pooler(x, rois) for pooler in poolers]
-    use_separable(poolers)
+    use_implementation(poolers, name)
     for pooler, expected in zip(poolers, before, strict=True):
-        assert isinstance(pooler, SeparableROIAlign)
+        assert isinstance(pooler, IMPLEMENTATIONS[name])
         torch.testing.assert_close(pooler(x, rois), expected, atol=1e-5, rtol=1e-5)
+        assert name == "separable" or torch.equal(pooler(x, rois), expected)
 
 
-def test_bfloat16_maps_are_sampled_at_float32_places():
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS.values())
+def test_bfloat16_maps_are_sampled_at_float32_places(implementation):
     x = torch.randn(1, 4, 40, 40)
     rois = torch.tensor([[0.0, 1001.3, 1003.7, 1100.9, 1207.1]])
-    pooler = SeparableROIAlign(7, 1 / 32, 0)
+    pooler = implementation(7, 1 / 32, 0, aligned=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         pooled = pooler(x.bfloat16(), rois)
     assert pooled.dtype == torch.bfloat16

@@ -154,18 +154,25 @@ def _segmentation(segmentation: Any, record: dict[str, Any]) -> Any:
 
 
 def batches(
-    dataset: TrainingSet, schedule: Schedule, first: int, *, rank: int = 0, world_size: int = 1
+    dataset: TrainingSet,
+    schedule: Schedule,
+    first: int,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    pinned: bool = False,
 ) -> Generator[list[dict]]:
     """Yield the batches of a schedule from iteration `first`, counted from 0, to its end.
 
     If there are several processes, rank r takes every `world_size`-th item of each batch from the r-th on. Together
-    they see the same batches for any number of processes.
+    they see the same batches for any number of processes. `pinned` images can be copied to a GPU without a wait.
     """
     size = schedule.batch_size
     loader = DataLoader(
         dataset,
         batch_sampler=[range(i * size, (i + 1) * size)[rank::world_size] for i in range(first, schedule.iterations)],
         num_workers=schedule.workers,
+        pin_memory=pinned and schedule.workers > 0,  # by a thread; without processes it would take longer than the wait
         collate_fn=list,
         worker_init_fn=_outlast_sigterm,
         generator=torch.Generator(),  # its own: the training's random numbers must not depend on how often we resume

@@ -24,7 +24,7 @@ def feature_maps(params: Params) -> tuple[dict[str, np.ndarray], np.ndarray]:
     Raises:
         ValueError: a model is missing, `figures.image` is beyond the validation set.
     """
-    seed_everything(params.seed, params.threads)
+    seed_everything(params.seed, params.threads, params.deterministic)
     device = choose_device(params)
     settings, inputs = params.figures, params.input
     experiment = params.experiments.afigan[settings.afigan]

@@ -40,7 +40,7 @@ class Predictor:
     def __init__(
         self, params: Params, node: str, multi_scale: bool = False, score_threshold: float | None = None
     ) -> None:
-        seed_everything(params.seed, params.threads)
+        seed_everything(params.seed, params.threads, params.deterministic)
         check_trained(params, node)
         self.params, self.node, self.multi_scale = params, node, multi_scale
         self.architecture, self.classes = load_architecture(node), load_config(node)["classes"]

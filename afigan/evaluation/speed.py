@@ -17,7 +17,7 @@ from afigan.evaluation.predict import Predictor
 from afigan.files import write_json
 from afigan.lineage import fingerprint
 from afigan.schema import BackboneExperiment, Evaluate, Model, PaperSize, Params
-from afigan.training.device import choose_device, seed_everything
+from afigan.training.device import choose_device, move, seed_everything
 
 BENCHMARK = Path("results/benchmark.json")
 PAPER_MODEL = Model(anchor_sizes=[32, 64, 128, 256, 512])  # the other values are defaults: C = 256
@@ -75,7 +75,7 @@ def measure_paper_size(settings: PaperSize, threads: int, device: torch.device) 
     for name in ("nearest", "afi"):
         seed_everything(0, threads)  # equal weights in both, except for the interpolator
         detectors[name] = busy_mask_rcnn(Architecture(PAPER_MODEL, PAPER_BACKBONE, COCO_CLASSES, interpolator=name))
-        detectors[name].to(device)
+        move(detectors[name], device)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (3, settings.height, settings.width), generator=generator, dtype=torch.uint8)
     image = {"image": pixels, "height": settings.height, "width": settings.width}

@@ -14,7 +14,7 @@ from afigan.interpolators import build_interpolator
 from afigan.schema import AfiganExperiment, Params
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, pyramid_maps
-from afigan.training.device import choose_device, seed_everything
+from afigan.training.device import choose_device, move, seed_everything
 from afigan.training.models import load_architecture, load_detector, prefixed
 from afigan.training.stage import on_all_ranks, open_run, save_model
 
@@ -79,17 +79,18 @@ def _train(params: Params, key: str) -> None:
         experiments.schedule(params, node),
         experiments.seed(params, node),
     )
-    seed_everything(seed, params.threads)
+    seed_everything(seed, params.threads, params.deterministic)
     device = choose_device(params)
     pairs = PAIRS / experiment.degradation
     with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as (run, inputs):
         teacher = load_detector(f"detectors/{experiment.teacher}", device)
         architecture = load_architecture(f"detectors/{experiment.teacher}")
         channels = architecture.model.channels
-        interpolator = build_interpolator("afi", channels, blocks=experiment.blocks).to(device)
+        interpolator = move(build_interpolator("afi", channels, blocks=experiment.blocks), device)
         learners = {"interpolator": engine.Learner(interpolator, schedule)}
         if experiment.adversarial != "off":
-            learners["discriminator"] = engine.Learner(FeaturePatchDiscriminator(channels).to(device), schedule)
+            discriminator = move(FeaturePatchDiscriminator(channels), device)
+            learners["discriminator"] = engine.Learner(discriminator, schedule)
         adversary = Adversary(learners.get("discriminator"), experiment.adversarial, schedule.adversarial_weight)
         step = AfiganStep(
             teacher, learners["interpolator"], adversary, experiment, teacher.backbone.interpolated_levels

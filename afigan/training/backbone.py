@@ -17,7 +17,7 @@ from afigan.data.images import read_rgb
 from afigan.data.split import PREPARED, read_split, to_tensor
 from afigan.schema import BackboneExperiment, Params
 from afigan.training import engine
-from afigan.training.device import choose_device, seed_everything
+from afigan.training.device import choose_device, move, seed_everything
 from afigan.training.stage import on_all_ranks, open_run, save_model
 from afigan.weights import load_pretrained
 
@@ -49,8 +49,8 @@ class ObjectCrops(Dataset):
         if not objects:
             raise ValueError("weights: crops, but the training set has no objects")
 
-    def __getitem__(self, position: int) -> tuple[Tensor, int]:
-        """Return a crop, (3, CROP, CROP) uint8, and its class; the last class is background."""
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """Return a crop, `image` (3, CROP, CROP) uint8, and its class, `label`; the last class is background."""
         rng = np.random.default_rng([self.seed, 2, position])
         number, place = self.objects[rng.integers(len(self.objects))]
         image = self.images[number]
@@ -69,7 +69,8 @@ class ObjectCrops(Dataset):
         left, top = centre - side / 2
         box = (left, top, left + side, top + side)
         pixels = read_rgb(image["path"]).transform((CROP, CROP), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR)
-        return to_tensor(np.asarray(pixels)[:, :: rng.choice((-1, 1))], self.pixel_format), label
+        crop = to_tensor(np.asarray(pixels)[:, :: rng.choice((-1, 1))], self.pixel_format)
+        return {"image": crop, "label": label}
 
 
 def _inside(point: np.ndarray, box: list[float]) -> bool:
@@ -84,9 +85,9 @@ class ClassifyStep:
         self.mean = torch.tensor(settings.pixel_mean, device=device).view(-1, 1, 1)
         self.std = torch.tensor(settings.pixel_std, device=device).view(-1, 1, 1)
 
-    def __call__(self, batch: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
-        images = (torch.stack([image for image, _ in batch]).to(self.device) - self.mean) / self.std
-        labels = torch.tensor([label for _, label in batch], device=self.device)
+    def __call__(self, batch: list[dict]) -> dict[str, Tensor]:
+        images = (torch.stack([item["image"] for item in batch]) - self.mean) / self.std
+        labels = torch.tensor([item["label"] for item in batch], device=self.device)
         backbone, classifier = self.learner.module
         loss = F.cross_entropy(classifier(backbone(images)["res5"].mean(dim=(2, 3))), labels)
         return self.learner.update({"loss_cls": loss})
@@ -104,7 +105,7 @@ def write_backbone(params: Params, key: str) -> None:
 def _write(params: Params, key: str) -> None:
     node = f"backbones/{key}"
     settings = params.experiments.backbones[key]
-    seed_everything(experiments.seed(params, node), params.threads)
+    seed_everything(experiments.seed(params, node), params.threads, params.deterministic)
     backbone = build_backbone(settings.name, norm=settings.norm, freeze_at=settings.freeze_at, options=settings.options)
     log: list[dict[str, float]] = []
     with open_run(params, node, [PREPARED / "train.json"]) as (run, inputs):
@@ -121,7 +122,7 @@ def _pretrain(params: Params, node: str, backbone: Backbone, run: Path) -> list[
     device = choose_device(params)
     split = read_split(PREPARED / "train.json")
     classifier = nn.Linear(backbone.output_shape()["res5"].channels, len(split["classes"]) + 1)
-    learner = engine.Learner(nn.ModuleList([backbone, classifier]).to(device).train(), schedule)
+    learner = engine.Learner(move(nn.ModuleList([backbone, classifier]), device).train(), schedule)
     log = engine.train(
         run=run,
         schedule=schedule,

@@ -11,7 +11,7 @@ from afigan.data.split import PREPARED, PSEUDO, read_split
 from afigan.detectors import Architecture, build_detector
 from afigan.schema import DetectorExperiment, Input, Params, Schedule, StudentExperiment
 from afigan.training import engine
-from afigan.training.device import choose_device, seed_everything
+from afigan.training.device import choose_device, move, seed_everything
 from afigan.training.models import load_part, load_pyramid, load_weights, part
 from afigan.training.stage import check_labels, on_all_ranks, open_run, save_model
 
@@ -69,7 +69,7 @@ def train_detector(params: Params, node: str) -> None:
 def _train(params: Params, node: str) -> None:
     experiment, schedule = experiments.experiment(params, node), experiments.schedule(params, node)
     seed = experiments.seed(params, node)
-    seed_everything(seed, params.threads)
+    seed_everything(seed, params.threads, params.deterministic)
     device = choose_device(params)
     files = [PREPARED / "train.json"]
     split = read_split(files[0])
@@ -84,7 +84,7 @@ def _train(params: Params, node: str) -> None:
     with open_run(params, node, files) as (run, inputs):
         detector = build_detector(architecture)
         initialise(detector, experiment)
-        detector.to(device).train()
+        move(detector, device).train()
         if experiment.freeze_interpolator:
             freeze_interpolator(detector)
         learners = {"detector": engine.Learner(detector, schedule)}

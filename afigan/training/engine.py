@@ -130,6 +130,19 @@ def autocast(device: torch.device, schedule: Schedule) -> AbstractContextManager
     return nullcontext()
 
 
+def to_device(batch: list[dict], device: torch.device) -> list[dict]:
+    """Return the batch with its images, and the low-resolution ones of pairs, on the device.
+
+    From pinned memory a copy to a GPU does not wait; detectron2's own would, once for each image.
+    """
+    moved = []
+    for item in batch:
+        image = item["image"].to(device, non_blocking=True)
+        low = {"low": to_device([item["low"]], device)[0]} if "low" in item else {}
+        moved.append(item | {"image": image} | low)
+    return moved
+
+
 def train(
     *,
     run: Path,
@@ -163,7 +176,14 @@ def train(
     window = Window()
     start, log = _resume(run, learners, window, device)
     lead = next(iter(learners.values()))
-    share = batches(dataset, schedule, start, rank=distributed.rank(), world_size=distributed.world_size())
+    share = batches(
+        dataset,
+        schedule,
+        start,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+        pinned=device.type == "cuda",
+    )
     journal_of_run = Journal(run, schedule.iterations, start, log) if main else nullcontext()
     # detectron2's scripted functions would be compiled after their first calls, and then round otherwise; a resumed run
     # would make first calls where an uninterrupted run has compiled functions
@@ -174,7 +194,7 @@ def train(
             try:
                 # detectron2's heads report to an EventStorage; it would grow with every iteration
                 with EventStorage(iteration), autocast(device, schedule):
-                    terms = step(batch)
+                    terms = step(to_device(batch, device))
             except TrainingDiverged as error:
                 raise TrainingDiverged(
                     f"iteration {iteration} of {run.name}: not finite ({error}). Lower the stage's lr, lengthen its "

@@ -14,7 +14,7 @@ from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.schema import ExtractorExperiment, Params, Schedule
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, halve, pyramid_maps
-from afigan.training.device import choose_device, seed_everything
+from afigan.training.device import choose_device, move, seed_everything
 from afigan.training.models import load_detector, load_part, load_weights, part, prefixed
 from afigan.training.stage import on_all_ranks, open_run, save_model
 
@@ -89,7 +89,7 @@ def _train(params: Params, key: str) -> None:
         experiments.schedule(params, node),
         experiments.seed(params, node),
     )
-    seed_everything(seed, params.threads)
+    seed_everything(seed, params.threads, params.deterministic)
     device = choose_device(params)
     pairs = PAIRS / experiment.degradation
     split = read_split(PREPARED / "train.json")
@@ -104,14 +104,14 @@ def _train(params: Params, key: str) -> None:
         start = load_weights(experiment.init) if experiment.init != backbone else {}
         if start:
             load_part(extractor.backbone.upsample[0], part(start, "interpolator."), experiment.init)
-        learners["extractor"] = engine.Learner(extractor.to(device).train(), schedule)
+        learners["extractor"] = engine.Learner(move(extractor, device).train(), schedule)
         if experiment.adversarial != "off":
             # with or without D, the detection losses sample the same anchors and RoIs
             with torch.random.fork_rng(devices=[]):
                 discriminator = FeaturePatchDiscriminator(params.model.channels)
             if judged := part(start, "discriminator."):
                 load_part(discriminator, judged, experiment.init)
-            learners["discriminator"] = engine.Learner(discriminator.to(device), schedule)
+            learners["discriminator"] = engine.Learner(move(discriminator, device), schedule)
         adversary = None
         if experiment.adversarial != "off" or experiment.content:
             adversary = Adversary(

@@ -11,6 +11,7 @@ from afigan.detectors import Architecture, build_detector
 from afigan.files import read_json
 from afigan.lineage import fingerprint
 from afigan.schema import Params
+from afigan.training.device import move
 
 MODELS = Path("models")
 
@@ -100,7 +101,7 @@ def load_detector(node: str, device: torch.device) -> nn.Module:
     detector = build_detector(load_architecture(node))
     weights = {name: value for name, value in load_weights(node).items() if not name.startswith("discriminator.")}
     load_part(detector, weights, node)
-    return detector.eval().requires_grad_(False).to(device)
+    return move(detector.eval().requires_grad_(False), device)
 
 
 def load_pyramid(pyramid: nn.Module, weights: dict[str, Tensor], source: str) -> None:
