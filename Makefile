@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
 .PHONY: help repro dvc-repro snakemake test test-faults test-slurm setup adopt-dvc adopt-snakemake zoo evidence
-.PHONY: evidence-photos publish status params lint format lock benchmarks clean
+.PHONY: evidence-photos publish status params lint format lock benchmarks wheels clean
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
@@ -87,6 +87,9 @@ benchmarks: setup  ## time and memory at COCO's size: docs/benchmarks.md; PHOTOS
 	python benchmarks/engines.py runs/benchmarks/coco
 	python benchmarks/bootstrap.py
 	$(if $(PHOTOS),python benchmarks/pairs.py $(PHOTOS))
+
+wheels: setup  ## what benchmarks/gpu.py needs on a GPU machine without network; ARGS="--python 3.12"
+	python benchmarks/wheels.py $(ARGS)
 
 lint: setup  ## the checks of CI besides the tests
 	ruff check .

@@ -107,7 +107,11 @@ def waits(scene: Scene, batch: list[dict]) -> dict[str, int]:
             scene.run(batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    places = [f"{'/'.join(Path(w.filename).parts[-2:])}:{w.lineno}" for w in seen if "synchroniz" in str(w.message)]
+    places = [
+        f"{'/'.join(Path(w.filename).parts[-2:])}:{w.lineno}"
+        for w in seen
+        if str(w.message).startswith("called a synchronizing")
+    ]
     return dict(collections.Counter(places).most_common())
 
 
@@ -118,11 +122,12 @@ def prepared(stage: str, scale: Scale, device: torch.device, mode: str) -> Scene
         for module in scene.modules():
             module.to(memory_format=torch.channels_last)
     if "compile" in mode:
+        backend = "inductor" if device.type == "cuda" else "eager"  # a CPU would compile for minutes
         if scene.teacher is not None:
-            scene.teacher.backbone.compile(dynamic=False)
+            scene.teacher.backbone.compile(dynamic=False, backend=backend)
         for learner in scene.learners.values():
             module = learner.module
-            (module.backbone if hasattr(module, "backbone") else module).compile(dynamic=False)
+            (module.backbone if hasattr(module, "backbone") else module).compile(dynamic=False, backend=backend)
     return scene
 
 

@@ -34,15 +34,15 @@ def move(module: nn.Module, device: torch.device) -> nn.Module:
 def seed_everything(seed: int, threads: int, deterministic: bool = False) -> None:
     """Seed Python, NumPy and torch and make torch's sums repeatable: on a CPU always, on a GPU if `deterministic`.
 
-    A GPU otherwise adds some gradients in the order in which its threads end: those of convolutions, of RoIAlign and of
-    bilinear interpolation.
+    A GPU otherwise adds some gradients in the order in which its threads end: those of RoIAlign and of bilinear
+    interpolation, for example.
     """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.deterministic = True  # costs no measurable time: docs/benchmarks.md
     if deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what torch asks for
     torch.use_deterministic_algorithms(deterministic)
