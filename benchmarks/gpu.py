@@ -45,6 +45,7 @@ FIGURES = {
     "settings": ("gpu_figures", 40),
     "profile": ("gpu_figures", 60),
     "batches": ("gpu_figures", 60),
+    "memory": ("gpu_figures", 60),
     "loader": ("gpu_figures", 40),
     "compiled": ("gpu_figures", 120),
 }

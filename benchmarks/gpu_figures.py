@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gpu_memory
 import torch
 from gpu_scenes import PAPER, QUICK, STAGES, Scale, Scene, build, detector, images, schedule, tf32
 from torch import Tensor, nn
@@ -389,6 +390,20 @@ def inference(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]
         medians = {name: statistics.median(values[len(values) // 3 :]) for name, values in times.items()}
         found[mode] = {f"{name} ms": value for name, value in medians.items()}
         found[mode]["ratio"] = medians["afi"] / medians["nearest"]
+    return found
+
+
+def memory(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
+    """GiB of stage 1, predicted from shapes, and of all stages in a step on the device, without and with bfloat16."""
+    scale, found = QUICK if quick else PAPER, {}
+    for amp in (False,) if quick else (False, True):
+        name = "bf16" if amp else "tf32"
+        found[f"stage1, {name}, predicted"] = gpu_memory.predicted(scale, amp) / 2**30
+        for stage in STAGES:
+            if device.type == "cuda":
+                found[f"{stage}, {name}"] = timed(stage, scale, device, name, True)["GiB"]
+            else:
+                found[f"{stage}, {name}"] = gpu_memory.counted(stage, scale, amp) / 2**30
     return found
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,3 +46,27 @@ def test_a_part_that_fails_leaves_the_others(tmp_path):
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert all("error" in part for part in found.values())
     assert "It failed to run" in (tmp_path / "gpu.md").read_text()
+
+
+def test_memory_predicted_from_shapes_is_what_a_step_takes(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu_memory
+    from gpu_scenes import QUICK
+
+    counted = gpu_memory.counted("stage1", QUICK, amp=False)
+    assert gpu_memory.predicted(QUICK, amp=False) == pytest.approx(counted, rel=0.02)
+
+
+def test_memory_is_counted_as_long_as_a_tensor_lives(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu_memory
+
+    with gpu_memory.Allocated() as counted:
+        first = torch.zeros(1000)
+        view = first[::2]
+        second = first + 1
+        del first
+        assert counted.now == 8000  # the view keeps its storage
+        del view, second
+        third = torch.zeros(500)
+    assert (counted.now, counted.peak) == (third.nbytes, 8000)
