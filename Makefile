@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
 .PHONY: help repro dvc-repro snakemake test test-faults test-slurm setup adopt-dvc adopt-snakemake zoo evidence
-.PHONY: evidence-photos publish status params lint format lock benchmarks wheels clean
+.PHONY: evidence-photos publish status plan params lint format lock benchmarks wheels clean
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
@@ -76,6 +76,9 @@ publish: setup  ## copy a finished run's results to docs/results/NAME: FROM=fold
 # without setup, which must not change the environment of a run
 status:  ## progress and errors of each experiment; ARGS="--watch 10"
 	@python workflow/scripts/status.py $(ARGS)
+
+plan:  ## the iterations and the hours that are left, from the journals of past runs
+	@python workflow/scripts/plan.py $(ARGS)
 
 params: setup  ## compose params.yaml from conf/: PROFILE=mini
 	python workflow/scripts/compose.py --profile $(PROFILE)

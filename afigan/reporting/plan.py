@@ -1,0 +1,142 @@
+"""The hours that the nodes of params.yaml still need, estimated from the journals of those that have run.
+
+A node's own run says how long an iteration takes. A node that has not run takes as long as similar ones with the
+current parameters: of the same kind, head, pyramid and interpolator if there are any, else of the same kind and head,
+else of the same kind. Runs with other parameters tell nothing, because image sizes and networks may differ.
+"""
+
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from afigan import experiments
+from afigan.experiments import STAGES
+from afigan.lineage import fingerprint
+from afigan.reporting import status
+from afigan.schema import Params
+from afigan.state import RUNS, State, read
+
+OWN = "its own run"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A node with the time that it still needs.
+
+    Args:
+        node: as in `afigan.state.State`.
+        status: as in `afigan.reporting.status.Row`.
+        iterations: those that a training still has to do; None for other nodes.
+        seconds: the rest of the node on one process per stage; 0 if it is done; None if nothing like it has run.
+        basis: whose journals the estimate is from; empty if the node is done or nothing like it has run.
+    """
+
+    node: str
+    status: str
+    iterations: int | None
+    seconds: float | None
+    basis: str
+
+
+def plan(params: Params, time: datetime) -> list[Item]:
+    """Return an item for each node of the parameters, from the files in the working directory at `time`."""
+    rows = status.rows(params, time)
+    known: dict[str, float] = {}
+    for row in rows:
+        if (cost := _cost(params, row.node)) is not None:
+            known[row.node] = cost
+    groups: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for node, cost in known.items():
+        for group in _groups(params, node):
+            groups[group].append(cost)
+    return [_item(params, row, known, groups) for row in rows]
+
+
+def _item(params: Params, row: status.Row, known: dict[str, float], groups: dict[tuple[str, ...], list[float]]) -> Item:
+    training = _trains(params, row.node)
+    left = None
+    if training:
+        total = experiments.schedule(params, row.node).iterations
+        left = total - (row.checkpoint[0] if row.checkpoint else 0)
+    if row.status in ("done", "there"):
+        return Item(row.node, row.status, 0 if training else None, 0.0, "")
+    amount = 1 if left is None else left
+    if row.node in known:
+        return Item(row.node, row.status, left, amount * known[row.node], OWN)
+    for group in _groups(params, row.node):
+        if group in groups:
+            each = statistics.median(groups[group])
+            return Item(row.node, row.status, left, amount * each, f"{len(groups[group])} of {' '.join(group)}")
+    return Item(row.node, row.status, left, None, "")
+
+
+def _trains(params: Params, node: str) -> bool:
+    """Return whether a node is a training with iterations; a backbone with given weights is none."""
+    kind = node.partition("/")[0]
+    return kind in STAGES and (kind != "backbones" or experiments.experiment(params, node).weights == "crops")
+
+
+def _groups(params: Params, node: str) -> list[tuple[str, ...]]:
+    """Return the groups of nodes that cost about the same, the narrowest first."""
+    kind = node.partition("/")[0]
+    found: list[tuple[str, ...]] = [(kind,)]
+    if kind in ("extractors", "detectors", "students"):
+        head = experiments.head(params, node)
+        network = (experiments.pyramid(params, node), experiments.experiment(params, node).interpolator)
+        found = [(kind, head, *network), (kind, head), *found]
+    return found
+
+
+def _cost(params: Params, node: str) -> float | None:
+    """Return the seconds of an iteration of a training, or of all of another node, by its newest journal."""
+    params_hash = fingerprint(params, node) if status.is_experiment(node) else ""
+    folders = RUNS.glob(f"{node}-*") if _trains(params, node) else [RUNS / node]
+    states = [found for folder in folders if (found := read(folder)) and found.params_hash == params_hash]
+    costs = [(found.written, cost) for found in states if (cost := _seconds(found)) is not None]
+    return max(costs)[1] if costs else None
+
+
+def _seconds(found: State) -> float | None:
+    if found.total is not None:
+        return found.seconds
+    return (found.written - found.began).total_seconds() if found.status == "done" else None
+
+
+# --- as text ----------------------------------------------------------------------------------------------------------
+
+
+def render(items: list[Item], processes: int) -> str:
+    """Return the plan as text: a line for each node, then sums by kind.
+
+    Args:
+        processes: those of a training stage; a stage holds so many GPUs.
+    """
+    lines = [("node", "status", "iterations left", "time left", "estimated from")]
+    for item in items:
+        iterations = "" if item.iterations is None else str(item.iterations)
+        lines.append((item.node, item.status, iterations, _duration(item.seconds), item.basis))
+    lines.append(("", "", "", "", ""))
+    for kind in dict.fromkeys(item.node.partition("/")[0] for item in items):
+        lines.append(_sum(kind, [item for item in items if item.node.partition("/")[0] == kind]))
+    lines.append(_sum("all", items))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = "\n".join("  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    known = [item for item in items if item.seconds is not None]
+    trained = sum(item.seconds or 0 for item in known if item.iterations is not None)
+    hours = f"{trained * processes / 3600:.1f} hours of processes (GPUs, if there are any) for training"
+    return f"{text}\n{hours}; stages one after the other."
+
+
+def _sum(name: str, items: list[Item]) -> tuple[str, ...]:
+    done = sum(item.status in ("done", "there") for item in items)
+    unknown = sum(item.seconds is None for item in items)
+    iterations = [item.iterations for item in items if item.iterations is not None]
+    seconds = sum(item.seconds or 0 for item in items)
+    time = "unknown" if unknown == len(items) else _duration(seconds)
+    note = f"without {unknown} of unknown cost" if 0 < unknown < len(items) else ""
+    return name, f"{done} of {len(items)} done", str(sum(iterations)) if iterations else "", time, note
+
+
+def _duration(seconds: float | None) -> str:
+    return "unknown" if seconds is None else str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,26 @@
+"""Show what params.yaml asks for, what of it is done, and the hours that the rest takes, from past runs' journals.
+
+An estimate needs one run with the current parameters of a similar experiment; until then it says `unknown`.
+"""
+
+import signal
+
+from _stage import clean_exit, stage_parser
+
+
+def main() -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument("--params", default="params.yaml", help="parameters of the run (default: %(default)s)")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `plan.py | head`
+    with clean_exit(arguments.traceback):
+        from afigan.config import load_params
+        from afigan.reporting.plan import plan, render
+        from afigan.state import now
+
+        params = load_params(arguments.params)
+        print(render(plan(params, now()), params.processes))
+
+
+if __name__ == "__main__":
+    main()
