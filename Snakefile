@@ -9,10 +9,11 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(workflow.basedir))
+sys.path[:0] = [str(workflow.basedir), str(Path(workflow.basedir, "workflow"))]
 from afigan.config import load_params
 from afigan.files import read_json
 from afigan.lineage import fingerprint, parents
+from dependencies import code  # a stage's script and the modules that it imports
 
 if config:
     raise WorkflowError("--config and --configfile do not reach the stages: edit params.yaml, or `make params`.")
@@ -82,15 +83,6 @@ def weights(kind):
 def pairs(kind):
     """Return the low-resolution images that the experiment {key} is trained with."""
     return lambda wildcards: f"data/pairs/{getattr(EXPERIMENTS, kind)[wildcards.key].degradation}"
-
-
-def modules(*names):
-    """Return modules of afigan as files; `name/` means all of a package."""
-    found = []
-    for name in names:
-        folder = Path("afigan", name)
-        found += sorted(map(str, folder.rglob("*.py"))) if name.endswith("/") else [f"afigan/{name}.py"]
-    return found
 
 
 wildcard_constraints:

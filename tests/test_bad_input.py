@@ -37,10 +37,11 @@ from afigan.data.pairs import PairReader, write_pairs
 from afigan.data.prepare import prepare
 from afigan.data.problems import DataError
 from afigan.data.split import read_split, read_summary
+from afigan.detectors.load import load_architecture
 from afigan.evaluation.coco import coco_metrics
+from afigan.outputs.models import load_config, load_weights
 from afigan.schema import Input, Params
 from afigan.training import stage
-from afigan.training.models import load_architecture, load_config, load_weights
 from afigan.weights import load_pretrained
 
 ROOT = Path(__file__).resolve().parents[1]

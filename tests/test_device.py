@@ -7,19 +7,19 @@ import pytest
 import torch
 from toy import toy_params
 
-from afigan.training.device import choose_device, seed_everything
+from afigan.runtime.device import choose_device, seed_everything
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device(toy_params()).type == "cpu"
+    assert choose_device(toy_params().device).type == "cpu"
     with pytest.raises(ValueError, match="device: cuda"):
-        choose_device(toy_params({"device": "cuda"}))
+        choose_device(toy_params({"device": "cuda"}).device)
 
 
 def test_a_gpu_that_is_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    found = {asked: choose_device(toy_params({"device": asked})).type for asked in ("auto", "cuda", "cpu")}
+    found = {asked: choose_device(toy_params({"device": asked}).device).type for asked in ("auto", "cuda", "cpu")}
     assert found == {"auto": "cuda", "cuda": "cuda", "cpu": "cpu"}
 
 

@@ -19,6 +19,7 @@ from toy import World, toy_params
 import afigan.evaluation.coco
 from afigan.data.split import read_split
 from afigan.detectors.build import set_test_limits
+from afigan.detectors.load import load_detector
 from afigan.evaluation.coco import NAMES, coco_metrics, evaluate
 from afigan.evaluation.matches import read_matches
 from afigan.evaluation.predict import Predictor, predict, sized_input
@@ -28,7 +29,7 @@ from afigan.evaluation.speed import benchmark
 from afigan.evaluation.submission import split_name, submit
 from afigan.files import sha256_file
 from afigan.lineage import fingerprint
-from afigan.training.models import load_config, load_detector
+from afigan.outputs.models import load_config
 
 pytest_plugins = ["toy"]
 

@@ -17,8 +17,8 @@ RANKS = {
         ["compat", "files", "config", "schema", "references", "replicas", "experiments", "lineage", "wording"], 0
     ),
     **dict.fromkeys(["losses", "discriminator", "interpolators"], 0),
-    **dict.fromkeys(["backbones", "preemption", "state"], 0),
-    **dict.fromkeys(["provenance", "pyramids", "weights"], 1),
+    **dict.fromkeys(["backbones", "preemption", "runtime", "state"], 0),
+    **dict.fromkeys(["outputs", "provenance", "pyramids", "weights"], 1),
     **dict.fromkeys(["data", "detectors"], 2),
     **dict.fromkeys(["training", "evaluation", "reporting"], 3),
 }

@@ -1,6 +1,5 @@
 """DVC and Snakemake run the same stages, give the same results, and redo only stages that a change affects."""
 
-import ast
 import json
 import os
 import shutil
@@ -45,25 +44,6 @@ KINDS = {
     "train_student": "students",
     "evaluate": "evaluations",
     "submit": "submissions",
-}
-# imported everywhere and without a part in a result; the params hash is what schema and lineage have to do with one
-PLUMBING = {
-    f"afigan/{name}.py"
-    for name in (
-        "__init__",
-        "compat",
-        "config",
-        "experiments",
-        "files",
-        "lineage",
-        "preemption",
-        "provenance",
-        "references",
-        "replicas",
-        "schema",
-        "state",
-        "wording",
-    )
 }
 
 
@@ -133,28 +113,6 @@ def test_a_difference_is_seen(tmp_path, dags, file, old, new):
     assert snakemake != dvc_dag(root) if file == "dvc.yaml" else dvc != snakemake_dag(root)
 
 
-def imported(script: Path) -> set[str]:
-    """Return the files of afigan that a script imports, directly or not, without empty ones."""
-    found: set[Path] = set()
-    todo = [script]
-    while todo:
-        for node in ast.walk(ast.parse(todo.pop().read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom):
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            else:
-                continue
-            for parts in (name.split(".") for name in names if name and name.split(".")[0] == "afigan"):
-                for depth in range(2, len(parts) + 1):
-                    place = ROOT.joinpath(*parts[:depth])
-                    for path in (place.with_suffix(".py"), place / "__init__.py"):
-                        if path.is_file() and path not in found:
-                            found.add(path)
-                            todo.append(path)
-    return {path.relative_to(ROOT).as_posix() for path in found if path.stat().st_size}
-
-
 def test_dry_runs_of_the_paper_list_every_stage(projects, dags):
     """COCO itself is not there, only files of its annotations' names: `dvc repro --dry` would end at what it misses."""
 
@@ -171,20 +129,6 @@ def test_dry_runs_of_the_paper_list_every_stage(projects, dags):
     keyed = {command(stage) for stage in stages if not stage.startswith("pairs@")}
     assert keyed == {c for c in commands_of_stages if "--degradation" not in c}
     assert len(stages) == len(commands_of_stages)
-
-
-def test_stages_depend_on_the_modules_they_import(dags):
-    for name, job in dags["smoke"][0].items():
-        script = name.split()[1]
-        code = {dep for dep in job.deps if dep.endswith(".py")}
-        assert script in code and all((ROOT / dep).is_file() for dep in code)
-        hashes = {f"afigan/{part}.py" for part in ("experiments", "lineage", "schema")}
-        needed = imported(ROOT / script) - PLUMBING | (hashes if script.endswith("tables.py") else set())
-        packages = tuple(
-            f"afigan/{part}/"
-            for part in ("backbones", "detectors", "interpolators", "pyramids", "reporting", "weights")
-        )
-        assert needed <= code and all(dep.startswith(packages) for dep in code - {script} - needed), name
 
 
 @pytest.mark.parametrize("profile", [path.stem for path in sorted((ROOT / "conf/profile").glob("*.yaml"))])

@@ -27,10 +27,10 @@ from afigan.detectors import Architecture, build_detector
 from afigan.evaluation.coco import evaluate
 from afigan.files import sha256_file
 from afigan.lineage import fingerprint, parents
+from afigan.outputs.models import load_weights
 from afigan.training import adversarial, engine, stage
 from afigan.training.adversarial import halve
 from afigan.training.detector import initialise
-from afigan.training.models import load_weights
 
 pytest_plugins = ["toy"]
 

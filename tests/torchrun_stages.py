@@ -14,9 +14,9 @@ import _eager  # noqa: E402
 _eager.install()
 
 from afigan.config import load_params  # noqa: E402
+from afigan.runtime.device import choose_device  # noqa: E402
 from afigan.schema import Params  # noqa: E402
 from afigan.training import afigan, backbone, detector, distributed, extractor  # noqa: E402
-from afigan.training.device import choose_device  # noqa: E402
 
 STAGES = {"backbones": backbone, "afigan": afigan, "extractors": extractor, "detectors": detector}
 
@@ -33,4 +33,4 @@ def train(params: Params, nodes: list[str]) -> None:
 if __name__ == "__main__":
     logging.getLogger("afigan").setLevel(logging.WARNING)
     params = load_params(sys.argv[1])
-    distributed.launch(params.processes, train, params, sys.argv[2:], device=choose_device(params))
+    distributed.launch(params.processes, train, params, sys.argv[2:], device=choose_device(params.device))

@@ -10,9 +10,9 @@ from afigan.evaluation.matches import indexed, match, write_matches
 from afigan.evaluation.predict import Predictor
 from afigan.evaluation.results import results_of
 from afigan.files import sha256_file, write_json
+from afigan.outputs.models import load_config
 from afigan.provenance import record
 from afigan.schema import Params
-from afigan.training.models import load_config
 
 try:  # several times as fast
     from faster_coco_eval import COCO

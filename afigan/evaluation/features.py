@@ -8,10 +8,11 @@ from torch.nn import functional as F
 from afigan.data.degradation import downscale
 from afigan.data.images import read_rgb
 from afigan.data.split import PREPARED, half, read_split, resized_shape, to_tensor
+from afigan.detectors.load import load_architecture, load_detector
 from afigan.interpolators import build_interpolator
+from afigan.outputs.models import load_config, load_part, load_weights, part
+from afigan.runtime.device import choose_device, seed_everything
 from afigan.schema import Params
-from afigan.training.device import choose_device, seed_everything
-from afigan.training.models import load_architecture, load_config, load_detector, load_part, load_weights, part
 
 
 def feature_maps(params: Params) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -25,7 +26,7 @@ def feature_maps(params: Params) -> tuple[dict[str, np.ndarray], np.ndarray]:
         ValueError: a model is missing, `figures.image` is beyond the validation set.
     """
     seed_everything(params.seed, params.threads, params.deterministic)
-    device = choose_device(params)
+    device = choose_device(params.device)
     settings, inputs = params.figures, params.input
     experiment = params.experiments.afigan[settings.afigan]
     pixel_format = load_architecture(f"detectors/{experiment.teacher}").backbone.pixel_format

@@ -7,9 +7,9 @@ from afigan.evaluation.features import feature_maps
 from afigan.evaluation.gradcam import draw_gradcam_figure
 from afigan.evaluation.predict import Predictor
 from afigan.evaluation.qualitative import draw_detection_figure
+from afigan.outputs.models import MODELS
 from afigan.reporting.figures import draw_feature_maps, draw_losses
 from afigan.schema import Params
-from afigan.training.models import MODELS
 
 FIGURES = Path("results/figures")
 TITLES = {

@@ -15,10 +15,11 @@ from tqdm import tqdm
 from afigan.data.images import read_rgb
 from afigan.data.split import read_split, resized_shape, to_tensor
 from afigan.detectors.build import Architecture, detectron2_config, set_test_limits
+from afigan.detectors.load import load_architecture, load_detector
+from afigan.outputs.models import MODELS, check_trained, load_config
 from afigan.provenance import sums
+from afigan.runtime.device import choose_device, seed_everything
 from afigan.schema import Evaluate, Input, Params
-from afigan.training.device import choose_device, seed_everything
-from afigan.training.models import MODELS, check_trained, load_architecture, load_config, load_detector
 
 
 class Predictor:
@@ -44,7 +45,7 @@ class Predictor:
         check_trained(params, node)
         self.params, self.node, self.multi_scale = params, node, multi_scale
         self.architecture, self.classes = load_architecture(node), load_config(node)["classes"]
-        detector = load_detector(node, choose_device(params))
+        detector = load_detector(node, choose_device(params.device))
         self.inputs = sums([MODELS / node / "model.safetensors"])
         least = params.evaluate.score_threshold if score_threshold is None else score_threshold
         set_test_limits(detector, least, params.evaluate.detections)

@@ -16,8 +16,8 @@ from afigan.detectors.build import set_test_limits
 from afigan.evaluation.predict import Predictor
 from afigan.files import write_json
 from afigan.lineage import fingerprint
+from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.schema import BackboneExperiment, Evaluate, Model, PaperSize, Params
-from afigan.training.device import choose_device, move, seed_everything
 
 BENCHMARK = Path("results/benchmark.json")
 PAPER_MODEL = Model(anchor_sizes=[32, 64, 128, 256, 512])  # the other values are defaults: C = 256
@@ -35,7 +35,7 @@ def benchmark(params: Params) -> None:
     Raises:
         ValueError: a model or the data are missing or do not fit.
     """
-    rows, device = {}, choose_device(params)
+    rows, device = {}, choose_device(params.device)
     images = read_split(PREPARED / "val.json")["images"]
     for key in params.experiments.evaluations:
         rows[key] = {"params_hash": fingerprint(params, f"evaluations/{key}"), **measure(params, key, images)}

@@ -9,13 +9,14 @@ from afigan import experiments
 from afigan.data.loader import TrainingSet
 from afigan.data.pairs import PAIRS, PairReader
 from afigan.data.split import PREPARED, read_split
+from afigan.detectors.load import load_architecture, load_detector
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.interpolators import build_interpolator
+from afigan.outputs.models import prefixed
+from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.schema import AfiganExperiment, Params
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, pyramid_maps
-from afigan.training.device import choose_device, move, seed_everything
-from afigan.training.models import load_architecture, load_detector, prefixed
 from afigan.training.stage import on_all_ranks, open_run, save_model
 
 
@@ -80,7 +81,7 @@ def _train(params: Params, key: str) -> None:
         experiments.seed(params, node),
     )
     seed_everything(seed, params.threads, params.deterministic)
-    device = choose_device(params)
+    device = choose_device(params.device)
     pairs = PAIRS / experiment.degradation
     with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as (run, inputs):
         teacher = load_detector(f"detectors/{experiment.teacher}", device)

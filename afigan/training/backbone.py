@@ -15,9 +15,9 @@ from afigan import experiments
 from afigan.backbones import build_backbone
 from afigan.data.images import read_rgb
 from afigan.data.split import PREPARED, read_split, to_tensor
+from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.schema import BackboneExperiment, Params
 from afigan.training import engine
-from afigan.training.device import choose_device, move, seed_everything
 from afigan.training.stage import on_all_ranks, open_run, save_model
 from afigan.weights import load_pretrained
 
@@ -119,7 +119,7 @@ def _write(params: Params, key: str) -> None:
 def _pretrain(params: Params, node: str, backbone: Backbone, run: Path) -> list[dict[str, float]]:
     """Train the backbone to classify `ObjectCrops`, in place of ImageNet where its weights are not available."""
     settings, schedule = experiments.experiment(params, node), experiments.schedule(params, node)
-    device = choose_device(params)
+    device = choose_device(params.device)
     split = read_split(PREPARED / "train.json")
     classifier = nn.Linear(backbone.output_shape()["res5"].channels, len(split["classes"]) + 1)
     learner = engine.Learner(move(nn.ModuleList([backbone, classifier]), device).train(), schedule)

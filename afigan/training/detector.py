@@ -9,10 +9,11 @@ from afigan.data.loader import TrainingSet
 from afigan.data.packed import Packed
 from afigan.data.split import PREPARED, PSEUDO, read_split
 from afigan.detectors import Architecture, build_detector
+from afigan.detectors.load import load_pyramid
+from afigan.outputs.models import load_part, load_weights, part
+from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.schema import DetectorExperiment, Input, Params, Schedule, StudentExperiment
 from afigan.training import engine
-from afigan.training.device import choose_device, move, seed_everything
-from afigan.training.models import load_part, load_pyramid, load_weights, part
 from afigan.training.stage import check_labels, on_all_ranks, open_run, save_model
 
 
@@ -70,7 +71,7 @@ def _train(params: Params, node: str) -> None:
     experiment, schedule = experiments.experiment(params, node), experiments.schedule(params, node)
     seed = experiments.seed(params, node)
     seed_everything(seed, params.threads, params.deterministic)
-    device = choose_device(params)
+    device = choose_device(params.device)
     files = [PREPARED / "train.json"]
     split = read_split(files[0])
     if isinstance(experiment, StudentExperiment):

@@ -10,12 +10,13 @@ from afigan.data.loader import TrainingSet
 from afigan.data.pairs import PAIRS, PairReader
 from afigan.data.split import PREPARED, read_split
 from afigan.detectors import Architecture, build_detector
+from afigan.detectors.load import load_detector
 from afigan.discriminator import FeaturePatchDiscriminator
+from afigan.outputs.models import load_part, load_weights, part, prefixed
+from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.schema import ExtractorExperiment, Params, Schedule
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, halve, pyramid_maps
-from afigan.training.device import choose_device, move, seed_everything
-from afigan.training.models import load_detector, load_part, load_weights, part, prefixed
 from afigan.training.stage import on_all_ranks, open_run, save_model
 
 
@@ -90,7 +91,7 @@ def _train(params: Params, key: str) -> None:
         experiments.seed(params, node),
     )
     seed_everything(seed, params.threads, params.deterministic)
-    device = choose_device(params)
+    device = choose_device(params.device)
     pairs = PAIRS / experiment.degradation
     split = read_split(PREPARED / "train.json")
     architecture = Architecture.of(params, node, len(split["classes"]))

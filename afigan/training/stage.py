@@ -16,11 +16,11 @@ from afigan import experiments, state
 from afigan.data.split import PSEUDO, read_summary
 from afigan.files import atomic_path, digest, read_json, sha256_file, write_json
 from afigan.lineage import fingerprint, parents
+from afigan.outputs.models import MODELS, check_trained
 from afigan.provenance import record, sums
+from afigan.runtime.device import choose_device
 from afigan.schema import MASK_HEADS, Params
 from afigan.training import distributed, engine
-from afigan.training.device import choose_device
-from afigan.training.models import MODELS, check_trained
 
 
 def on_all_ranks(function: Callable[..., None], params: Params, name: str) -> None:
@@ -31,7 +31,7 @@ def on_all_ranks(function: Callable[..., None], params: Params, name: str) -> No
         Exception: any error of the function.
     """
     torch.set_num_threads(params.threads)
-    distributed.launch(params.processes, function, params, name, device=choose_device(params))
+    distributed.launch(params.processes, function, params, name, device=choose_device(params.device))
 
 
 def code_version() -> str:
@@ -105,7 +105,7 @@ def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[tuple[Pa
         check_trained(params, parent)
     weights = [MODELS / parent / "model.safetensors" for parent in trained]
     found = sums([*inputs, *weights])
-    software = [code_version(), torch.__version__, choose_device(params).type]
+    software = [code_version(), torch.__version__, choose_device(params.device).type]
     kind, _, key = node.rpartition("/")
     params_hash = fingerprint(params, node)
     run = state.RUNS / kind / f"{key}-{digest([params_hash, found, software])[:12]}"

@@ -1,12 +1,9 @@
 # The data set, checked, and the low-resolution images.
-IMAGES = modules("data/images", "data/parallel")
 
 
 rule prepare:
     input:
-        "workflow/scripts/prepare.py",
-        modules("data/coco", "data/prepare", "data/problems", "data/segmentations", "data/shapes"),
-        IMAGES,
+        code("prepare"),
         PARAMS.data.train.annotations,
         PARAMS.data.val.annotations,
         PARAMS.data.test.annotations,
@@ -23,9 +20,7 @@ rule prepare:
 
 rule pairs:
     input:
-        "workflow/scripts/pairs.py",
-        modules("data/degradation", "data/pairs"),
-        IMAGES,
+        code("pairs"),
         "data/prepared",
     output:
         directory("data/pairs/{degradation}"),

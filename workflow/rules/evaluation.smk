@@ -1,12 +1,9 @@
 # Evaluation of trained detectors: metrics, pseudo-labels, submissions, times.
-PREDICT = [*SPLIT, *MODEL_FILES, *DETECTOR, *modules("evaluation/predict")]
 
 
 rule evaluate:
     input:
-        "workflow/scripts/evaluate.py",
-        modules("evaluation/coco", "evaluation/matches", "evaluation/results"),
-        PREDICT,
+        code("evaluate"),
         "data/prepared",
         weights("evaluations"),
     output:
@@ -23,9 +20,7 @@ rule evaluate:
 
 rule pseudo_labels:
     input:
-        "workflow/scripts/pseudo_labels.py",
-        modules("evaluation/pseudo_labels"),
-        PREDICT,
+        code("pseudo_labels"),
         "data/prepared",
         weights("pseudo_labels"),
     output:
@@ -41,9 +36,7 @@ rule pseudo_labels:
 
 rule submit:
     input:
-        "workflow/scripts/submit.py",
-        modules("evaluation/results", "evaluation/submission"),
-        PREDICT,
+        code("submit"),
         "data/prepared",
         weights("submissions"),
     output:
@@ -59,9 +52,7 @@ rule submit:
 
 rule benchmark:
     input:
-        "workflow/scripts/benchmark.py",
-        modules("evaluation/speed"),
-        PREDICT,
+        code("benchmark"),
         "data/prepared",
         METRICS,
     output:

@@ -1,18 +1,7 @@
 # Figures and tables of all trained and evaluated models.
 rule figures:
     input:
-        "workflow/scripts/figures.py",
-        modules(
-            "data/degradation",
-            "data/segmentations",
-            "evaluation/features",
-            "evaluation/figures",
-            "evaluation/gradcam",
-            "evaluation/qualitative",
-            "reporting/figures",
-            "reporting/pictures",
-        ),
-        PREDICT,
+        code("figures"),
         "data/prepared",
         [path for path in MODELS if path.split("/")[1] in ("afigan", "extractors", "detectors")],
     output:
@@ -40,8 +29,7 @@ rule figures:
 
 rule tables:
     input:
-        "workflow/scripts/tables.py",
-        modules("evaluation/matches", "evaluation/results", "experiments", "lineage", "reporting/", "schema"),
+        code("tables"),
         sorted(map(str, Path("afigan/reporting/paper").glob("*.csv"))),
         "data/prepared",
         METRICS,

@@ -1,22 +1,9 @@
 # The backbones' weights, the three stages of Algorithm 1, and self-training.
-# evaluations read with these modules too
-SPLIT = modules("data/images", "data/packed", "data/split")
-MODEL_FILES = modules("training/device", "training/models")
-DETECTOR = modules("backbones/", "detectors/", "interpolators/", "pyramids/")
-LOADER = [*SPLIT, *modules("data/degradation", "data/loader", "data/pairs", "data/parallel")]
-ENGINE = [
-    *MODEL_FILES,
-    *modules("training/batch_norm", "training/distributed", "training/engine", "training/journal", "training/stage"),
-]
 
 
 rule backbone:
     input:
-        "workflow/scripts/backbone.py",
-        modules("training/backbone", "weights/"),
-        LOADER,
-        ENGINE,
-        DETECTOR,
+        code("backbone"),
         "data/prepared",
     output:
         expand("models/backbones/{{key}}/{name}", name=MODEL),
@@ -31,11 +18,7 @@ rule backbone:
 
 rule train_afigan:
     input:
-        "workflow/scripts/train_afigan.py",
-        modules("training/afigan", "training/adversarial", "discriminator", "losses"),
-        LOADER,
-        ENGINE,
-        DETECTOR,
+        code("train_afigan"),
         "data/prepared",
         pairs("afigan"),
         weights("afigan"),
@@ -52,11 +35,7 @@ rule train_afigan:
 
 rule train_extractor:
     input:
-        "workflow/scripts/train_extractor.py",
-        modules("training/extractor", "training/adversarial", "discriminator", "losses"),
-        LOADER,
-        ENGINE,
-        DETECTOR,
+        code("train_extractor"),
         "data/prepared",
         pairs("extractors"),
         weights("extractors"),
@@ -73,11 +52,7 @@ rule train_extractor:
 
 rule train_detector:
     input:
-        "workflow/scripts/train_detector.py",
-        modules("training/detector"),
-        LOADER,
-        ENGINE,
-        DETECTOR,
+        code("train_detector"),
         "data/prepared",
         weights("detectors"),
     output:
@@ -93,11 +68,7 @@ rule train_detector:
 
 rule train_student:
     input:
-        "workflow/scripts/train_student.py",
-        modules("training/detector"),
-        LOADER,
-        ENGINE,
-        DETECTOR,
+        code("train_student"),
         "data/prepared",
         weights("students"),
     output:

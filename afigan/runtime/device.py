@@ -7,18 +7,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from afigan.schema import Params
 
-
-def choose_device(params: Params) -> torch.device:
+def choose_device(asked: str) -> torch.device:
     """Return the device to compute on.
 
+    Args:
+        asked: `device` of params.yaml: auto, cpu or cuda.
+
     Raises:
-        ValueError: params.yaml asks for a GPU and there is none.
+        ValueError: a GPU is asked for and there is none.
     """
-    if params.device == "cuda" and not torch.cuda.is_available():
+    if asked == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: cuda, but torch sees no GPU; set it to auto or cpu")
-    return torch.device("cuda" if params.device != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def move(module: nn.Module, device: torch.device) -> nn.Module:
