@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from afigan.references import broken_references, reasons
-from afigan.replicas import replicate
+from afigan.replicas import evaluate_rows, replicate
 from afigan.schema import Params
 
 
@@ -68,9 +68,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 
 
 def compose(profile: str, conf: str | Path = "conf") -> dict[str, Any]:
-    """Compose the values of params.yaml for a profile of `conf/profile` with Hydra, and write out its `seeds`.
-
-    `dvc exp run -S profile=…` composes them too, except for a profile with `seeds`.
+    """Compose the values of params.yaml for a profile of `conf/profile` with Hydra; write out evaluations and `seeds`.
 
     Raises:
         ValueError: there is no such profile, or the composed values are wrong.
@@ -84,6 +82,6 @@ def compose(profile: str, conf: str | Path = "conf") -> dict[str, Any]:
         raise ValueError(f"there is no profile {profile!r}: choose one of {', '.join(profiles)}")
     with initialize_config_dir(str(Path(conf).resolve()), version_base=None):
         values = OmegaConf.to_container(hydra_compose("config", overrides=[f"profile={profile}"]), resolve=True)
-    values = replicate(values)
+    values = replicate(evaluate_rows(values))
     check_params(values, f"profile {profile}")
     return values

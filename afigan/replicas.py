@@ -1,10 +1,30 @@
-"""Experiments under several seeds: `seeds: [0, 1, 2]` of a profile, written out when params.yaml is composed."""
+"""The parts of params.yaml that are written out when it is composed: evaluations, and experiments under several seeds."""
 
 from typing import Any
 
 from afigan.experiments import STAGES
 
 REFERENCES = ("backbone", "teacher", "init", "model", "labels")
+
+
+def evaluate_rows(values: dict[str, Any]) -> dict[str, Any]:
+    """Write out evaluations: of every detector and student that a table's row or a figure names by its key.
+
+    A submission without values is the evaluation of its key.
+    """
+    experiments = values["experiments"]
+    figures = values.get("figures", {})
+    named = [key for rows in values["tables"].values() for key in rows.values()]
+    named += [figures.get("nearest"), figures.get("afi"), *figures.get("gradcam", {}).values()]
+    evaluations = dict(experiments.get("evaluations", {}))
+    for kind in ("detectors", "students"):
+        for key in experiments.get(kind, {}):
+            if key in named and key not in evaluations:
+                evaluations[key] = {"model": f"{kind}/{key}"}
+    submissions = {
+        key: item or evaluations.get(key, {}) for key, item in (experiments.get("submissions") or {}).items()
+    }
+    return values | {"experiments": experiments | {"evaluations": evaluations, "submissions": submissions}}
 
 
 def replicate(values: dict[str, Any]) -> dict[str, Any]:

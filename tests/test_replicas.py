@@ -6,7 +6,7 @@ from pathlib import Path
 from afigan.config import check_params, compose
 from afigan.experiments import STAGES, seed
 from afigan.lineage import fingerprint, parents
-from afigan.replicas import replicate
+from afigan.replicas import evaluate_rows, replicate
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -54,3 +54,26 @@ def test_rows_name_an_evaluation_a_seed():
 def test_the_small_profile_has_three_seeds():
     tables = compose("small", CONF)["tables"]
     assert {len(keys) for rows in tables.values() for keys in rows.values()} == {3}
+
+
+def test_rows_and_figures_that_name_a_detector_or_a_student_are_evaluated():
+    values = {
+        "experiments": {
+            "detectors": {"a1": {}, "a5": {}, "teacher": {}, "bilinear": {}},
+            "students": {"one": {}},
+            "evaluations": {"a5": {"model": "extractors/main"}, "a3": {"model": "extractors/main"}},
+            "submissions": {"a1": None, "one": {"model": "detectors/a5"}},
+        },
+        "tables": {"table4": {"A1": "a1", "A5": "a5", "A3": "a3", "ours": "one", "wrong": "nothing"}},
+        "figures": {"gradcam": {"bilinear": "bilinear"}},
+    }
+    found = evaluate_rows(values)["experiments"]
+    assert found["evaluations"] == {
+        "a5": {"model": "extractors/main"},  # as given
+        "a3": {"model": "extractors/main"},
+        "a1": {"model": "detectors/a1"},
+        "bilinear": {"model": "detectors/bilinear"},
+        "one": {"model": "students/one"},
+    }
+    assert found["submissions"] == {"a1": {"model": "detectors/a1"}, "one": {"model": "detectors/a5"}}
+    assert "bilinear" not in values["experiments"]["evaluations"]
