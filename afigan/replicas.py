@@ -1,4 +1,4 @@
-"""The parts of params.yaml that are written out when it is composed: evaluations, and experiments under several seeds."""
+"""The parts of params.yaml that are written out when it is composed: evaluations, and experiments a seed."""
 
 from typing import Any
 

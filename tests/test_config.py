@@ -2,11 +2,13 @@
 
 import copy
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 from composed import composed, put
+from dags import copy_project, environment, write_params
 
 from afigan.config import check_params, load_params
 from afigan.lineage import fingerprint, parents
@@ -47,12 +49,26 @@ def test_committed_parameters_are_those_of_mini():
     assert load_params(ROOT / "params.yaml") == check_params(MINI)
 
 
-def test_dvc_composes_the_same(tmp_path):
-    from dvc.utils.hydra import compose_and_dump
+def test_an_experiment_of_dvc_keeps_edits(tmp_path):
+    """It changes the key that it is asked to change, in its own copy, and composes nothing."""
+    root = copy_project(tmp_path, "smoke")
+    someone = {f"GIT_{role}_{what}": "someone" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
-    output = tmp_path / "params.yaml"
-    compose_and_dump(output, str(CONF), None, "config", str(tmp_path), ["profile=smoke"])
-    assert yaml.safe_load(output.read_text("utf-8")) == composed("smoke")
+    def run(*command):
+        return subprocess.run(
+            command, cwd=root, env=environment() | someone, check=True, capture_output=True, text=True
+        ).stdout
+
+    run("git", "add", "--all")
+    run("git", "commit", "--quiet", "--message", "start")
+    edited = composed("smoke")
+    edited["data"]["shapes"]["train"] = 7
+    write_params(root, edited)
+    run("dvc", "exp", "run", "--queue", "--set-param", "train_detector.lr=0.5")
+    assert yaml.safe_load((root / "params.yaml").read_text("utf-8")) == edited
+    queued = yaml.safe_load(run("git", "show", "refs/exps/celery/stash:params.yaml"))
+    edited["train_detector"]["lr"] = 0.5
+    assert queued == edited
 
 
 @pytest.mark.parametrize(
