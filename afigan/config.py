@@ -46,7 +46,7 @@ class _Loader(yaml.SafeLoader):
         values = super().construct_mapping(node, deep)
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} appears twice", node.start_mark)
         return values
 
 
@@ -63,7 +63,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # PyYAML has no error of its own for a month 13, 5000 digits, 1000 brackets
-        raise ValueError(f"{path} is not YAML: {error}; correct it or compose it anew, `make params`") from None
+        raise ValueError(f"{path} is not YAML: {error}; correct it or compose it again with `make params`") from None
     return check_params(values, str(path))
 
 

@@ -127,7 +127,7 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): remove it and run the stage again that made it") from None
+        raise ValueError(f"{path} is damaged ({error}): remove it and run its stage again") from None
 
 
 def sha256_file(path: str | Path) -> str:

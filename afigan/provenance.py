@@ -65,15 +65,15 @@ def stale(params: Params) -> dict[str, str]:
                 found[path] = "is not there"
                 continue
             except (ValueError, TypeError, KeyError, AttributeError):
-                found[path] = "does not say what it was made of"
+                found[path] = "does not say what it was created from"
                 continue
             if params_hash != fingerprint(params, node):
-                found[path] = "is of other parameters than today's"
+                found[path] = "has other parameters than the current ones"
             for file, total in beside.items():
                 if now(file) != total:
-                    found[file] = "is not what its stage has written" if now(file) else "is not there"
+                    found[file] = "is not what its stage wrote" if now(file) else "is not there"
             made_from += [(path, file, total) for file, total in inputs]
     for path, file, total in made_from:
         if now(file) != total and path not in found:
-            found.setdefault(file, f"is not what {path} was made from" if now(file) else "is not there")
+            found.setdefault(file, f"is not what {path} was created from" if now(file) else "is not there")
     return found

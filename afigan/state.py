@@ -124,7 +124,7 @@ def write(folder: Path, state: State) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        LOGGER.warning("%s: not written, `make status` will not know (%s)", folder / FILE, error)
+        LOGGER.warning("%s: not written, so `make status` cannot show it (%s)", folder / FILE, error)
 
 
 def update(folder: Path, **change: Any) -> None:

@@ -80,7 +80,7 @@ def test_results_of_today_pass(results):
 
 def test_other_weights_are_named_and_not_what_descends_from_them(results):
     WEIGHTS.write_text("other weights")
-    assert stale(results) == {WEIGHTS.as_posix(): "is not what its stage has written"}
+    assert stale(results) == {WEIGHTS.as_posix(): "is not what its stage wrote"}
 
 
 def test_another_models_whole_folder_is_not_what_its_children_were_made_from(results):
@@ -89,7 +89,9 @@ def test_another_models_whole_folder_is_not_what_its_children_were_made_from(res
     config = json.loads((A1 / "config.json").read_text())
     write_json(A1 / "config.json", config | {"sha256": sha256_file(WEIGHTS)})
     found = stale(results)
-    assert list(found) == [WEIGHTS.as_posix()] and "is not what models/afigan/main/config.json was made" in str(found)
+    assert list(found) == [WEIGHTS.as_posix()] and "is not what models/afigan/main/config.json was created" in str(
+        found
+    )
 
 
 def test_other_parameters_are_seen_wherever_they_reach(results):
@@ -97,7 +99,7 @@ def test_other_parameters_are_seen_wherever_they_reach(results):
     found = stale(results.model_copy(update={"train_extractor": schedule}))
     files = ["models/extractors/main/config.json", "models/detectors/a5/config.json"]
     files += ["results/metrics/a3.json", "results/metrics/a5.json", "results/submissions/a5/about.json"]
-    assert sorted(found) == sorted(files) and set(found.values()) == {"is of other parameters than today's"}
+    assert sorted(found) == sorted(files) and set(found.values()) == {"has other parameters than the current ones"}
 
 
 @pytest.mark.parametrize(
@@ -105,14 +107,18 @@ def test_other_parameters_are_seen_wherever_they_reach(results):
     [
         ("data/pseudo/a1.json", None, "is not there"),
         ("data/prepared/train.json", None, "is not there"),
-        ("data/prepared/train.json", "[]", "is not what models/backbones/main/config.json was made from"),
+        ("data/prepared/train.json", "[]", "is not what models/backbones/main/config.json was created from"),
         ("models/detectors/a5/model.safetensors", None, "is not there"),
-        ("models/detectors/a5/config.json", '{"node": ', "does not say what it was made of"),
-        ("models/detectors/a5/config.json", '{"params_hash": "x"}', "does not say what it was made of"),
-        ("results/metrics/a5.json", "[1]", "does not say what it was made of"),
+        ("models/detectors/a5/config.json", '{"node": ', "does not say what it was created from"),
+        ("models/detectors/a5/config.json", '{"params_hash": "x"}', "does not say what it was created from"),
+        ("results/metrics/a5.json", "[1]", "does not say what it was created from"),
         ("results/metrics/a5.matches.npz", None, "is not there"),
-        ("results/metrics/a5.matches.npz", "other matches", "is not what its stage has written"),
-        ("results/submissions/a5/about.json", '{"params_hash": "x", "inputs": []}', "does not say what it was made of"),
+        ("results/metrics/a5.matches.npz", "other matches", "is not what its stage wrote"),
+        (
+            "results/submissions/a5/about.json",
+            '{"params_hash": "x", "inputs": []}',
+            "does not say what it was created from",
+        ),
     ],
 )
 def test_what_is_missing_or_broken_is_named(results, path, text, reason):
@@ -267,20 +273,20 @@ STALE = {
         "data/pairs/bilinear`",
     ),
     "hidden code": (lambda: edit(DETECTOR), f"{WEIGHTS} is of another {DETECTOR}", f"{WEIGHTS} "),
-    "hidden weights": (lambda: edit(WEIGHTS), f"{WEIGHTS} is not what its stage has written", f"{WEIGHTS}`"),
+    "hidden weights": (lambda: edit(WEIGHTS), f"{WEIGHTS} is not what its stage wrote", f"{WEIGHTS}`"),
     "other model": (
         other_model,
-        f"{WEIGHTS} is not what models/afigan/main/config.json was made from",
+        f"{WEIGHTS} is not what models/afigan/main/config.json was created from",
         f"{A1}/config.json {WEIGHTS}`",
     ),
     "hidden data": (
         lambda: edit(Path("data/prepared/val.json"), " "),
-        "data/prepared/val.json is not what results/metrics/a1.json was made from",
+        "data/prepared/val.json is not what results/metrics/a1.json was created from",
         "data/prepared`",
     ),
     "hidden metrics": (
         lambda: edit(Path("results/metrics/a5.json"), " "),
-        "results/metrics/a5.json is not what results/benchmark.json was made from",
+        "results/metrics/a5.json is not what results/benchmark.json was created from",
         "results/metrics/a5.json`",
     ),
     "image": (
@@ -332,7 +338,7 @@ def test_snakemake_does_not_take_what_is_stale(project, adoption):
             repo.commit(stage, force=True)
     with pytest.raises(ValueError) as refused:
         adoption.to_snakemake(load_params("params.yaml"))
-    assert f"\n  {student} is not what its stage has written\n" in str(refused.value)
+    assert f"\n  {student} is not what its stage wrote\n" in str(refused.value)
     command = str(refused.value).split("`")[1]
     assert command == "dvc repro --force --downstream train_student@a1"
     with Repo(str(root)) as repo:

@@ -416,7 +416,7 @@ def test_images_without_objects(boxes):
 
 
 def test_boxes_without_masks_are_refused():
-    with pytest.raises(ValueError, match="these objects have boxes only: train FCOS instead"):
+    with pytest.raises(ValueError, match="these objects have only boxes: train FCOS instead"):
         detector()([sample(TWO, [0, 2], masks=False)])
 
 

@@ -130,11 +130,11 @@ def test_what_is_wrong_is_named(changes, message):
         ),
         (
             {"processes": 4, "train_afigan__batch_size": 6},
-            "experiments.afigan.main: its batch_size of 6 is not evenly shared by 4 processes",
+            "experiments.afigan.main: its batch_size of 6 cannot be split evenly among 4 processes",
         ),
         ({"figures__afigan": "x"}, "figures.afigan: there is no experiments.afigan.x"),
         ({"figures__nearest": "x"}, "figures.nearest: there is no experiments.evaluations.x"),
-        ({"figures__afi": "a3"}, "figures.afi: experiments.evaluations.a3 is of no detector"),
+        ({"figures__afi": "a3"}, "figures.afi: experiments.evaluations.a3 does not evaluate a detector"),
         ({"figures__gradcam": {"AFI": "x"}}, "figures.gradcam.AFI: there is no experiments.evaluations.x"),
         ({"tables__table4__A1": ["a1", "x"]}, "tables.table4.A1: there is no experiments.evaluations.x"),
         (
@@ -147,7 +147,7 @@ def test_what_is_wrong_is_named(changes, message):
         ),
         (
             {"experiments__extractors__main__pyramid": "pafpn"},
-            "experiments.extractors.main.teacher: M needs the backbone and pyramid of F, a1 has others",
+            "experiments.extractors.main.teacher: M needs the backbone and pyramid of F, but a1 has others",
         ),
         (
             {"experiments__detectors__a5__pyramid": "pafpn"},
@@ -155,7 +155,7 @@ def test_what_is_wrong_is_named(changes, message):
         ),
         (
             {"experiments__detectors__b1__pyramid": "pafpn"},
-            "experiments.detectors.b1.upsampling: iterated is for the pyramid fpn alone",
+            "experiments.detectors.b1.upsampling: iterated works only with the pyramid fpn",
         ),
         (
             {"experiments__evaluations__a1__multi_scale": True},
@@ -295,7 +295,9 @@ def test_labels_of_boxes_do_not_teach_masks():
 def test_multi_scale_is_for_the_r_cnn_family():
     zoo = composed("zoo")
     zoo["experiments"]["evaluations"]["fcos_nn"]["multi_scale"] = True
-    with pytest.raises(ValueError, match=r"evaluations\.fcos_nn\.multi_scale: is for faster_rcnn, mask_rcnn, "):
+    with pytest.raises(
+        ValueError, match=r"evaluations\.fcos_nn\.multi_scale: works only with faster_rcnn, mask_rcnn, "
+    ):
         check_params(zoo)
 
 

@@ -232,7 +232,7 @@ def test_an_error_that_cannot_be_sent_is_printed(tmp_path, capsys):
     except Odd as error:
         distributed._tell(error, tmp_path / "1.pickle")
     assert "Odd: this one" in capsys.readouterr().err
-    assert "what it printed" in str(distributed._error([SimpleNamespace(exitcode=1)], tmp_path))
+    assert "its output says why" in str(distributed._error([SimpleNamespace(exitcode=1)], tmp_path))
 
 
 def test_one_process_is_this_one():

@@ -295,7 +295,7 @@ def test_a_model_of_other_classes_is_refused(own_world):
     values = json.loads(path.read_text())
     values["categories"][0]["name"] = "cat"
     path.write_text(json.dumps(values))
-    with pytest.raises(ValueError, match=r"knows the classes \['disc'.*\['cat'"):
+    with pytest.raises(ValueError, match=r"was trained on the classes \['disc'.*\['cat'"):
         evaluate(own_world.params, "a1")
 
 

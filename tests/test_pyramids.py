@@ -547,8 +547,16 @@ def test_norm_reaches_every_convolution_of_a_pafpn():
     [
         (P2, {"AFIGAN__PYRAMID": "nasfpn"}, "PYRAMID 'nasfpn': choose one of fpn, pafpn, bifpn"),
         (P2, {"AFIGAN__PYRAMID": "bifpn"}, f"bifpn has P3-P7: set MODEL.BACKBONE.NAME to {P3}"),
-        (P2, {"AFIGAN__PYRAMID": "pafpn", "AFIGAN__UPSAMPLING": "iterated"}, "'iterated' is of fpn: pafpn needs"),
-        (P3, {"AFIGAN__PYRAMID": "bifpn", "AFIGAN__UPSAMPLING": "iterated"}, "'iterated' is of fpn: bifpn needs"),
+        (
+            P2,
+            {"AFIGAN__PYRAMID": "pafpn", "AFIGAN__UPSAMPLING": "iterated"},
+            "'iterated' needs pyramid fpn: pafpn needs",
+        ),
+        (
+            P3,
+            {"AFIGAN__PYRAMID": "bifpn", "AFIGAN__UPSAMPLING": "iterated"},
+            "'iterated' needs pyramid fpn: bifpn needs",
+        ),
         (P3, {"AFIGAN__P6_FROM": "p6"}, "P6_FROM 'p6': choose res5 or p5"),
         (P3, {"FPN__IN_FEATURES": list(NAMES)}, r"IN_FEATURES is .*'res2'.* from p3 on need \['res3'"),
         (P3, {"AFIGAN__PYRAMID": "bifpn", "FPN__IN_FEATURES": list(NAMES)}, "IN_FEATURES is .*'res2'"),

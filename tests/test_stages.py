@@ -349,10 +349,10 @@ def test_a_student_learns_from_both_sets(own_world, monkeypatch):
 def test_labels_of_other_parameters_are_refused(own_world):
     own_world.model("students/swin_t_nn_self")
     change = {"experiments.pseudo_labels.swin_t_nn.score_threshold": 0.06}
-    with pytest.raises(ValueError, match=r"data/pseudo/swin_t_nn.json was made with other parameters"):
+    with pytest.raises(ValueError, match=r"data/pseudo/swin_t_nn.json was created with other parameters"):
         World(own_world.root, toy_params(change)).train("students/swin_t_nn_self")
     Path("data/pseudo/swin_t_nn.json").unlink()
-    with pytest.raises(ValueError, match=r"data/pseudo/swin_t_nn.json does not exist: make it first"):
+    with pytest.raises(ValueError, match=r"data/pseudo/swin_t_nn.json does not exist: create it first"):
         own_world.train("students/swin_t_nn_self")
 
 
@@ -692,7 +692,7 @@ def test_damaged_weights_are_named(own_world):
     own_world.model("backbones/main")
     path = Path("models/backbones/main/model.safetensors")
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ValueError, match=r"models/backbones/main/model.safetensors is not a whole safetensors file"):
+    with pytest.raises(ValueError, match=r"models/backbones/main/model.safetensors is not a complete safetensors file"):
         own_world.train("detectors/a1")
 
 
@@ -726,7 +726,7 @@ def test_mask_rcnn_refuses_boxes_alone(boxes):
     values = boxes.params.model_dump(by_alias=True)
     values["model"]["head"] = "mask_rcnn"
     params = type(boxes.params).model_validate(values)
-    with pytest.raises(ValueError, match=r"\.main: mask_rcnn needs masks, .*boxes only; set .*faster_rcnn"):
+    with pytest.raises(ValueError, match=r"\.main: mask_rcnn needs masks, .*only boxes; set .*faster_rcnn"):
         World(boxes.root, params).train("backbones/main")  # the first of all
     assert not (boxes.root / "models").exists()
 

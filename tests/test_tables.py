@@ -408,7 +408,7 @@ def test_one_seed_has_no_spread(results: Results) -> None:
 def test_seeds_must_differ(results: Results) -> None:
     keys = TABLES["table4"]["A5"]
     for named in ([keys[0], keys[0]], [keys[0], key_of(4, "A6", 0)]):
-        with pytest.raises(ValueError, match=r"table4, row A5: .* not each of another seed \(\[0, 0\]\)"):
+        with pytest.raises(ValueError, match=r"table4, row A5: .* need different seeds, but have \[0, 0\]"):
             results.write(tables={"table4": {"A5": named}})
     with pytest.raises(ValueError, match="table4, row A5: no evaluation is named"):
         results.write(tables={"table4": {"A5": []}})

@@ -45,7 +45,7 @@ def inspect_image(path: str | Path) -> tuple[int, int]:
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe may block for ever
-            raise ValueError("it is no file")
+            raise ValueError("it is not a regular file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings (odd EXIF, many pixels) are not errors
             with Image.open(path, formats=_FORMATS) as image:
@@ -59,7 +59,7 @@ def inspect_image(path: str | Path) -> tuple[int, int]:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ValueError(f"has too many pixels: more than the {most} that Pillow reads") from None
     except UnidentifiedImageError:
-        raise ValueError(f"cannot be read: it is none of {', '.join(_FORMATS)}") from None
+        raise ValueError(f"cannot be read: its format is none of {', '.join(_FORMATS)}") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         why = getattr(error, "strerror", None) or error or type(error).__name__  # strerror omits the path
         raise ValueError(f"cannot be read: {why}") from None

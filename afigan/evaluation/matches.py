@@ -191,7 +191,7 @@ def _parsed(content: bytes) -> dict[str, Matches]:
     kinds = dict.fromkeys(name.partition(".")[0] for name in arrays)
     found = {kind: Matches(**{f.name: arrays.pop(f"{kind}.{f.name}") for f in fields(Matches)}) for kind in kinds}
     if arrays:
-        raise ValueError(f"it holds {', '.join(arrays)} besides")
+        raise ValueError(f"it also holds {', '.join(arrays)}")
     for matches in found.values():
         _check(matches)
     return found
@@ -220,6 +220,6 @@ def _check(matches: Matches) -> None:
             raise ValueError(f"'{name}' is of shape {array.shape} and type {array.dtype}")
     for starts, index in ((matches.starts, matches.image), (matches.truth_starts, matches.truth_image)):
         if starts[0] != 0 or starts[-1] != len(index) or (np.diff(starts) < 0).any():
-            raise ValueError("the categories do not divide the detections or the objects")
+            raise ValueError("the category starts do not fit the detections or the objects")
         if len(index) and (index.min() < 0 or index.max() >= images):
-            raise ValueError("an image is none of the evaluation's")
+            raise ValueError("an image index is out of range")

@@ -102,7 +102,7 @@ def choose_images(
         gain = (found[1] - found[0]) / len(truth)
         ranking.append(((-gain, before - after, image), position, len(truth), found))
     if not ranking:
-        raise ValueError(f"none of the {len(ids)} candidate images has an object: take more (figures.candidates)")
+        raise ValueError(f"none of the {len(ids)} candidate images has an object: raise figures.candidates")
     ranking.sort()
     places = np.linspace(0, len(ranking) - 1, min(SHOWN, len(ranking))).round().astype(int)
     return [

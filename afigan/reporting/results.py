@@ -98,7 +98,7 @@ def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benc
                     raise ValueError(f"{name}, row {label}, evaluation '{key}': {error}") from error
             seeds = [run.seed for run in runs]
             if len(set(keys)) < len(keys) or len(set(seeds)) < len(seeds):
-                raise ValueError(f"{name}, row {label}: {', '.join(keys)} are not each of another seed ({seeds})")
+                raise ValueError(f"{name}, row {label}: {', '.join(keys)} need different seeds, but have {seeds}")
             times = {key: timed.time_ms[key] for key in keys if key in timed.time_ms} if timed else {}
             rows[number][label] = Row(keys, tuple(runs), times)
     return Results(rows, timed, Resamples(metrics_dir))

@@ -126,7 +126,7 @@ def _error(ranks: Sequence[BaseProcess], errors: Path) -> Exception:
             return RuntimeError(f"process {rank} of {len(ranks)} was ended by a signal ({name}){hint}")
     for path in sorted(errors.glob("*.pickle")):  # names begin with the time
         return pickle.loads(path.read_bytes())
-    return RuntimeError(f"one of {len(ranks)} processes has ended early; what it printed says why")
+    return RuntimeError(f"one of {len(ranks)} processes has ended early; its output says why")
 
 
 def _run(rank: int, function: Callable[..., None], arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:

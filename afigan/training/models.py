@@ -28,7 +28,7 @@ def load_weights(node: str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as error:  # safetensors' own error type is private
-        raise ValueError(f"{path} is not a whole safetensors file ({error}): remove it and run again") from None
+        raise ValueError(f"{path} is not a complete safetensors file ({error}): remove it and run again") from None
 
 
 def load_config(node: str) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def load_config(node: str) -> dict[str, Any]:
         raise ValueError(f"{path} does not exist: train it first (`dvc repro` or `snakemake` does)")
     config = read_json(path)
     if not isinstance(config, dict) or "params_hash" not in config:
-        raise ValueError(f"{path} does not say what was trained: remove it and run the stage again that made it")
+        raise ValueError(f"{path} does not say what was trained: remove it and run its stage again")
     return config
 
 
@@ -54,8 +54,8 @@ def check_trained(params: Params, node: str) -> None:
     """
     if load_config(node)["params_hash"] != fingerprint(params, node):
         raise ValueError(
-            f"models/{node} was trained with other parameters than these: train it again (`dvc repro` or `snakemake` "
-            "does)"
+            f"models/{node} was trained with other parameters than the current ones: train it again (`dvc repro` or "
+            "`snakemake` does)"
         )
 
 
@@ -89,7 +89,7 @@ def load_architecture(node: str) -> Architecture:
         return Architecture.from_dict(config["architecture"])
     except (KeyError, TypeError, ValueError) as error:
         path = MODELS / node / "config.json"
-        raise ValueError(f"{path} is not of this version ({error}): run the stage again that made it") from None
+        raise ValueError(f"{path} is of another version of this project ({error}): run its stage again") from None
 
 
 def load_detector(node: str, device: torch.device) -> nn.Module:

@@ -57,7 +57,7 @@ def check_masks(params: Params) -> None:
         for key in getattr(params.experiments, kind):
             if (head := experiments.head(params, f"{kind}/{key}")) in MASK_HEADS:
                 raise ValueError(
-                    f"experiments.{kind}.{key}: {head} needs masks, and the data set has boxes only; set its head, or "
+                    f"experiments.{kind}.{key}: {head} needs masks, but the data set has only boxes; set its head, or "
                     "model.head, to faster_rcnn, cascade_rcnn, retinanet or fcos"
                 )
 
@@ -80,9 +80,9 @@ def check_labels(params: Params, key: str) -> None:
     """
     path = PSEUDO / f"{key}.json"
     if not path.is_file():
-        raise ValueError(f"{path} does not exist: make it first (`dvc repro` or `snakemake` does)")
+        raise ValueError(f"{path} does not exist: create it first (`dvc repro` or `snakemake` does)")
     if read_json(path)["info"]["params_hash"] != fingerprint(params, f"pseudo_labels/{key}"):
-        raise ValueError(f"{path} was made with other parameters than these: make it again")
+        raise ValueError(f"{path} was created with other parameters than the current ones: create it again")
 
 
 @contextmanager

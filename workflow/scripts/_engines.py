@@ -142,7 +142,9 @@ def _doubts(output: str, record: Any, made: set[str], sums: dict[str, str]) -> I
         if path not in sums:
             sums[path] = f"sha256:{sha256_file(path)}" if Path(path).is_file() else ""
         if sums[path] != recorded:
-            yield (path, f"is not what {output} was made from") if path in made else (output, f"is of another {path}")
+            yield (
+                (path, f"is not what {output} was created from") if path in made else (output, f"is of another {path}")
+            )
     if changed_since(Path(output), record.endtime):
         yield output, "has changed since Snakemake made it"
 
