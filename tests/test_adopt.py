@@ -178,7 +178,7 @@ def ran(*command: str, cwd: Path) -> str:
 @pytest.mark.pipeline
 def test_dvc_takes_a_run_of_snakemake_and_gives_it_back(project, adoption):
     root = project("snakemake")
-    with pytest.raises(ValueError, match=r"DVC has made nothing here.*`make adopt-dvc`"):
+    with pytest.raises(ValueError, match=r"DVC has created nothing here.*`make adopt-dvc`"):
         adoption.to_snakemake(load_params("params.yaml"))
     before, times = contents(), [path.stat().st_mtime_ns for path in map(Path, contents())]
     assert "DVC has all 17 stages" in adoption.to_dvc(load_params("params.yaml"))
@@ -199,7 +199,7 @@ def test_dvc_takes_a_run_of_snakemake_and_gives_it_back(project, adoption):
 @pytest.mark.pipeline
 def test_snakemake_takes_a_run_of_dvc_and_gives_it_back(project, adoption):
     root = project("dvc")
-    with pytest.raises(ValueError, match=r"Snakemake has made nothing here.*`make adopt-snakemake`"):
+    with pytest.raises(ValueError, match=r"Snakemake has created nothing here.*`make adopt-snakemake`"):
         adoption.to_dvc(load_params("params.yaml"))
     before = contents()
     assert "Snakemake has all 17 stages" in adoption.to_snakemake(load_params("params.yaml"))
@@ -214,7 +214,7 @@ def test_snakemake_takes_a_run_of_dvc_and_gives_it_back(project, adoption):
     code.write_text(text, "utf-8")
     # now Snakemake goes on, with what DVC refuses otherwise
     Path("results/claims.md").write_text("All of them hold.")
-    with pytest.raises(ValueError, match=r"claims.md has changed since Snakemake made it\n") as refused:
+    with pytest.raises(ValueError, match=r"claims.md has changed since Snakemake created it\n") as refused:
         adoption.to_dvc(load_params("params.yaml"))
     with changed(root, "tables.table4", {"A1": "a1"}):
         text = ran(*str(refused.value).split("`")[1].split(), cwd=root)
@@ -272,7 +272,7 @@ STALE = {
         "data/pairs/bilinear is not there",
         "data/pairs/bilinear`",
     ),
-    "hidden code": (lambda: edit(DETECTOR), f"{WEIGHTS} is of another {DETECTOR}", f"{WEIGHTS} "),
+    "hidden code": (lambda: edit(DETECTOR), f"{WEIGHTS} was created from another {DETECTOR}", f"{WEIGHTS} "),
     "hidden weights": (lambda: edit(WEIGHTS), f"{WEIGHTS} is not what its stage wrote", f"{WEIGHTS}`"),
     "other model": (
         other_model,
@@ -291,12 +291,12 @@ STALE = {
     ),
     "image": (
         lambda: next(Path("data/prepared").rglob("*.png")).touch(),
-        "data/prepared has changed since Snakemake made it",
+        "data/prepared has changed since Snakemake created it",
         "data/prepared`",
     ),
     "report": (
         lambda: edit(Path("results/claims.md"), later=-1_000_000),
-        "results/claims.md has changed since Snakemake made it",
+        "results/claims.md has changed since Snakemake created it",
         "results/claims.md`",
     ),
 }
@@ -321,9 +321,7 @@ def test_snakemake_does_not_take_what_is_stale(project, adoption):
     root = project("dvc")
     with (
         changed(root, "train_extractor.lr", 0.5),
-        pytest.raises(
-            ValueError, match=r"\n  train_extractor@main is of another command, or of other param.*\n  tables "
-        ),
+        pytest.raises(ValueError, match=r"\n  train_extractor@main has another command or other param.*\n  tables "),
     ):
         adoption.to_snakemake(load_params("params.yaml"))
     kept = WEIGHTS.read_bytes()

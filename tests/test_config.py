@@ -118,7 +118,7 @@ def test_what_is_wrong_is_named(changes, message):
         ({"pairs__degradations": ["nearest", "bicubic"]}, "bilinear is not among pairs.degradations"),
         (
             {"experiments__detectors__a2__reuse": "M"},
-            "experiments.detectors.a2.reuse: M can be reused from an extractor",
+            "experiments.detectors.a2.reuse: M can be reused only from an extractor",
         ),
         (
             {"experiments__detectors__a5__blocks": "rb"},
@@ -287,7 +287,7 @@ def test_labels_of_boxes_do_not_teach_masks():
     zoo = composed("zoo")
     zoo["experiments"]["students"]["swin_t_nn_self"]["head"] = "mask_rcnn"
     with pytest.raises(
-        ValueError, match=r"swin_t_nn_self\.labels: mask_rcnn needs masks, and detectors/swin_t_nn finds"
+        ValueError, match=r"swin_t_nn_self\.labels: mask_rcnn needs masks, but detectors/swin_t_nn finds"
     ):
         check_params(zoo)
 

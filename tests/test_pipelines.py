@@ -291,7 +291,7 @@ def test_snakemake_refuses_models_of_dvc_that_it_would_keep(tmp_path):
             ["snakemake", "-n", "--cores", "1"], cwd=root, env=environment(), capture_output=True, text=True
         )
         assert done.returncode == status
-    assert "models/detectors/a1 is of other parameters" in done.stdout + done.stderr
+    assert "models/detectors/a1 has other parameters" in done.stdout + done.stderr
 
 
 # --- the smoke profile, run by both -----------------------------------------------------------------------------------
@@ -429,4 +429,4 @@ def test_tables_refuse_metrics_of_other_parameters(runs):
             capture_output=True,
             text=True,
         )
-    assert done.returncode == 2 and "was made with other parameters than today's" in done.stderr
+    assert done.returncode == 2 and "was created with other parameters than the current ones" in done.stderr

@@ -250,8 +250,8 @@ def edit(path: str, text: str | None = None) -> None:
             r"stale:\n  models/detectors/a5/model\.safetensors is not what",
         ),
         ("data/prepared/val.json", " ", r"stale:\n  data/prepared/val\.json is not what"),
-        ("results/claims.md", "agrees", r"report is stale.*:\n  results/claims\.md is not what its metrics give"),
-        ("results/tables/table4.csv", None, r"results/tables/table4\.csv is not what"),
+        ("results/claims.md", "agrees", r"report is stale.*:\n  results/claims\.md does not match its metrics"),
+        ("results/tables/table4.csv", None, r"results/tables/table4\.csv does not match"),
         ("results/figures/claims.png", None, r"results/figures/claims\.png is not there"),
         ("results/figures/detections.png", None, r"figure results/figures/detections\.png does not exist"),
     ],
@@ -294,4 +294,4 @@ def test_the_script(run: Params) -> None:
     assert done.returncode == 0 and "docs/results/toy" in done.stdout, done.stderr
     assert provenance(Path("docs/results/toy"))["wall_time_s"] == 3723
     done = call("--name", "toy", "--wall-time", "an hour")
-    assert done.returncode == 2 and "as in 2:45:10" in done.stderr
+    assert done.returncode == 2 and "such as 2:45:10" in done.stderr

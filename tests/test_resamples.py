@@ -85,5 +85,5 @@ def test_other_images_are_refused(tmp_path: Path) -> None:
     write_matches(tmp_path / "b.matches.npz", {"box": match(tmp_path / "other.json", [], "bbox")})
     drawn = Resamples(tmp_path)
     drawn.ap(run, "box")
-    with pytest.raises(ValueError, match=r"b\.matches\.npz is of other images"):
+    with pytest.raises(ValueError, match=r"b\.matches\.npz has other images"):
         drawn.ap(replace(run, key="b"), "box")

@@ -233,7 +233,7 @@ def test_a_full_disk_is_no_traceback(root):
     command = f"ulimit -f 1; exec {sys.executable} {SCRIPTS / 'prepare.py'}"  # no file may have more than 1 KiB
     done = subprocess.run(["bash", "-c", command], cwd=root, capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "File too large" in done.stderr and "make room there and run it again" in done.stderr
+    assert "File too large" in done.stderr and "free space there and run it again" in done.stderr
     assert not list((root / "data").iterdir())
 
 

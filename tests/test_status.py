@@ -325,7 +325,7 @@ def test_the_summary_counts_experiments_and_has_the_longest_rest(busy):
     summary = render(rows(PARAMS, NOW), NOW, 1000).splitlines()[0]
     waiting = len(EXPERIMENTS) - 4
     assert f"{len(EXPERIMENTS)} experiments: 1 done, 2 running, 1 failed, {waiting} waiting;" in summary
-    assert summary.endswith("needs another 1 day, 1:00:00")  # 10 of 9000 s
+    assert summary.endswith("need another 1 day, 1:00:00")  # 10 of 9000 s
 
 
 def test_a_screen_that_is_too_low_has_what_is_going_on(busy):

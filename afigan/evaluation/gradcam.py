@@ -164,7 +164,7 @@ def draw_gradcam_figure(
     covered = share_inside(np.ones((height, width)), shown.boxes)
     panel = Panel(f"image {record['id']}: boxes cover {covered:.0%}", image, shown)
     title = (
-        "Grad-CAM of the pyramid's maps: where the features lie that raise the scores of the annotated objects' "
-        "detections; and the share of it inside their boxes."
+        "Grad-CAM of the pyramid's maps: the places whose features raise the scores of the annotated objects' "
+        "detections. The percentages: the share of the heat inside the annotated boxes."
     )
     draw_heat_maps(rows, panel, classes, out, title, "Grad-CAM, as a share of the map's maximum")

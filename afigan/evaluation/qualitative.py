@@ -158,8 +158,8 @@ def draw_detection_figure(
         label = f"image {record['id']}\nrank {choice.rank} of {choice.of}"
         rows[label] = [*panels, Panel(f"annotated: {choice.objects}", image, truth)]
     title = (
-        f"{before} and {after}: detections with a score above {score_threshold:g}. Images: those of the first "
-        f"{len(records)} of the validation set that have objects, ranked by recall at IoU {IOU:g} of {after} minus "
-        f"that of {before}, the greatest gain first; shown are the quantiles 100, 75, 50, 25 and 0\u00a0% of it."
+        f"{before} and {after}: detections with a score above {score_threshold:g}. Of the first {len(records)} "
+        f"validation images, those with objects are ranked by the gain in recall at IoU {IOU:g}, {after} minus "
+        f"{before}, the greatest first; the quantiles 100, 75, 50, 25 and 0\u00a0% are shown."
     )
     draw_detections(rows, classes, out, title)

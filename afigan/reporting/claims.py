@@ -138,6 +138,6 @@ QUESTIONS = (
     _ask("Q3", "What does its gradient in G add? On against detached, as in the released code", "A5", "A5 detached"),
     _ask("Q4", "Is stage 1 better on merged maps, which G sees in a pyramid, than on output maps?", "A5 merged", "A5"),
     _ask("Q5", "What does L_AF add in stage 2?", "A5", "AFI, stage 2 without L_AF"),
-    _ask("Q6", "What does longer training alone add? Nearest, for as long as stages 2 and 3 together", LONGER, "A1"),
+    _ask("Q6", "What does longer training alone add? Nearest, as long as stages 2 and 3 together", LONGER, "A1"),
     _ask("Q7", "What does A5 add to longer training?", "A5", LONGER),
 )

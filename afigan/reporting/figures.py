@@ -79,7 +79,7 @@ def draw_feature_maps(maps: dict[str, np.ndarray], image: np.ndarray, out: Path,
     Raises ValueError if the target is missing, a map is not (C, H, W) with the target's C, or the image not uint8 RGB.
     """
     if target not in maps:
-        raise ValueError(f"the maps {list(maps)} hold no '{target}', to which the others are compared")
+        raise ValueError(f"the maps {list(maps)} have no '{target}', with which the others are compared")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"the image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
     for name, values in maps.items():
@@ -122,9 +122,9 @@ def _read_losses(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
                     if name.startswith("loss_"):
                         points.setdefault(name, []).append((record["iteration"], float(value)))
             except (ValueError, KeyError, AttributeError, TypeError) as error:
-                raise ValueError(f"{path}, line {number} is not a log line ({error!r}); train it anew") from error
+                raise ValueError(f"{path}, line {number} is not a log line ({error!r}); train it again") from error
     if not points:
-        raise ValueError(f"{path} holds no losses; train it anew")
+        raise ValueError(f"{path} holds no losses; train it again")
     return {name: tuple(np.array(pairs).T) for name, pairs in points.items()}
 
 

@@ -214,7 +214,7 @@ def _write(axis: Axes, mark: Mark) -> None:
 def _title(marks: Sequence[Mark]) -> str:
     effects = [mark.finding.effect for mark in marks if mark.finding.effect is not None]
     chance = "over images alone" if effects and all(e.seed_error is None for e in effects) else "over seeds and images"
-    return f"What this run says of the paper's claims: differences of rows, with 95 % intervals {chance}"
+    return f"What this run says about the paper's claims: differences of rows, with 95 % intervals {chance}"
 
 
 def _legend(figure: Figure, marks: Sequence[Mark]) -> None:

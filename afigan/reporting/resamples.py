@@ -54,13 +54,13 @@ class Resamples:
                 drawn = image_weights(len(self._images), REPLICATES, SEED)
                 self._weights = np.concatenate([np.ones_like(drawn[:1]), drawn])
             if not np.array_equal(matches.image_ids, self._images):
-                raise ValueError(f"{path} is of other images than the evaluations before it; {REDO}")
+                raise ValueError(f"{path} has other images than the evaluations before it; {REDO}")
             whole, *replicates = replicate_ap(matches, self._weights)
             measured = run.values[f"{kind}_AP"]
             if measured is None:  # there are no objects: nothing is compared
                 continue
             if not abs(whole - measured) < ROUNDING:
-                found = f"gives a {kind} AP of {whole}, and {run.key}.json says {measured}"
+                found = f"gives a {kind} AP of {whole}, but {run.key}.json says {measured}"
                 raise ValueError(f"{path} {found}; delete both and {REDO}")
             self._found[run.key, kind] = np.array(replicates)
         for kind in ("box", "mask"):

@@ -86,7 +86,7 @@ def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benc
         rows[number] = {}
         for label, keys in named.items():
             if label in printed and is_cited(printed[label]):
-                raise ValueError(f"{name}, row {label}: the paper cites it, nothing of ours fills it; remove the row")
+                raise ValueError(f"{name}, row {label}: the paper cites it, no evaluation fills it; remove the row")
             keys = (keys,) if isinstance(keys, str) else tuple(keys)
             if not keys:
                 raise ValueError(f"{name}, row {label}: no evaluation is named; name one or remove the row")

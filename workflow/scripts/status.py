@@ -26,7 +26,7 @@ WIDE = 1000  # characters a line if the output is no terminal: nothing is cut
 def main() -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--params", default="params.yaml", help="parameters of the run (default: %(default)s)")
-    parser.add_argument("--watch", type=float, metavar="SECONDS", help="again and again, until it is interrupted")
+    parser.add_argument("--watch", type=float, metavar="SECONDS", help="repeat every SECONDS until interrupted")
     arguments = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `status.py | head`
     with clean_exit(arguments.traceback), contextlib.suppress(KeyboardInterrupt):
