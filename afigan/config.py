@@ -35,7 +35,7 @@ def check_params(values: Any, source: str = "params.yaml") -> Params:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that also refuses a key that is there twice and a value that contains itself."""
+    """PyYAML's safe loader that also refuses a duplicate key and a value that contains itself."""
 
     def construct_document(self, node: yaml.Node) -> Any:
         return self.construct_object(node, deep=True)  # it refuses a node that it is already constructing

@@ -1,4 +1,4 @@
-"""Write files so that each is complete once it has its name: a temporary name, then a rename. Hold locks."""
+"""Write files under temporary names and rename them, so that a file with its own name is complete. Hold locks."""
 
 import contextlib
 import errno
@@ -89,7 +89,7 @@ def _probe(temporary: Path, error: Exception) -> None:
 
 @contextlib.contextmanager
 def exclusive(name: Path) -> Iterator[None]:
-    """Hold `name`.lock for the body. The system releases it however this process ends.
+    """Hold `name`.lock for the body. The system releases it when this process ends for any reason.
 
     Raises:
         ValueError: another process holds it; the text names that process.

@@ -1,7 +1,7 @@
 """Records in the results: the hash of their parameters, and of the files that they were created from.
 
 An engine knows what has changed since it created something. It knows nothing of the results of another engine, or of
-files that somebody copied there. These records are in the results, so they are valid whoever created them.
+files that somebody copied there. These records are in the results, so they are valid for results of any origin.
 """
 
 import json
@@ -37,7 +37,7 @@ def stale(params: Params) -> dict[str, str]:
 
     A current result exists, has the current parameters, and was created from exactly the files that are there now. The
     weights of a model, and the matches of an evaluation, are those that the record was written with. If a result and
-    its input do not fit, the input is named: whoever creates it again also creates its descendants again.
+    its input do not fit, the input is named: to create it again also creates its descendants again.
     """
     found: dict[str, str] = {}
     today: dict[str, str | None] = {}  # {file: its sum}: many have the same inputs

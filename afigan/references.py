@@ -12,12 +12,12 @@ R_CNN = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn")
 
 
 def broken_references(params: Params) -> list[str]:
-    """Return the references between experiments that do not hold, a line for each, naming its key."""
+    """Return the broken references between experiments: a line for each, with its key."""
     return _References(params).problems
 
 
 def reasons(error: ValidationError, *place: str) -> list[str]:
-    """Return the errors that the schema has found, a line for each, naming the key under `place`."""
+    """Return the errors that the schema has found: a line for each, with its key under `place`."""
     lines = []
     for item in error.errors():
         parts = [str(part) for part in item["loc"] if part != "[key]"]

@@ -1,6 +1,6 @@
 """The schema of params.yaml: names, types, defaults and meanings.
 
-A section checks what it can check by itself; `afigan.references` checks what one experiment says of another.
+A section checks what it can check by itself; `afigan.references` checks what one experiment says about another.
 """
 
 import json

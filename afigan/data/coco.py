@@ -88,7 +88,7 @@ def check_images(annotations: Any, root: Path, *, file: str, workers: int, descr
 
     Entries whose id, name or size `check_annotations` rejects are skipped.
     """
-    if not os.path.isdir(root):  # Path.is_dir raises for a name that is too long, or closed to us
+    if not os.path.isdir(root):  # Path.is_dir raises for a name that is too long or not accessible
         return [Problem(str(root), "folder", None, "is not a folder", "correct the path in params.yaml")]
     entries = annotations.get("images") if isinstance(annotations, dict) else None
     images = _by_id(entries if isinstance(entries, list) else [], "image", file, [])
@@ -137,7 +137,7 @@ def clean(annotations: dict[str, Any], *, masks: bool) -> tuple[dict[str, Any], 
     """Reduce a checked data set to what this project reads; return it and the number of flat objects left out.
 
     `iscrowd` defaults to 0, and `area` (square pixels) to the area of the mask, or of the box. Annotations are
-    renumbered from 1 if any id is below 1, because COCO's evaluation takes a match with annotation 0 for no match.
+    renumbered from 1 if any id is below 1, because COCO's evaluation treats a match with annotation 0 as no match.
     """
     sizes = {image["id"]: (image["height"], image["width"]) for image in annotations["images"]}
     objects = [annotation for annotation in annotations["annotations"] if not is_flat(annotation)]

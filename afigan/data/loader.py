@@ -28,7 +28,7 @@ LINGER = 120  # seconds that a data-loading process goes on after SIGTERM; its t
 
 
 class TrainingSet(Dataset):
-    """The training sequence: item n is what a run sees at position n, for any n.
+    """The training sequence: item n is the image, or the pair, that a run sees at position n (any n ≥ 0).
 
     An item is detectron2's dict (`image` (3, H, W) uint8, `instances`, `height`, `width`, `image_id`). With
     pairs it has a second such dict under `low`: the low-resolution image at half the size, with the same flip and with

@@ -50,8 +50,8 @@ def add_centermask_config(cfg: CfgNode) -> None:
 class CenterMaskHeads(ROIHeads):
     """RoI heads that add masks, and scores of masks, to the boxes that FCOS has found.
 
-    In training they learn on those of FCOS's detections and of the true boxes that overlap an object by at least the
-    IoU of `MODEL.ROI_HEADS.IOU_THRESHOLDS`.
+    In training they learn on FCOS's detections and on the true boxes, except for those whose IoU with
+    every object is below `MODEL.ROI_HEADS.IOU_THRESHOLDS`.
 
     Args:
         in_features: names of the maps that RoIs are pooled from, from fine to coarse.

@@ -1,4 +1,4 @@
-"""Detections of two detectors in the same images, which a rule chooses, not a person (Fig. 5 and 8)."""
+"""Detections of two detectors in the same images; a rule chooses the images, not a person (Fig. 5 and 8)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ def annotated(record: dict[str, Any]) -> Objects:
 
 
 def detected(instances: Instances) -> Objects:
-    """Convert detectron2's output for one image; the order of the detections stays."""
+    """Convert detectron2's output for one image, in the same order of detections."""
     instances = instances.to("cpu")
     masks = instances.pred_masks.numpy().astype(bool) if instances.has("pred_masks") else None
     boxes = instances.pred_boxes.tensor.detach().numpy().astype(np.float64)

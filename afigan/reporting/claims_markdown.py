@@ -179,7 +179,7 @@ def _notes(outcome: Outcome, results: Results) -> list[str]:
 
 
 def _gaps(outcome: Outcome, results: Results) -> list[str]:
-    """Return the missing rows, and the missing seeds of rows, of a claim of which something has been run."""
+    """Return the missing rows and the missing seeds of a claim; nothing if none of its rows has been run."""
     comparisons = outcome.claim.comparisons
     labels = dict.fromkeys((c.table, label) for c in comparisons for contrast in c.contrasts for label in contrast)
     rows = {(table, label): results.row(table, label) for table, label in labels}

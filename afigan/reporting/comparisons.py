@@ -86,7 +86,7 @@ class Finding:
 
 
 def find(comparison: Comparison, results: Results) -> Finding:
-    """Compute a comparison without the contrasts that have a row that has not been run.
+    """Compute a comparison over the contrasts whose rows have all been run.
 
     Raises ValueError if the matches of an evaluation do not fit its metrics (`afigan.reporting.resamples`).
     """

@@ -130,7 +130,7 @@ def _read_losses(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def _draw_curve(axis: matplotlib.axes.Axes, iterations: np.ndarray, values: np.ndarray, style: dict) -> None:
     step = math.ceil(len(values) / POINTS)
-    marker = "o" if len(values) == 1 else ""  # one point makes no line
+    marker = "o" if len(values) == 1 else ""  # a line of one point is not visible
     axis.plot(iterations[::step], values[::step], color=style["color"], linewidth=0.6, alpha=0.2)
     axis.plot(iterations[::step], _smooth(values)[::step], **style, linewidth=1.4, marker=marker, markersize=3)
 

@@ -121,7 +121,7 @@ def intervals_figure(judged: Judged) -> Figure:
 def _places(judged: Judged) -> tuple[list, list, list[Mark], float]:
     """Return headers (y, name and verdict, words), lines (y, text) and marks, from the top; and the total height.
 
-    A claim of which nothing was run has a header alone.
+    A claim without any run has only a header.
     """
     headers: list[tuple[float, str, str]] = []
     lines: list[tuple[float, str]] = []

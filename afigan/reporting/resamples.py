@@ -1,6 +1,6 @@
 """The bootstrap over images of a complete run: the AP of every evaluation on the same resampled sets of images.
 
-All evaluations share the resamples, so that a difference of two rows is taken image set by image set. The seed of the
+All evaluations share the resamples, so a difference of two rows is computed on the same image sets. The seed of the
 draw is fixed: the same files give the same intervals on every machine.
 """
 
@@ -39,8 +39,8 @@ class Resamples:
         """Return AP in percent of an evaluation, (REPLICATES,). kind: `box` or `mask`.
 
         Raises:
-            ValueError: the matches are missing, damaged, of other images than another evaluation's, or do not give the
-                AP of the metrics file.
+            ValueError: the matches are missing or damaged, have other images than another evaluation, or do not give
+                the AP of the metrics file.
         """
         if (run.key, kind) not in self._found:
             self._read(run)

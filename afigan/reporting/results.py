@@ -20,7 +20,7 @@ NOT_RUN = "—"  # in place of a number of ours
 class Row:
     """One row of ours.
 
-    evaluations: their keys, one a seed, as named in params.yaml.
+    evaluations: their keys, one per seed, as named in params.yaml.
     runs: the metrics of the evaluations that have been run; none: the row has not been run.
     times: evaluation -> ms per image, for the timed evaluations.
     """

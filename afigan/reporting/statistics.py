@@ -140,7 +140,7 @@ def _p_above(effect: Effect, distance: float) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p values for their number; their order stays (Holm, Scand. J. Statist. 6, 1979).
+    """Adjust p values for their number, in the same order (Holm, Scand. J. Statist. 6, 1979).
 
     Rejecting adjusted values below alpha keeps the probability of any false rejection below alpha.
     """

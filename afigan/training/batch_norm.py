@@ -10,10 +10,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def synchronise(module: nn.Module) -> None:
     """Let the batch normalisations inside `module` see the inputs of all ranks; frozen ones do not change.
 
-    Names and parameters stay, so optimizers stay valid. GPUs use torch's own `SyncBatchNorm`, which has no CPU version.
+    Names and parameters do not change, so optimizers stay valid. On GPUs this is torch's `SyncBatchNorm`, which has no
+    CPU version.
 
     Args:
-        module: a module that is already on its device and is itself no batch normalisation.
+        module: a module that is already on its device and is not itself a batch normalisation.
     """
     if next(module.parameters()).device.type == "cuda":
         convert_sync_batchnorm(module)

@@ -20,7 +20,7 @@ def load_weights(node: str) -> dict[str, Tensor]:
     """Read the weights of `models/NODE`.
 
     Raises:
-        ValueError: they are missing, or no safetensors file.
+        ValueError: they are missing, or are not a safetensors file.
     """
     path = MODELS / node / "model.safetensors"
     if not path.is_file():
@@ -68,7 +68,7 @@ def load_part(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Load all of a module's weights.
 
     Raises:
-        ValueError: the weights are of another architecture; what differs is named.
+        ValueError: the weights are of another architecture; the message names what differs.
     """
     try:
         module.load_state_dict(state)
@@ -105,7 +105,7 @@ def load_detector(node: str, device: torch.device) -> nn.Module:
 
 
 def load_pyramid(pyramid: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Load all that two pyramids share: for P2-P6 and P3-P7 not the ends, but all of the backbone and of G.
+    """Load the weights that two pyramids share. P2-P6 and P3-P7 share the backbone and G, not the end levels.
 
     Args:
         pyramid: T's pyramid with its backbone.

@@ -35,7 +35,7 @@ def on_all_ranks(function: Callable[..., None], params: Params, name: str) -> No
 
 
 def code_version() -> str:
-    """Return a hash of the package's modules: a run does not go on with other code than it began with."""
+    """Return a hash of the package's modules, because a run must not continue with other code."""
     root = Path(afigan.__file__).parent
     sums = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -63,7 +63,7 @@ def check_masks(params: Params) -> None:
 
 
 def check_drawn(params: Params) -> None:
-    """Check before training that the image exists that the figures draw at the end.
+    """Check before training that the image for the figures exists.
 
     Raises:
         ValueError: `figures.image` is beyond the validation set.
@@ -87,7 +87,7 @@ def check_labels(params: Params, key: str) -> None:
 
 @contextmanager
 def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Open the run's folder for a node; give it and the hashes of the run's inputs, for `save_model`.
+    """Open the run's folder for a node; yield it and the hashes of the run's inputs, which `save_model` needs.
 
     The run's checkpoints are removed when the body has ended without an error.
 

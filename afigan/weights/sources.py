@@ -61,7 +61,7 @@ def read_source(source: str) -> dict[str, Tensor]:
 
 
 class _Arrays(pickle.Unpickler):
-    """A reader of numpy arrays and plain values alone: weights need nothing else, and a pickle may run any code."""
+    """A reader of only numpy arrays and plain values: weights need nothing else, and a pickle may run any code."""
 
     def find_class(self, module: str, name: str) -> Any:
         module = module.replace("numpy.core.", "numpy._core.")  # numpy 1
@@ -71,7 +71,7 @@ class _Arrays(pickle.Unpickler):
 
 
 def _tensors(content: Any, source: str) -> dict[str, Tensor]:
-    """Return the named tensors of a checkpoint; of its backbone alone if it is a detector's."""
+    """Return the named tensors of a checkpoint, or only those of its backbone if it is a detector's."""
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

@@ -185,7 +185,7 @@ def _changes(reasons: list[Any]) -> Iterator[str]:
     """Convert [{"changed outs": {"models/x": "deleted"}}, "always changed"]: `deleted models/x`, `always changed`."""
     for reason in reasons:
         if reason == "changed command":
-            yield "has another command or other parameters"  # they are behind the command in dvc.yaml
+            yield "has another command or other parameters"  # parameters are behind the command in dvc.yaml
         elif isinstance(reason, str):
             yield reason
         else:

@@ -33,7 +33,7 @@ NAMED = 20  # refused items named in one message
 
 @dataclass(frozen=True)
 class Given:
-    """A run's provenance as given by hand; None: the run's own files have it.
+    """A run's provenance from the command line; None: take it from the run's own files.
 
     wall_time: seconds.
     """
@@ -80,7 +80,7 @@ def publish(
 
 
 def pictures(params: Params) -> list[str]:
-    """Return the pictures to publish: photographs belong to somebody, images of the embedded set do not."""
+    """Return the pictures to publish: photographs have owners, images of the embedded set do not."""
     return [PLOT, DETECTIONS] if params.data.source == "shapes" else [PLOT]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 SCRIPTS = str(Path(__file__).resolve().parent)
-# Python has put this folder first; now it is last, so that no script hides a package of the same name
+# Python has put this folder first; it must be last, so that no script hides a package of the same name
 sys.path = [str(Path(SCRIPTS).parents[1]), *(path for path in sys.path if path != SCRIPTS), SCRIPTS]
 
 import _eager  # noqa: E402 - found beside this file
@@ -68,7 +68,7 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
             _gpus.take(params.processes if among in TRAINING else 1)
         _eager.install()
         name = "-".join([Path(sys.argv[0]).stem, *values])
-        first = os.environ.get("RANK", "0") == "0"  # under torchrun every rank comes here, and they are one run
+        first = os.environ.get("RANK", "0") == "0"  # under torchrun every rank runs this, and all are one run
         with (
             exclusive(LOCKS / name) if first else contextlib.nullcontext(),
             state.recorded(state.RUNS / node, node, params_hash, first=first),

@@ -1,7 +1,7 @@
 """Copy a finished run's results to docs/results/NAME: tables, claims, their plot, detections, provenance.
 
-Pictures of photographs are left out: they are not ours to publish. A run that is stale or incomplete is refused. The
-verdicts of the run `evidence` are also written into README.md, between its marks for them.
+Pictures that show photographs are left out, because they are not ours to publish. A run that is stale or incomplete is
+refused. The verdicts of the run `evidence` are also written into README.md, between its marks for them.
 
 Machine, date and wall time are those that the stages have recorded in runs/; options override them.
 """

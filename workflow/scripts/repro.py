@@ -1,8 +1,8 @@
-"""Run all that params.yaml asks for on all cores, with one line of progress; both engines know the result.
+"""Run all stages of params.yaml on all cores, with one line of progress; both engines know the result.
 
 Snakemake runs the stages, as many at a time as there are cores, seed after seed. In a DVC repository, DVC adopts the
 result, so that `dvc status` and `snakemake -n` both have nothing to do. If DVC has run before and Snakemake has not,
-DVC goes on and Snakemake adopts the result. The stages' output is in logs/repro.log.
+DVC continues and Snakemake adopts the result. The stages' output is in logs/repro.log.
 """
 
 import os
