@@ -74,16 +74,16 @@ def results(params, tmp_path, monkeypatch) -> Params:
     return params
 
 
-def test_results_of_today_pass(results):
+def test_current_results_pass(results):
     assert stale(results) == {}
 
 
-def test_other_weights_are_named_and_not_what_descends_from_them(results):
+def test_changed_weights_are_named_but_not_their_descendants(results):
     WEIGHTS.write_text("other weights")
     assert stale(results) == {WEIGHTS.as_posix(): "is not what its stage wrote"}
 
 
-def test_another_models_whole_folder_is_not_what_its_children_were_made_from(results):
+def test_a_model_folder_from_another_run_is_named(results):
     """As it comes from a colleague's checkout: the same parameters, and yet other bits."""
     WEIGHTS.write_text("other weights")
     config = json.loads((A1 / "config.json").read_text())
@@ -94,7 +94,7 @@ def test_another_models_whole_folder_is_not_what_its_children_were_made_from(res
     )
 
 
-def test_other_parameters_are_seen_wherever_they_reach(results):
+def test_changed_parameters_make_all_descendants_stale(results):
     schedule = results.train_extractor.model_copy(update={"lr": 0.5})
     found = stale(results.model_copy(update={"train_extractor": schedule}))
     files = ["models/extractors/main/config.json", "models/detectors/a5/config.json"]
@@ -121,7 +121,7 @@ def test_other_parameters_are_seen_wherever_they_reach(results):
         ),
     ],
 )
-def test_what_is_missing_or_broken_is_named(results, path, text, reason):
+def test_missing_or_broken_files_are_named(results, path, text, reason):
     if text is None:
         Path(path).unlink()
     else:
@@ -176,7 +176,7 @@ def ran(*command: str, cwd: Path) -> str:
 
 
 @pytest.mark.pipeline
-def test_dvc_takes_a_run_of_snakemake_and_gives_it_back(project, adoption):
+def test_dvc_adopts_a_run_of_snakemake_and_gives_it_back(project, adoption):
     root = project("snakemake")
     with pytest.raises(ValueError, match=r"DVC has created nothing here.*`make adopt-dvc`"):
         adoption.to_snakemake(load_params("params.yaml"))
@@ -197,7 +197,7 @@ def test_dvc_takes_a_run_of_snakemake_and_gives_it_back(project, adoption):
 
 
 @pytest.mark.pipeline
-def test_snakemake_takes_a_run_of_dvc_and_gives_it_back(project, adoption):
+def test_snakemake_adopts_a_run_of_dvc_and_gives_it_back(project, adoption):
     root = project("dvc")
     with pytest.raises(ValueError, match=r"Snakemake has created nothing here.*`make adopt-snakemake`"):
         adoption.to_dvc(load_params("params.yaml"))
@@ -304,7 +304,7 @@ STALE = {
 
 @pytest.mark.pipeline
 @pytest.mark.parametrize("case", STALE)
-def test_dvc_does_not_take_what_is_stale(project, adoption, case):
+def test_dvc_does_not_adopt_stale_outputs(project, adoption, case):
     change, named, again = STALE[case]
     project("snakemake")
     change()
@@ -317,7 +317,7 @@ def test_dvc_does_not_take_what_is_stale(project, adoption, case):
 
 
 @pytest.mark.pipeline
-def test_snakemake_does_not_take_what_is_stale(project, adoption):
+def test_snakemake_does_not_adopt_stale_outputs(project, adoption):
     root = project("dvc")
     with (
         changed(root, "train_extractor.lr", 0.5),
@@ -345,7 +345,7 @@ def test_snakemake_does_not_take_what_is_stale(project, adoption):
     assert not any(Path(".snakemake/metadata").glob("*"))
 
 
-def test_what_a_file_is_in(adoption):
+def test_within_finds_the_output_that_contains_a_file(adoption):
     outputs = ["data/pairs/bilinear", "data/pairs/bilinear_other", "results/claims.md"]
     assert adoption.within("data/pairs/bilinear_other/0.tar", outputs) == "data/pairs/bilinear_other"
     assert adoption.within("data/pairs/bilinear/0.tar", outputs) == "data/pairs/bilinear"
@@ -353,7 +353,7 @@ def test_what_a_file_is_in(adoption):
     assert adoption.within("results/claims.md.txt", outputs) is None
 
 
-def test_a_refusal_is_not_endless(adoption):
+def test_a_refusal_names_a_limited_number_of_outputs(adoption):
     lines = adoption.listed("stale", {f"stage{n}": "is due" for n in range(25)}, "redo them").splitlines()
     assert lines[:2] == ["stale:", "  stage0 is due"] and lines[-2:] == ["  and 5 more", "redo them"]
     assert len(lines) == 1 + 20 + 2

@@ -220,7 +220,7 @@ def test_swins_drop_path_is_its_detectors(name):
     assert not drop_paths(tiny("timm/test_convnext"))
 
 
-def test_drop_path_is_of_training_alone():
+def test_drop_path_acts_only_in_training():
     """In training a branch is left out, or counts 1 / (1 - p); in evaluation all are there."""
     x = torch.randn(1, 3, 64, 64)
     nets = [randomised(tiny(SWIN, options={"drop_path_rate": rate})) for rate in (0.2, 0.0)]

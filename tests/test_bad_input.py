@@ -592,7 +592,7 @@ def test_an_image_that_may_not_be_read_is_named(given, tmp_path):
         os.seteuid(before)
 
 
-def test_all_that_is_wrong_is_told_at_once(given):
+def test_all_errors_are_reported_at_once(given):
     given.train["annotations"][0] |= {"image_id": 5, "bbox": [0, 0, 0, 0], "iscrowd": 7}
     given.train["images"][2]["width"] = -1
     given.val["categories"].append({"id": 5, "name": "owl"})
@@ -680,7 +680,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize(("write", "pixels", "tolerance"), IMAGES.values(), ids=IMAGES)
-def test_an_unusual_image_is_read_right(given, write, pixels, tolerance):
+def test_an_unusual_image_is_read_correctly(given, write, pixels, tolerance):
     write(given.image)
     difference = np.abs(read_through(given).astype(int) - np.asarray(pixels, float))
     assert difference.max() <= tolerance, difference.max()
@@ -698,7 +698,7 @@ INVERSE = {
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_boxes_lie_upon_their_objects_however_the_camera_was_held(given, orientation):
+def test_boxes_match_their_objects_in_every_exif_orientation(given, orientation):
     upright = np.zeros((20, 31, 3), np.uint8)
     upright[3:11, 2:12] = 255  # the box of annotation 100
     stored = Image.fromarray(upright)
@@ -711,7 +711,7 @@ def test_boxes_lie_upon_their_objects_however_the_camera_was_held(given, orienta
 
 
 @pytest.mark.parametrize("limit", [620, 310])
-def test_an_image_of_more_pixels_than_pillow_likes_works(given, monkeypatch, limit):
+def test_an_image_above_pillows_warning_limit_works(given, monkeypatch, limit):
     """It warns above its limit, and refuses above twice as many."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     Image.fromarray(PIXELS).save(given.image)
@@ -980,7 +980,7 @@ def test_a_wrong_parameter_is_named(given, name, value, message):
     assert all(len(line) < 500 for line in lines)
 
 
-def test_two_evaluations_of_one_seed_are_no_two_seeds(given):
+def test_two_evaluations_with_one_seed_are_refused(given):
     given.set("experiments.evaluations.twin", {"model": "detectors/a1"})
     given.set("tables.table4.A1", ["a1", "twin"])
     with pytest.raises(ValueError, match=r"tables.table4.A1: a1, twin need different seeds, but have \[0, 0\]"):
@@ -1175,7 +1175,7 @@ def test_a_mask_head_needs_masks_before_anything_is_trained(given):
         stage.check_masks(params)
 
 
-def test_an_image_to_draw_that_is_not_there_is_told_before_anything_is_trained(given):
+def test_a_missing_image_for_the_figures_is_reported_before_training(given):
     given.set("figures.image", 3)
     params = given.prepare()
     with (
@@ -1232,7 +1232,7 @@ SCRIPTED = {
 
 
 @pytest.mark.parametrize(("spoil", "command", "message"), SCRIPTED.values(), ids=SCRIPTED)
-def test_a_script_says_it_in_one_error_and_ends_with_2(given, capsys, monkeypatch, spoil, command, message):
+def test_a_script_reports_one_error_and_exits_with_2(given, capsys, monkeypatch, spoil, command, message):
     script, *arguments = command
     spoil(given)
     if script not in ("prepare", "train_afigan") or message.startswith("models"):

@@ -145,7 +145,7 @@ def test_weights_draw_as_many_images_as_there_are():
     assert not np.array_equal(weights, image_weights(30, 4000, seed=4))
 
 
-def test_an_object_found_twice_is_seen(scene):
+def test_an_object_that_is_found_twice_is_noticed(scene):
     matches = scene[2]["bbox"]
     with pytest.raises(AssertionError, match="an object is found twice"):
         replicate_ap(replace(matches, found=np.full_like(matches.found, 255)), np.ones((1, IMAGES), int))

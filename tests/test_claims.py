@@ -211,7 +211,7 @@ def test_c6_counts_residual_blocks_of_g_and_m(run: Measured) -> None:
 # --- rows that do not fit ---------------------------------------------------------------------------------------------
 
 
-def test_rows_on_other_terms_are_not_judged(run: Measured) -> None:
+def test_rows_with_other_data_or_schedules_are_not_judged(run: Measured) -> None:
     run.put(7, "same", [20.0, 20.0])
     run.put(7, "different", [10.0, 10.0], schedule="80 iterations")
     assert outcome(run, "C5").verdict == "undecided (rows differ in data or schedule)"
@@ -262,7 +262,7 @@ ASKED = {
         (2.0, 0.0, "box higher; mask the same within 1 AP"),
     ],
 )
-def test_a_question_is_of_its_rows(run: Measured, name: str, box: float, mask: float, answer: str) -> None:
+def test_a_question_compares_its_rows(run: Measured, name: str, box: float, mask: float, answer: str) -> None:
     row, reference = ASKED[name]
     run.put(4, reference, [20.0] * 5, [20.0] * 5)
     run.put(4, row, around(20 + box), around(20 + mask))

@@ -91,7 +91,7 @@ def test_dvc_composes_the_same(tmp_path):
         ({"tables__table10": {"A1": "a1"}}, "tables.table10: "),
     ],
 )
-def test_what_is_wrong_is_named(changes, message):
+def test_errors_are_named(changes, message):
     with pytest.raises(ValueError, match=re.escape(message)) as raised:
         check_params(values(**changes), "my.yaml")
     assert str(raised.value).startswith("my.yaml has 1 problem(s):\n  ")
@@ -175,12 +175,12 @@ def test_what_is_wrong_is_named(changes, message):
         ),
     ],
 )
-def test_references_that_lead_nowhere_are_named(changes, message):
+def test_broken_references_are_named(changes, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         check_params(values(**changes))
 
 
-def test_all_problems_are_told_at_once():
+def test_all_problems_are_reported_at_once():
     with pytest.raises(ValueError) as raised:
         check_params(values(sede=1, threads=0, train_detector__lr=0))
     assert all(name in str(raised.value) for name in ("3 problem(s)", "sede:", "threads:", "train_detector.lr:"))

@@ -89,7 +89,7 @@ def clear(root: Path, stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
-def test_a_stage_that_is_killed_again_and_again(parents, tmp_path, stage):
+def test_a_stage_that_is_killed_repeatedly(parents, tmp_path, stage):
     chance = random.Random(f"{SEED} {stage.name}")
     root, log = copy(parents, tmp_path / "root", stage), tmp_path / "log"
     begin = time.monotonic()

@@ -100,7 +100,7 @@ def test_assignment_against_a_loop(corners, bounds, radius):
 
 
 @pytest.mark.parametrize(("more", "levels"), [(-0.5, {8}), (0, {8, 16}), (0.5, {16})])
-def test_what_is_on_the_border_of_two_levels_is_of_both(more, levels):
+def test_an_object_on_the_border_of_two_levels_belongs_to_both(more, levels):
     """Levels of strides 8 and 16 meet at 32 pixels, which is how far the left side of the object is."""
     learned = set()
     for stride, centre in ((8, 36.0), (16, 40.0)):
@@ -368,7 +368,7 @@ def test_distances_have_a_gradient_below_the_largest(exponent, gradient):
         assert torch.equal(distances, torch.full((1, 1, 4), exponent).exp())
 
 
-def test_float32_whatever_the_convolutions_compute_in():
+def test_results_are_float32_for_any_type_of_the_convolutions():
     head = FCOSHead(channels=C, num_levels=1, num_classes=3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         predictions = head([torch.randn(1, C, 4, 4)])
@@ -438,14 +438,14 @@ def test_limits_come_from_the_config():
     assert (*limits, generator.max_detections_per_image) == (0.2, 33, 0.4, 11)
 
 
-def test_nothing_found_is_an_answer():
+def test_no_detections_are_a_valid_result():
     detector = tiny().eval()
     detector.proposal_generator.test_score_thresh = 0.99
     found = detector([without_truth(sample([(8, 8, 60, 70)], [0]))])[0]["instances"]
     assert len(found) == 0 and found.pred_boxes.tensor.shape == (0, 4)
 
 
-def test_batched_is_single():
+def test_a_batch_gives_the_results_of_single_images():
     detector = tiny().eval()
     items = [without_truth(sample([(8 * i, 8, 60 + 8 * i, 70)], [i], seed=i)) for i in range(3)]
     for module in detector.proposal_generator.head.modules():
@@ -552,7 +552,7 @@ def test_two_images_are_learned():
             assert iou(match.pred_boxes.tensor[0].tolist(), box) > 0.7 and match.scores[0] > 0.5
 
 
-def test_the_callers_instances_stay_as_they_are():
+def test_the_callers_instances_do_not_change():
     item = sample([(8, 8, 60, 70)], [0])
     before: Instances = item["instances"]
     fields = {name: getattr(value, "tensor", value).clone() for name, value in before.get_fields().items()}

@@ -232,7 +232,7 @@ def test_an_image_is_preferred_whose_detections_depend_on_every_level(
     assert drawn[0][1].title.startswith("image 17:")
 
 
-def test_what_there_is_nothing_to_draw_of(tmp_path: Path, records: list[dict[str, Any]]) -> None:
+def test_sets_without_anything_to_draw_are_refused(tmp_path: Path, records: list[dict[str, Any]]) -> None:
     rest = ["p3"], ["dog", "cup"], INPUTS, "RGB", tmp_path / "out.png"
     with pytest.raises(ValueError, match=r"figures\.image: 3, but the validation set has 3 images"):
         draw_gradcam_figure({}, records, 3, *rest)

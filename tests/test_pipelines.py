@@ -316,7 +316,7 @@ def test_results_agree_number_for_number(runs):
 
 
 @pytest.mark.pipeline
-def test_a_killed_training_goes_on_under_the_next_run(runs):
+def test_a_killed_training_continues_in_the_next_run(runs):
     """Here both engines have killed it; tests/test_faults.py tests that it ends as if it had not been killed."""
     for root in runs.values():
         text = (root / "run.log").read_text("utf-8")
@@ -324,7 +324,7 @@ def test_a_killed_training_goes_on_under_the_next_run(runs):
 
 
 @pytest.mark.pipeline
-def test_everything_declared_is_there(runs):
+def test_every_declared_output_exists(runs):
     for root in runs.values():
         dag = dvc_dag(root)
         assert all((root / out).exists() for job in dag.values() for out in job.outs)
@@ -400,7 +400,7 @@ def test_an_edit_redoes_the_stages_that_use_it(runs, engine, file, due):
 
 @pytest.mark.pipeline
 @pytest.mark.parametrize("engine", RUN)
-def test_a_model_that_is_gone_is_made_again(runs, tmp_path, engine):
+def test_a_missing_model_is_trained_again(runs, tmp_path, engine):
     path = runs[engine] / "models/extractors/main/model.safetensors"
     shutil.move(path, tmp_path / "kept")
     try:

@@ -178,7 +178,7 @@ def test_photographs_are_not_published(run: Params, publication: ModuleType, pub
     assert "![Detections" not in page and "Not published" in page and "](claims.png)" in page
 
 
-def test_the_readme_has_the_verdicts_of_evidence_alone(
+def test_the_readme_has_only_the_verdicts_of_evidence(
     run: Params, publish: Callable[..., Path], tmp_path: Path
 ) -> None:
     readme = tmp_path / "README.md"
@@ -218,7 +218,7 @@ def test_the_wall_time_is_without_pauses(
     assert publication._covered(times) == 60 * minutes
 
 
-def test_what_runs_cannot_tell_is_asked_for(run: Params, publish: Callable[..., Path]) -> None:
+def test_missing_facts_of_a_run_are_asked_for(run: Params, publish: Callable[..., Path]) -> None:
     tell("tables", 25, 30, host="another")
     with pytest.raises(ValueError, match=r"another machine.*--machine"):
         publish()
@@ -256,7 +256,7 @@ def edit(path: str, text: str | None = None) -> None:
         ("results/figures/detections.png", None, r"figure results/figures/detections\.png does not exist"),
     ],
 )
-def test_what_is_not_whole_is_refused(
+def test_stale_or_incomplete_runs_are_refused(
     run: Params, publish: Callable[..., Path], tmp_path: Path, path: str, text: str | None, message: str
 ) -> None:
     before = tmp_path / "docs/toy/of_before"

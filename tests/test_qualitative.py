@@ -291,7 +291,7 @@ def test_the_threshold_decides_what_is_found(tmp_path: Path, monkeypatch: pytest
         assert panels[1].title == f"AFI: finds {expected} of 1"
 
 
-def test_detections_are_taken_over_as_they_are() -> None:
+def test_detections_are_converted_unchanged() -> None:
     instances = Instances((4, 6))
     instances.pred_boxes = Boxes(torch.tensor([[0.0, 1.0, 2.0, 3.0], [1.0, 1.0, 6.0, 4.0]], requires_grad=True))
     instances.scores = torch.tensor([0.1, 0.8], requires_grad=True)

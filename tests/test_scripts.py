@@ -101,12 +101,12 @@ def test_wrong_parameters_are_named(root, text, expected):
         ("tables", [], "data/prepared/summary.json"),
     ],
 )
-def test_missing_inputs_are_named_with_what_makes_them(root, stage, arguments, missing):
+def test_missing_inputs_are_named_with_the_stages_to_run(root, stage, arguments, missing):
     status, _, message, _ = run(stage, *arguments, cwd=root)
     assert status == 2 and missing in message and "dvc repro" in message
 
 
-def test_a_broken_data_set_is_told_by_prepare(root):
+def test_prepare_reports_a_broken_data_set(root):
     values = composed("smoke")
     split = {"images": "photos", "annotations": "instances.json"}
     values["data"] |= {"source": "coco", "train": split, "val": split, "test": split}

@@ -130,7 +130,7 @@ def test_what_is_covered_is_cut(drawn):
     assert 0.5 < np.mean(whole) < 0.95
 
 
-def test_objects_differ_from_what_lies_behind(drawn):
+def test_objects_differ_from_their_background(drawn):
     """Masks are where the object was drawn: inside and just outside them the picture differs."""
     folder, sets = drawn
     contrasts = []

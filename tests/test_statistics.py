@@ -73,7 +73,7 @@ def test_degrees_are_between_those_of_the_parts_and_never_more_than_welchs():
 # --- few seeds --------------------------------------------------------------------------------------------------------
 
 
-def test_one_seed_has_the_error_of_the_images_alone():
+def test_one_seed_has_only_the_error_of_the_images():
     replicates = np.random.default_rng(0).normal(3, 0.5, size=(1, 500))
     found = effect([3.0], replicates, IMAGES)
     assert found.seed_error is None and found.error == found.image_error == pytest.approx(replicates.std(ddof=1))

@@ -382,7 +382,7 @@ def test_the_order_of_seeds_does_not_matter(results: Results) -> None:
     assert results.csv(4)[columns].equals(before[columns])
 
 
-def test_a_missing_seed_is_said(results: Results) -> None:
+def test_a_missing_seed_is_named(results: Results) -> None:
     del results.files[key_of(4, "A5", 1)]
     results.write(4)
     a5 = results.csv(4).loc["A5"]
@@ -584,7 +584,7 @@ def test_rows_the_paper_does_not_print_are_appended(results: Results) -> None:
     assert "¹ Differs from the other rows: one seed." in results.markdown(6)
 
 
-def test_an_added_row_stands_with_those_it_is_compared_to(results: Results) -> None:
+def test_an_added_row_is_beside_the_rows_it_is_compared_to(results: Results) -> None:
     results.write(tables={"table5": TABLES["table5"] | {"PAFPN, deconv": TABLES["table4"]["A2"]}})
     csv = results.csv(5).loc["PAFPN, deconv"]
     difference = values_of(4, "A2", "box_AP") - values_of(5, "PAFPN, nearest", "box_AP")
@@ -601,7 +601,7 @@ def test_a_cited_row_cannot_be_filled(results: Results) -> None:
         results.write(tables={"table1": {cited: key_of(4, "A1")}})
 
 
-def test_rows_on_other_terms_have_a_footnote(results: Results) -> None:
+def test_rows_with_other_settings_have_a_footnote(results: Results) -> None:
     for seed in SEEDS:
         results.put(key_of(4, "A3", seed), schedule="80 iterations", model="extractors/main")
         results.put(key_of(4, "A6", seed), data={"source": "coco", "train_images": 7, "val_images": 5})

@@ -131,7 +131,7 @@ def test_a_caffe2_pickle(tmp_path, norm, names, wrapped):
     assert all(torch.equal(expected[name], actual[name]) for name in FEATURES)
 
 
-def test_scale_and_bias_alone_are_all_of_a_frozen_normalisation(tmp_path):
+def test_a_frozen_normalisation_may_have_only_scale_and_bias(tmp_path):
     source, target = resnet(seed=1), resnet(seed=2)
     arrays = {name: array for name, array in caffe2(source).items() if not name.endswith(("_rm", "_riv"))}
     path = write_pickle(tmp_path / "R-50.pkl", arrays)
@@ -205,7 +205,7 @@ def written(backbone, path, seed=1):
 
 
 @pytest.mark.parametrize("name", TIMM)
-def test_a_file_of_timms_whole_model(tmp_path, name):
+def test_a_file_of_timms_complete_model(tmp_path, name):
     backbone = build_backbone(name, norm="BN", options=TIMM[name]).eval()
     whole = written(backbone, tmp_path / "whole.pth").eval()
     load_pretrained(backbone, str(tmp_path / "whole.pth"))
@@ -319,7 +319,7 @@ def no_network(monkeypatch, tmp_path):
         ("timm/test_resnet", "timm", "timm's weights of test_resnet are not available .*its path"),
     ],
 )
-def test_without_a_network_it_is_said_at_once(no_network, name, source, message):
+def test_without_a_network_the_error_comes_at_once(no_network, name, source, message):
     start = time.monotonic()
     with pytest.raises(ValueError, match=f"^here: {source if source != 'timm' else ''}.*{message}"):
         load_pretrained(build_backbone(name), source, place="here")
@@ -339,7 +339,7 @@ def test_timms_cache_needs_no_network(no_network):
     assert torch.equal(backbone.net.conv1[0].weight, whole.conv1[0].weight)
 
 
-def test_timm_is_asked_for_its_own_backbones_alone():
+def test_timm_is_asked_only_for_its_own_backbones():
     with pytest.raises(ValueError, match=r"timm is a source for backbones timm/NAME"):
         load_pretrained(resnet(), "timm")
 
