@@ -71,7 +71,7 @@ class RecordingDuel(Duel):
 
 
 class NotingSequence(Sequence):
-    """A sequence of which every reader leaves the id of its process."""
+    """A sequence whose readers leave the ids of their processes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -171,7 +171,7 @@ def averaged(rank: int) -> list[torch.Tensor | None]:
 
 
 def diverged(what: str, rank: int) -> dict[str, Any]:
-    """Make an update that is not finite on rank 1 alone."""
+    """Make an update that is not finite only on rank 1."""
     torch.manual_seed(0)
     learner = engine.Learner(nn.Linear(3, 1), schedule())
     before = learner.module.weight.detach().clone()

@@ -84,7 +84,7 @@ def test_changed_weights_are_named_but_not_their_descendants(results):
 
 
 def test_a_model_folder_from_another_run_is_named(results):
-    """As it comes from a colleague's checkout: the same parameters, and yet other bits."""
+    """A folder from a colleague's checkout has the same parameters, but other bits."""
     WEIGHTS.write_text("other weights")
     config = json.loads((A1 / "config.json").read_text())
     write_json(A1 / "config.json", config | {"sha256": sha256_file(WEIGHTS)})
@@ -226,7 +226,7 @@ def test_snakemake_adopts_a_run_of_dvc_and_gives_it_back(project, adoption):
 
 
 def edit(path: Path, text: str = "\n# another line\n", later: int = 0) -> None:
-    """Append to a file behind the engines' back: its time of change stays, or is some nanoseconds later."""
+    """Append to a file without the engines' notice: its time of change stays, or is some nanoseconds later."""
     status = path.stat()
     with path.open("a") as file:
         file.write(text)

@@ -288,7 +288,7 @@ def test_other_normalisation_learns(name):
 
 @pytest.mark.parametrize("name", WITH_BATCH_NORM)
 def test_normalisation_over_all_processes(name):
-    """Activations that timm keeps in its normalisation come along; only GPUs can train it."""
+    """Activations inside timm's normalisation are kept; only GPUs can train it."""
     net, plain = tiny(name, norm="SyncBN").eval(), randomised(tiny(name, norm="BN")).eval()
     assert norms(net) and all(isinstance(m, nn.SyncBatchNorm) for m in norms(net))
     net.load_state_dict(plain.state_dict())

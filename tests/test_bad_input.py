@@ -857,7 +857,7 @@ WORKING = {
 
 @pytest.mark.parametrize(("change", "holds"), WORKING.values(), ids=WORKING)
 def test_an_unusual_set_works(given, change, holds):
-    """It is read as meant and gives training images; finding all annotated objects gives an AP of 100."""
+    """The set is read as intended and gives training images; detections of all its objects give an AP of 100."""
     change(given)
     given.prepare()
     split = read_split(PREPARED / "train.json")

@@ -87,7 +87,7 @@ def scene(tmp_path_factory) -> tuple[Path, list[dict[str, Any]], dict[str, Match
     area=st.sampled_from(AREAS),
 )
 def test_any_weights_equal_duplicated_images(scene, weights, kind, area):
-    """Of any sum, 0 too."""
+    """The weights may have any sum, 0 too."""
     path, results, matches = scene
     ours = replicate_ap(matches[kind], np.array([weights]), area)[0]
     theirs = duplicated_ap(path, results, np.array(weights), kind)[AREAS.index(area)]
@@ -105,7 +105,7 @@ def test_weights_of_1_are_the_evaluation_itself(scene):
 
 
 def test_a_category_that_is_not_drawn_is_left_out(tmp_path):
-    """By hand: two images, each with an object of a category of its own, of which one is found."""
+    """By hand: two images have an object each, of different categories, and one of them is found."""
     path = tmp_path / "val.json"
     write_scene(path, 0)
     values = json.loads(path.read_text())

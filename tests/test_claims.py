@@ -44,7 +44,7 @@ def around(value: float) -> list[float]:
 
 
 def test_the_papers_numbers_agree_with_its_claims(run: Measured) -> None:
-    """The numbers that the claims quote, out of the tables; Table 2's are not known."""
+    """The tables contain the numbers that the claims quote, except for Table 2, whose numbers are not known."""
     run.put_printed(seeds=2)
     assert {o.claim.name: o.verdict for o in judged(run).claims} == {
         "C1": "agrees",
@@ -67,7 +67,7 @@ def test_the_papers_numbers_agree_with_its_claims(run: Measured) -> None:
 
 
 def test_the_papers_difference_is_that_of_its_printed_values(run: Measured) -> None:
-    """Whatever the claim: measured as printed, the mean is the paper's difference, to the last digit printed."""
+    """For every claim: with printed values as measurements, the mean is the paper's difference, to the last digit."""
     run.put_printed(seeds=1)
     found = [f for o in judged(run).claims for f in o.findings if f.effect is not None]
     assert len(found) == 2 + 8 + 5 + 2 + 4 + 2
@@ -273,7 +273,7 @@ def test_a_question_compares_its_rows(run: Measured, name: str, box: float, mask
 
 
 def test_questions_of_the_length_of_training_compare_other_schedules(run: Measured) -> None:
-    """Only those: what the others compare has to be of one schedule. Data have to be the same in all."""
+    """Only those: the rows of the others must have one schedule. The rows of all must have the same data."""
     for label in ("A1", "A5", CONTROL):
         run.put(4, label, [20.0, 20.0])
     run.put(4, LONGER, [25.0, 25.0], schedule="400 iterations")

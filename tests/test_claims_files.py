@@ -95,7 +95,7 @@ def test_questions_have_a_table_of_their_own(five: Measured) -> None:
 def test_a_line_by_hand(five: Measured) -> None:
     """Seeds: 0.5 / sqrt(5) = 0.2236; images 0.2; both 0.3, of 0.09 / (0.05 / 4 + 0.04 / 99) = 7 degrees: 2.365.
 
-    Of the claim's rows there are A1 and A5 alone: two contrasts are judged.
+    Only A1 and A5 of the claim's rows have been run: two contrasts are judged.
     """
     box, mask, *_ = table(five, "C3")
     assert box == {

@@ -138,7 +138,7 @@ LOSSES |= {
 @pytest.mark.parametrize("pyramid", get_args(Pyramid))
 @pytest.mark.parametrize("head", get_args(Head))
 def test_every_head_on_every_pyramid(head, pyramid):
-    """It learns from an image whose sides are no multiples of a stride, G with it, and detects in it."""
+    """The detector and G learn from an image whose sides are no multiples of a stride, and detect in it."""
     detector = mini(head=head, pyramid=pyramid, repeats=2)
     image = sample(101, 135, masks=head in MASK_HEADS)
     with EventStorage():
@@ -324,7 +324,7 @@ def test_retinanets_signal_does_not_depend_on_its_width(channels):
 
 
 def test_retinanets_normaliser_is_detectron2s_and_survives():
-    """Its losses are detectron2's, step by step; the running mean is a buffer, which checkpoints have."""
+    """Its losses are detectron2's, step by step; the running mean is a buffer in the checkpoints."""
     ours, theirs = mini(head="retinanet").train(), mini(head="retinanet").train()
     theirs._ema_update = types.MethodType(RetinaNet._ema_update, theirs)
     with EventStorage(0):

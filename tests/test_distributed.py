@@ -188,7 +188,7 @@ def runs(pid: int) -> bool:
 
 
 def test_nothing_outlives_an_interrupt_or_an_error(after):
-    """Neither the ranks nor the processes that load their data."""
+    """This includes the ranks and the processes that load their data."""
     pids = [int(path.stem) for path in after.folder.glob("*.pid")]
     assert len(pids) == 12
     time.sleep(1)
@@ -212,7 +212,7 @@ def test_sigterm_to_the_parent_ends_all_ranks_after_their_iteration(after):
     ],
 )
 def test_the_first_error_is_reported(tmp_path, codes, error):
-    """Errors that follow from the first come later, in whatever order the processes end."""
+    """Errors that follow from the first come later, for any order in which the processes end."""
     for name, value in (("00002-0", RuntimeError("connection closed")), ("00001-1", Mistake("the reason"))):
         (tmp_path / f"{name}.pickle").write_bytes(pickle.dumps(value))
     found = distributed._error([SimpleNamespace(exitcode=code) for code in codes], tmp_path)

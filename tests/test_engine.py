@@ -246,7 +246,7 @@ def test_sigterm_in_the_last_iteration_comes_too_late(tmp_path, uninterrupted):
 
 
 def test_processes_that_load_data_outlast_sigterm(tmp_path):
-    """A scheduler may send it to every process of a job; and none of them outlives the run."""
+    """A scheduler may send it to every process of a job. None of them outlives the run."""
     share = batches(Sequence(), schedule(workers=2), 0)
     next(share), next(share)  # one of each
     children = multiprocessing.active_children()
@@ -417,7 +417,7 @@ def test_the_log_has_one_plain_line_per_iteration(tmp_path, capsys):
 
 @pytest.mark.parametrize("at", [None, 3, 4, 5, 8])
 def test_lines_of_several_iterations_have_their_means(tmp_path, uninterrupted, at):
-    """Killed between two lines too: checkpoints are written after iterations 2, 4 and 6."""
+    """The run is also killed between two lines: checkpoints are written after iterations 2, 4 and 6."""
     plan = schedule(log_every=3, checkpoint_every=2)
     if at:
         kill(tmp_path, at, log_every=3, checkpoint_every=2)

@@ -1,4 +1,4 @@
-"""Every experiment of Tables 1-9, and every switch besides, through training and evaluation to filled tables."""
+"""Every experiment of Tables 1-9, and every other switch, through training and evaluation to filled tables."""
 
 import csv
 import io
@@ -72,7 +72,7 @@ def test_no_two_rows_are_the_same_model(everything):
 
 @pytest.mark.parametrize("profile", ["zoo", "paper"])
 def test_every_printed_row_has_an_experiment(profile):
-    """But for the cited rows of Table 1, which are other people's. One row is not in print: A5's control."""
+    """Except for the cited rows of Table 1, which are other authors'. One row is not printed: A5's control."""
     tables = composed(profile)["tables"]
     rows = {f"table{number}": set(printed_rows(number)) for number in range(1, 10)}
     assert {name: set(rows) for name, rows in tables.items()} == rows | {"table4": {*rows["table4"], CONTROL}}

@@ -196,7 +196,7 @@ def test_a_batch_without_objects():
 
 
 def test_a_nan_reaches_the_training_loop():
-    """It has a message for it; an assertion inside a loss has not."""
+    """The loop has a message for it; an assertion inside a loss has none."""
     assert box_loss(torch.full((1, 4), math.nan), torch.ones(1, 4)).isnan()
 
 
@@ -298,7 +298,7 @@ def test_groups_fit_any_width(channels, groups):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_one_cell_is_normalised_alike_in_any_batch(training):
-    """With one channel a group it is all there is to normalise over."""
+    """With one channel per group, the cell is the only value to normalise over."""
     head = FCOSHead(channels=C, num_levels=1, num_classes=3).train(training)
     x = torch.randn(2, C, 1, 1)
     for one, two in zip(head([x[:1]]), head([x]), strict=True):
@@ -334,7 +334,7 @@ def test_a_level_has_a_scale_of_its_own():
 
 
 def test_predictions_are_those_of_their_cells():
-    """Maps that are constant in all but one cell, and a head without neighbourhood."""
+    """The maps are constant except in one cell, and the head has no neighbourhood."""
     head = FCOSHead(channels=C, num_levels=2, num_classes=3, num_convs=0)
     maps = [torch.zeros(2, C, 4, 6), torch.zeros(2, C, 2, 3)]
     for module in (head.classes, head.distances, head.centreness):
@@ -357,7 +357,7 @@ def test_distances_cannot_overflow():
 
 @pytest.mark.parametrize(("exponent", "gradient"), [(-9.0, math.exp(-9)), (4.6, math.exp(4.6)), (4.7, 0.0)])
 def test_distances_have_a_gradient_below_the_largest(exponent, gradient):
-    """That of an exponential, to the bit its value too; above ln(100) = 4.605 there is none."""
+    """Gradient and value are those of an exponential, to the bit; above ln(100) = 4.605 there is no gradient."""
     head = FCOSHead(channels=C, num_levels=1, num_classes=3)
     nn.init.zeros_(head.distances.weight)
     nn.init.constant_(head.distances.bias, exponent)

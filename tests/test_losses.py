@@ -14,7 +14,7 @@ def softplus(x):
 
 
 def maps(*values, size=(2, 1, 3, 5)):
-    """Return one constant map a level, each of half the size of the one before."""
+    """Return one constant map per level, each of half the size of the one before."""
     n, c, h, w = size
     return [torch.full((n, c, max(1, h >> i), max(1, w >> i)), float(v)) for i, v in enumerate(values)]
 

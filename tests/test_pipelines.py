@@ -156,7 +156,7 @@ def imported(script: Path) -> set[str]:
 
 
 def test_dry_runs_of_the_paper_list_every_stage(projects, dags):
-    """COCO itself is not there, only files of its annotations' names: `dvc repro --dry` would end at what it misses."""
+    """COCO is absent; files with its annotations' names exist, because `dvc repro --dry` ends at missing files."""
 
     def output(*command: str) -> str:
         done = subprocess.run(command, cwd=projects["paper"], env=environment(), capture_output=True, text=True)
@@ -198,7 +198,7 @@ def test_every_profile_has_what_the_stages_watch(tmp_path, profile):
 
 
 def test_a_new_params_hash_means_a_new_evaluation(dags, projects):
-    """Whatever is changed in params.yaml: no engine leaves metrics alone that `tables` then refuses."""
+    """After any change of params.yaml, both engines redo the metrics that `tables` would refuse."""
     dag = dags["smoke"][0]
     text = (projects["smoke"] / "params.yaml").read_text("utf-8")
     before = check_params(yaml.safe_load(text))

@@ -198,7 +198,7 @@ def test_without_its_environment_nothing_is_submitted(tmp_path, monkeypatch, kub
 
 @pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="a container's processes need root")
 def test_what_ends_a_pod_ends_the_stage_first(tmp_path, monkeypatch):
-    """As in a container: the command is process 1 there, and SIGTERM is for that alone."""
+    """In a container the command is process 1, and only this process gets SIGTERM."""
     monkeypatch.syspath_prepend(str(QUEUE))
     import submit as submission
 

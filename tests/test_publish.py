@@ -282,7 +282,7 @@ def test_a_name_is_a_plain_folder(publish: Callable[..., Path], name: str) -> No
 
 
 def test_the_script(run: Params) -> None:
-    """In a project of its own: the copy of this one that the run is in."""
+    """It runs in the copy of this project that has the run."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "workflow/scripts/publish.py", "--from", ".", "--command", "snakemake", *arguments]

@@ -187,7 +187,7 @@ def test_a_batch_gives_the_results_of_single_images(kind, interpolator):
 
 @kinds
 def test_all_weights_learn(kind):
-    """No layer is built and not used: distributed training would wait for its gradient."""
+    """Every layer is used, because distributed training would wait for the gradient of an unused one."""
     pyramid = build(kind, "deconv").train()
     sum(value.square().sum() for value in pyramid(torch.randn(2, 3, 96, 200)).values()).backward()
     assert not [name for name, p in pyramid.named_parameters() if p.grad is None]
@@ -438,7 +438,7 @@ def test_bifpns_batch_normalisation_is_efficientdets(norm):
 
 
 def test_bifpns_batch_normalisation_by_hand():
-    """Over a batch with its eps; of the running statistics a hundredth is new."""
+    """Over a batch, with its eps; a hundredth of the running statistics is new."""
     norm = build("BiFPN").laterals["p3"].norm.train()
     x = 0.05 * torch.randn(4, C, 5, 6) + 2
     mean, var = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), correction=0)

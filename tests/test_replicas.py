@@ -1,4 +1,4 @@
-"""An experiment a seed: copies that refer to one another, and rows that name them all."""
+"""One experiment per seed: copies that refer to one another, and rows that name all of them."""
 
 import copy
 from pathlib import Path

@@ -105,7 +105,7 @@ def test_every_class_and_size_occurs(drawn):
 
 
 def test_visible_masks_do_not_overlap(drawn):
-    """But for the pixels that an outline shares with its neighbour's."""
+    """Except for the pixels that an outline shares with its neighbour's."""
     _, sets = drawn
     touching = 0
     for split in ("train", "val"):

@@ -192,7 +192,7 @@ def test_intervals_cover_the_truth(seeds, spread, skewed):
 
 
 def test_each_part_is_needed_and_none_is_counted_twice():
-    """Without the images the intervals would cover less; the part of the images is right on average."""
+    """Without the images the intervals would cover less; the images' part is correct on average."""
     found = studies(5, (1.0, 30.0, 10.0), False)
     alone = [Effect(e.mean, 5, e.seed_error, None, e.seed_error, 4) for e in found]
     assert coverage(alone) < 0.6
