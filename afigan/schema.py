@@ -306,7 +306,7 @@ class ExtractorExperiment(Network):
     degradation: Degradation
     interpolator: Interpolator = "afi"
     adversarial: Adversarial = "on"
-    content: bool = True  # False, with adversarial off: M learns from the detection loss alone, a control
+    content: bool = True  # False, with adversarial off: M learns only from the detection loss, a control
     match: Match = "same"
 
 

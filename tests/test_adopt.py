@@ -212,7 +212,7 @@ def test_snakemake_adopts_a_run_of_dvc_and_gives_it_back(project, adoption):
     code.write_text(text + "\n# another line\n", "utf-8")
     assert due() == EXTRACTOR_ON | REPORT
     code.write_text(text, "utf-8")
-    # now Snakemake goes on, with what DVC refuses otherwise
+    # now Snakemake continues, with what DVC otherwise refuses
     Path("results/claims.md").write_text("All of them hold.")
     with pytest.raises(ValueError, match=r"claims.md has changed since Snakemake created it\n") as refused:
         adoption.to_dvc(load_params("params.yaml"))

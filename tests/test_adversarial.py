@@ -143,7 +143,7 @@ def test_detached_has_the_same_loss_and_no_adversarial_gradient():
     assert all(torch.equal(losses[name], without[name]) for name in losses) and losses.keys() == without.keys()
     assert on.gradient(losses["loss_adversarial"]).abs().max() > 0
     assert not without["loss_adversarial"].requires_grad
-    # what is left is the content term's gradient alone
+    # only the content term's gradient is left
     learner(detached.generator).update(without)
     content = Game("off")
     learner(content.generator).update(content.adversary.generator_losses(content.fakes(), content.reals))

@@ -169,7 +169,7 @@ def test_c3_by_hand(run: Measured) -> None:
         "A4 − A5": pytest.approx((-2.0, (7 / 3) ** 0.5)),
         "A5 − NN with stage 2 (its control)": pytest.approx((13 / 3, (7 / 9) ** 0.5)),
     }
-    # Of the six that are judged three have no spread, so that Holm asks the others by 3, 2 and 1. With two degrees of
+    # Three of the six judged ones have no spread, so Holm multiplies the others by 3, 2 and 1. With two degrees of
     # freedom p = (1 - t / sqrt(t^2 + 2)) / 2: 0.0065 at t = 8.66, 0.0286 at 4 and 0.16 at 1.3
     assert verdicts(run, "C3") == [
         *("agrees", "agrees"),

@@ -343,7 +343,7 @@ def test_parameters_know_the_levels_that_a_detector_will_have(head, pyramid):
     values = composed("smoke")
     values["figures"]["level"] = "p3"
     values["model"] |= {"head": head, "pyramid": pyramid}
-    values["experiments"]["evaluations"]["student"]["multi_scale"] = False  # which is for the R-CNN family
+    values["experiments"]["evaluations"]["student"]["multi_scale"] = False  # which works only with the R-CNN family
     params = check_params(values)
     detector = build_detector(Architecture.of(params, "detectors/a1", 3))
     assert interpolated_levels(params, "detectors/a1") == detector.backbone.interpolated_levels

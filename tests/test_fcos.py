@@ -92,7 +92,7 @@ def test_assignment_against_a_loop(corners, bounds, radius):
                         smallest = min(smallest, (x1 - x0) * (y1 - y0))
                 if smallest == math.inf:
                     assert found[position] == -1
-                else:  # of two equally small ones either will do
+                else:  # of two equally small ones, either is correct
                     x0, y0, x1, y1 = boxes[found[position]]
                     assert (x1 - x0) * (y1 - y0) == smallest and x0 < x < x1 and y0 < y < y1
                 position += 1

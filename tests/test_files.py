@@ -110,7 +110,7 @@ def test_a_digest_is_of_the_value():
     value = {"a": [1, 2.5, None], "b": {"c": True, "d": "ä"}}
     assert digest(value) == digest({"b": {"d": "ä", "c": True}, "a": [1, 2.5, None]})
     assert len({digest(v) for v in (value, {**value, "e": 0}, {**value, "a": [2.5, 1, None]}, "1", 1, None)}) == 6
-    # pinned: metrics files and checkpoints of before carry it
+    # pinned: existing metrics files and checkpoints contain it
     assert digest({"a": 1}) == "f9d86028c6e0d64e225186f96acb69338b2c59764df79162107f5c4bb34d1310"
     with pytest.raises(ValueError):
         digest(float("inf"))

@@ -92,7 +92,7 @@ def test_the_share_inside_by_hand() -> None:
     cam = np.array([[1.0, 2.0, 0.0], [4.0, 0.0, 3.0]])
     assert share_inside(cam, np.array([[0.0, 0.0, 2.0, 1.0]])) == 0.3
     assert share_inside(cam, np.array([[0.0, 0.0, 2.0, 1.0], [0.0, 0.0, 1.0, 2.0]])) == 0.7  # of the union
-    assert share_inside(cam, np.array([[0.6, 0.0, 1.4, 1.6]])) == 0  # holds no centre but that of (0, 1) and (1, 1)
+    assert share_inside(cam, np.array([[0.6, 0.0, 1.4, 1.6]])) == 0  # contains only the centres of (0, 1) and (1, 1)
     assert share_inside(cam, np.zeros((0, 4))) == 0 and share_inside(0 * cam, np.array([[0.0, 0.0, 3.0, 2.0]])) == 0
 
 

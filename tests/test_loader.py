@@ -18,7 +18,7 @@ from afigan.data.split import half, read_split
 from afigan.schema import Input, Schedule
 
 INPUT = Input(short_sides=[48], max_side=100, test_short_side=48)
-SIZES = {11: (64, 48), 20: (61, 45), 33: (50, 70), 5: (48, 64)}  # id: width, height; the last one holds no object
+SIZES = {11: (64, 48), 20: (61, 45), 33: (50, 70), 5: (48, 64)}  # id: width, height; the last one has no object
 RED = {11: (6, 10, 20, 16), 20: (4, 5, 23, 17), 33: (3, 30, 21, 25)}  # x, y, w, h, left of the middle
 
 

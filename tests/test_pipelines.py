@@ -46,7 +46,7 @@ KINDS = {
     "evaluate": "evaluations",
     "submit": "submissions",
 }
-# imported everywhere and without a part in a result; the params hash is what schema and lineage have to do with one
+# imported everywhere without an effect on results; schema and lineage affect results only through the params hash
 PLUMBING = {
     f"afigan/{name}.py"
     for name in (
@@ -225,7 +225,7 @@ def test_a_new_params_hash_means_a_new_evaluation(dags, projects):
 @pytest.mark.parametrize(
     ("stage", "path", "value"),
     [
-        ("train_detector@a5", "input.flip", False),  # where it is left out, it is true
+        ("train_detector@a5", "input.flip", False),  # its default is true
         ("train_detector@a5", "experiments.detectors.a5.freeze_interpolator", False),
         ("train_detector@a5", "experiments.detectors.a5.schedule", {"amp": False}),
         ("train_detector@a5", "experiments.detectors.a5.seed", 0),
@@ -308,7 +308,7 @@ def test_results_agree_number_for_number(runs):
     for name in metrics:
         path = f"results/metrics/{name}"
         assert (dvc / path).read_bytes() == (snakemake / path).read_bytes()
-    # two iterations leave few objects found: what they learned says more
+    # after two iterations few objects are found: the weights say more
     files = sorted(path.relative_to(dvc) for path in dvc.glob("models/**/*") if path.is_file())
     assert len(files) == 3 * 6
     for path in (*files, "results/README.md", "data/prepared/train.json"):

@@ -123,7 +123,7 @@ def test_a_pyramid_is_a_detectron2_backbone(kind):
     pyramid, theirs = build(kind), FPN(TinyBackbone(), list(NAMES), C)
     assert isinstance(pyramid, Pyramid) and isinstance(pyramid, Backbone)
     assert pyramid.size_divisibility == theirs.size_divisibility
-    # v0.6 has no such property, and takes no notice of it
+    # v0.6 has no such property, and ignores it
     assert pyramid.padding_constraints == getattr(theirs, "padding_constraints", {"square_size": 0})
 
 
@@ -152,7 +152,7 @@ def test_other_weights_do_not_depend_on_the_interpolator(kind, interpolator):
     assert {name.split(".")[0] for name in changed.keys() - plain.keys()} <= {"upsample"}
 
 
-TOUCHED = {  # what is above no interpolation has nothing to teach
+TOUCHED = {  # a map that was not interpolated has no gradient for the interpolator
     "FPN P2-P6": {"p2", "p3", "p4"},
     "FPN P3-P7": {"p3", "p4"},
     "PAFPN P2-P6": {"p2", "p3", "p4", "p5", "p6"},

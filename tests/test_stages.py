@@ -89,7 +89,7 @@ def test_stage_1_trains_g_and_d_and_leaves_f(own_world, watched, key):
         learned = under(weights, f"{name}.")
         assert same(learned, state(run.learners[name].module))
         parameters = {n for n, _ in run.learners[name].module.named_parameters()}
-        # Adam moves what has any gradient; a bias before batch normalisation has none to speak of
+        # Adam moves what has any gradient; a bias before batch normalisation has almost none
         assert len(changed(run.start[name], learned) & parameters) > 0.8 * len(parameters)
     assert ("discriminator" in run.learners) == (key != "content_alone")
 
@@ -322,7 +322,7 @@ def test_t_takes_the_shared_parts_of_an_m_with_another_head(own_world, watched, 
     start = under(start_of(own_world, key, watched), "backbone.")
     m = under(own_world.model(f"extractors/{extractor}"), "backbone.")
     taken = {name for name in start if name in m and torch.equal(start[name], m[name])}
-    # what both have and initialise alike (biases of 0, running means) is no sign of anything
+    # what both initialise alike (biases of 0, running means) shows nothing
     assert {name.split(".")[0] for name in start.keys() - taken} == fresh
     assert {"bottom_up", "upsample"} <= {name.split(".")[0] for name in taken}
 
@@ -604,7 +604,7 @@ def test_the_run_folder_follows_parameters_data_parents_and_code(own_world, monk
     content[-1] ^= 1
     weights.write_bytes(content)
     assert is_new()
-    # a package in a folder of the name that is left out, and then another code in it
+    # a package in a folder with the omitted name, and then other code in it
     package = tmp_path / "reporting" / "afigan"
     shutil.copytree(Path(afigan.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(afigan, "__file__", str(package / "__init__.py"))

@@ -197,7 +197,7 @@ def test_each_part_is_needed_and_none_is_counted_twice():
     alone = [Effect(e.mean, 5, e.seed_error, None, e.seed_error, 4) for e in found]
     assert coverage(alone) < 0.6
     assert np.mean([e.image_error**2 for e in found]) == pytest.approx(30**2 / IMAGES, rel=0.03)
-    # the interaction is in the spread over seeds alone
+    # the interaction is only in the spread over seeds
     mixed = studies(5, (1.0, 10.0, 30.0), False)
     assert np.mean([e.seed_error**2 for e in mixed]) == pytest.approx((1 + 30**2 / IMAGES) / 5, rel=0.05)
     assert np.mean([e.image_error**2 for e in mixed]) == pytest.approx(10**2 / IMAGES, rel=0.2)

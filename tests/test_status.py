@@ -384,7 +384,7 @@ def test_the_first_of_several_processes_to_fail_is_the_cause(tmp_path):
     with pytest.raises(RuntimeError), recorded(tmp_path, "detectors/a1", "hash"):
         with recorded(tmp_path, "detectors/a1", "hash", first=False):
             assert read(tmp_path).status == "running"
-        assert read(tmp_path).status == "running"  # the others do not tell that they are done
+        assert read(tmp_path).status == "running"  # the others do not report that they are done
         with pytest.raises(ValueError), recorded(tmp_path, "detectors/a1", "hash", first=False):
             raise ValueError("no such colour")
         raise RuntimeError("connection closed by peer")

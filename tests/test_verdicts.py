@@ -70,7 +70,7 @@ def test_a_side_is_decided_at_two_and_a_half_percent(t: float, above: str) -> No
         (0.2, 0.8 / (T95 + 0.01), "agrees"),  # 0.8 from the margin
         (0.2, 0.8 / (T95 - 0.01), "undecided"),
         (0.0, 1.0 / (T95 + 0.01), "agrees"),
-        (0.0, 5.0, "undecided"),  # no difference was found, and that says nothing
+        (0.0, 5.0, "undecided"),  # no difference was found, which proves nothing
         (1.0, 0.0001, "undecided"),  # at the margin
         (3.0, 2.0 / (T975 + 0.01), "contradicts"),  # 2 beyond the margin
         (3.0, 2.0 / (T975 - 0.01), "undecided"),
@@ -146,7 +146,7 @@ def test_what_cannot_be_tested_says_why() -> None:
 @pytest.mark.parametrize(
     ("ts", "expected"),
     [
-        ((T9875 + 0.01, T975 + 0.01), ("agrees", "agrees")),  # the larger first, then the other alone
+        ((T9875 + 0.01, T975 + 0.01), ("agrees", "agrees")),  # the larger first, then the other by itself
         ((T975 + 0.01, T9875 + 0.01), ("agrees", "agrees")),
         ((T9875 - 0.01, T9875 - 0.01), ("undecided", "undecided")),  # each alone would agree
         ((T9875 + 0.01, T975 - 0.01), ("agrees", "undecided")),

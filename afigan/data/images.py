@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 # Suffixes of images when a folder is searched.
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
-# The formats that Pillow may read, whatever a file's name says. It knows others; EPS is a program that it would run.
+# The formats that Pillow may read, for any file name. It knows others; an EPS file is a program that it would run.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -67,7 +67,7 @@ def inspect_image(path: str | Path) -> tuple[int, int]:
     if frames > 1 and file_format != "MPO":
         raise ValueError(f"has {frames} frames, not one")
     if mode not in _EIGHT_BIT_MODES:
-        raise ValueError(f"has pixels of mode {mode}, which do not fit into 8 bits a channel")
+        raise ValueError(f"has pixels of mode {mode}, which do not fit into 8 bits per channel")
     if method is not None and method in _SIDEWAYS:
         width, height = height, width
     return width, height

@@ -1,7 +1,7 @@
 """Training batches: images, or high- and low-resolution pairs, with their annotations (Algorithm 1).
 
-The choices at a position of the training sequence (image, size, flip) are a function of the seed and the position
-alone. A resumed run therefore continues with exactly the batches it would have seen.
+The choices at a position of the training sequence (image, size, flip) are a function of only the seed and the
+position. A resumed run therefore continues with exactly the batches it would have seen.
 """
 
 import signal
@@ -24,7 +24,7 @@ from afigan.schema import Input, Schedule
 
 # bytes of resized pixels that a data-loading process may keep, so that it decodes a small set only once
 KEPT = 2**28
-LINGER = 120  # seconds that a data-loading process goes on after SIGTERM; its training ends before
+LINGER = 120  # seconds that a data-loading process continues after SIGTERM; its training ends earlier
 
 
 class TrainingSet(Dataset):

@@ -217,7 +217,7 @@ class FCOSProposals(nn.Module):
 
 @ROI_HEADS_REGISTRY.register()
 class NoROIHeads(nn.Module):
-    """RoI heads of FCOS alone: the proposals are the detections."""
+    """RoI heads that do nothing, for FCOS: the proposals are the detections."""
 
     def __init__(self, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> None:
         super().__init__()

@@ -98,7 +98,7 @@ def choose_images(
         matched = [match(truth, found) for found in both]
         found = tuple(int((matches >= 0).sum()) for matches, _ in matched)
         before, after = (float(fits.mean()) for _, fits in matched)
-        # from counts: equal differences of counts have equal quotients; differences of quotients may round otherwise
+        # from counts: equal differences of counts have equal quotients; differences of quotients may round differently
         gain = (found[1] - found[0]) / len(truth)
         ranking.append(((-gain, before - after, image), position, len(truth), found))
     if not ranking:

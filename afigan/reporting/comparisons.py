@@ -71,7 +71,7 @@ class Finding:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval, with one seed over the images alone; None without an effect or its error."""
+        """The 95 % interval, with one seed only over the images; None without an effect or its error."""
         if self.effect is None or self.effect.error is None:
             return None
         return self.effect.interval(CONFIDENCE)

@@ -1,6 +1,6 @@
 """Pictures for results/figures: loss curves, and one image's feature maps under each interpolation.
 
-The bytes of a picture depend on its input alone: no date or version in the file, no settings of the user's matplotlib.
+The bytes of a picture depend only on its input: no date or version in the file, no settings of the user's matplotlib.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The picture of the claims: every contrast of AP as a dot with its interval, the paper's as a tick.
 
 Verdicts differ by shape, and by colours that readers without red or green cones can distinguish; box AP is filled, mask
-AP hollow. Like the other pictures, this one depends on its input alone.
+AP hollow. Like the other pictures, this one depends only on its input.
 """
 
 from collections.abc import Sequence

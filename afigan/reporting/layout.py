@@ -79,7 +79,7 @@ LAYOUTS = {
         costs=True,
     ),
     2: TableLayout(
-        title="G alone and the multi-scale AF extractor, of dense and of residual blocks",
+        title="G alone and the multi-scale AF extractor, with dense and with residual blocks",
         paper="Paper: R-50-FPN, COCO val2017; no values, because the table is not legible in the copy that was read.",
         shown=("detector", "interpolator", "extractor", "blocks"),
         label=_label_table2,

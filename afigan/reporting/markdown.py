@@ -170,7 +170,7 @@ def _referred(records: list[Record], values: list[str]) -> list[str]:
 
 
 def _costs(records: list[Record], measured: list[str], printed: set[str]) -> Grid:
-    """Return parameters, time and its ratio to the reference row's: paper / ours, or ours alone if none is printed."""
+    """Return parameters, time and its ratio to the reference row's: paper / ours, or only ours if none is printed."""
     columns: Grid = {}
     for column, (heading, digits) in COSTS.items():
         if column in measured:

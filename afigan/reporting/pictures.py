@@ -1,6 +1,6 @@
 """Pictures for results/figures over photographs: objects with boxes and masks, and heat maps.
 
-As in `afigan.reporting.figures`, the bytes depend on the input alone; detectron2's own drawing uses random colours.
+As in `afigan.reporting.figures`, the bytes depend only on the input; detectron2's own drawing uses random colours.
 """
 
 import textwrap

@@ -1,4 +1,4 @@
-"""Progress of all nodes in params.yaml, from files alone: outputs, states of `afigan.state` in runs/, checkpoints.
+"""Progress of all nodes in params.yaml, from files: outputs, states of `afigan.state` in runs/, checkpoints.
 
 It can be read during a run, on any machine that sees the files. This module writes nothing and imports nothing heavy.
 `done` means done with the current parameters; `dvc status` and `snakemake -n` know whether code or data have changed.
@@ -33,7 +33,7 @@ class Row:
         node: as in `afigan.state.State`.
         status: `done`; `there`, an output without a record of its parameters; `stale`, an output of other parameters;
             `waiting`; or that of the last process: `running`, `failed`, `interrupted`, `preempted`, SILENT.
-        run: the state that the training run has reported, whatever its status.
+        run: the state that the training run has reported, of any status.
         checkpoint: iteration and time of the newest checkpoint.
         note: a few words.
         reason: the error, and the file that has more of it.
@@ -117,7 +117,7 @@ def _row(params: Params, node: str, time: datetime) -> Row:
 
 
 def _made(node: str, params_hash: str) -> str:
-    """Return `done`, `there`, `stale` or `waiting`, by the output alone."""
+    """Return `done`, `there`, `stale` or `waiting`, from only the output."""
     path = output(node)
     try:
         with open(path, "rb") as file:
@@ -153,7 +153,7 @@ def _checkpoint(run: Path) -> tuple[int, datetime] | None:
         try:
             written = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
             return int(path.stem.partition("-")[2]), written
-        except (OSError, ValueError):  # just removed, because the run goes on; or no checkpoint of ours
+        except (OSError, ValueError):  # just removed by the running training, or not our checkpoint
             continue
     return None
 

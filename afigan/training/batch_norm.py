@@ -37,13 +37,13 @@ class WholeBatchNorm(_BatchNorm):
             return super().forward(input)
         assert self.track_running_stats and self.affine and self.momentum is not None
         places = [dim for dim in range(input.dim()) if dim != 1]
-        shape = [-1] + [1] * (input.dim() - 2)  # the shape of one value a channel
+        shape = [-1] + [1] * (input.dim() - 2)  # the shape of one value per channel
         totals = differentiable_all_reduce(
             torch.cat([input.sum(places), input.new_tensor([input.numel() / input.shape[1]])])
         )
         count = totals[-1].detach()
         if count <= 1:
-            raise ValueError(f"batch normalisation of {tuple(input.shape)}: expected more than one value a channel")
+            raise ValueError(f"batch normalisation of {tuple(input.shape)}: expected more than one value per channel")
         mean = totals[:-1] / count
         centred = input - mean.view(shape)
         variance = differentiable_all_reduce(centred.square().sum(places)) / count

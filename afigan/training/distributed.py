@@ -249,7 +249,7 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
 
 
 def _buckets(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Split parameters into runs of at most BUCKET elements; a larger parameter is alone."""
+    """Split parameters into runs of at most BUCKET elements; a larger parameter has its own."""
     buckets: list[list[Tensor]] = []
     size = 0
     for p in parameters:

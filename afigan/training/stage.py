@@ -92,7 +92,7 @@ def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[tuple[Pa
     The run's checkpoints are removed when the body has ended without an error.
 
     Args:
-        inputs: the data files that the run reads besides its parents' weights.
+        inputs: the data files that the run reads in addition to its parents' weights.
 
     Raises:
         ValueError: a parent was trained with other parameters, a mask head has no masks to learn from, or the image of

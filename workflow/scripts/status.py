@@ -20,7 +20,7 @@ import time
 
 from _stage import clean_exit, stage_parser
 
-WIDE = 1000  # characters a line if the output is no terminal: nothing is cut
+WIDE = 1000  # characters per line if the output is not a terminal: nothing is cut
 
 
 def main() -> None:
