@@ -184,7 +184,7 @@ def test_dvc_adopts_a_run_of_snakemake_and_gives_it_back(project, adoption):
     assert "DVC has all 17 stages" in adoption.to_dvc(load_params("params.yaml"))
     assert contents() == before and [path.stat().st_mtime_ns for path in map(Path, before)] == times
     assert dvc_due(root) == set() and due() == set()
-    # now DVC goes on
+    # now DVC continues
     with changed(root, "tables.table4", {"A1": "a1"}):
         text = ran(*RUN["dvc"], cwd=root)
         assert text.count("Running stage") == 1 and "Running stage 'tables'" in text

@@ -1,4 +1,4 @@
-"""Several processes are as one: same batches, same steps, same errors, and a run goes on where it was interrupted.
+"""Several processes act like one: same batches, same steps, same errors; an interrupted run continues.
 
 Two processes are launched only three times (tests/ranks.py), because a start takes seconds; they leave files, which the
 tests read.

@@ -118,7 +118,7 @@ def test_the_schedule_of_a3_is_named_as_another(everything):
 
 
 def test_parameters_differ_as_the_modules_do(everything):
-    """AFI has one G, the convolutional baselines a module a place, resizing none."""
+    """AFI has one G, the convolutional baselines have one module per place, resizing has none."""
     counts = {
         key: json.loads((everything.root / f"results/metrics/{key}.json").read_text())["params_M"] * 1e6
         for key in ("a1", "a5", "a6", "bilinear", "bicubic", "deconv", "nearest_5conv", "bicubic_5conv")

@@ -47,7 +47,7 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
 
 @pytest.fixture
 def watched(monkeypatch) -> list[SimpleNamespace]:
-    """One record a training: its step, and learners and F as they were before its first iteration."""
+    """One record per training: its step, and learners and F before its first iteration."""
     records = []
     train = engine.train
 
