@@ -561,7 +561,7 @@ def test_norm_reaches_every_convolution_of_a_pafpn():
         (P3, {"FPN__IN_FEATURES": list(NAMES)}, r"IN_FEATURES is .*'res2'.* from p3 on need \['res3'"),
         (P3, {"AFIGAN__PYRAMID": "bifpn", "FPN__IN_FEATURES": list(NAMES)}, "IN_FEATURES is .*'res2'"),
         (P2, {"FPN__IN_FEATURES": list(NAMES[1:])}, r"from p2 on need \['res2'"),
-        (P3, {"AFIGAN__BACKBONE": ""}, "no res3, res5: add it to MODEL.RESNETS.OUT_FEATURES"),
+        (P3, {"AFIGAN__BACKBONE": ""}, "no output res3, res5: add it to MODEL.RESNETS.OUT_FEATURES"),
     ],
 )
 def test_impossible_configs_are_refused(name, changes, message):

@@ -23,7 +23,7 @@ Record = dict[str, Any]  # a row of the compared table
 
 
 def table_markdown(table: int, frame: pd.DataFrame, results: Results) -> str:
-    """Return `frame` (of `tables.compare`) as Markdown: values to one decimal, one line per row, a key to `—` etc. below.
+    """Return `frame` (of `tables.compare`) as Markdown: values to one decimal, a line per row, a key to `—` etc. below.
 
     Compared rows are together; rows that the paper cites are folded. The text names the data, schedule and number of
     seeds of our rows; rows that differ in these have a footnote.
