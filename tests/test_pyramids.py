@@ -228,7 +228,7 @@ def test_interpolate_is_the_last_upsampling_towards_a_level(kind, interpolator):
         coarse, expected = last[maps[level].shape[-2:]]
         assert torch.equal(pyramid.interpolate(coarse, level, expected.shape[-2:]), expected)
     for level in (levels[-1], "p1"):
-        with pytest.raises(ValueError, match=rf"towards '{level}'.*{', '.join(levels[:-1])}$"):
+        with pytest.raises(ValueError, match=rf"to '{level}'.*{', '.join(levels[:-1])}$"):
             pyramid.interpolate(torch.ones(1, C, 2, 2), level, (4, 4))
 
 
