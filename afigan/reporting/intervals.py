@@ -150,7 +150,7 @@ def _places(judged: Judged) -> tuple[list, list, list[Mark], float]:
 
 
 def _scale(axis: Axes, marks: Sequence[Mark]) -> None:
-    """Fit the axis to all intervals and ticks; it is linear about 0, so that large values hide no small ones."""
+    """Fit the axis to all intervals and ticks; it is linear about 0, so that large values do not hide small ones."""
     ends = [0.0, -2 * MARGIN, 2 * MARGIN]
     for finding in (mark.finding for mark in marks if mark.finding.effect is not None):
         ends += [finding.effect.mean, *(finding.interval or ()), *filter(None, [finding.printed])]

@@ -46,7 +46,7 @@ def code_version() -> str:
 
 
 def check_masks(params: Params) -> None:
-    """Check, in whichever experiment runs first, that the data have masks for all mask heads.
+    """Check, in the experiment that runs first, that the data have masks for all mask heads.
 
     Raises:
         ValueError: the data set has boxes only, and an experiment has a mask head.
