@@ -19,10 +19,10 @@ help:  ## this list
 repro: setup  ## everything that params.yaml asks for, on all cores: results/README.md shows it
 	python workflow/scripts/repro.py --cores $(CORES)
 
-dvc-repro: setup  ## the same under DVC alone, one stage at a time
+dvc-repro: setup  ## the same with only DVC, one stage at a time
 	dvc repro
 
-snakemake: setup  ## the same under Snakemake, on all cores, or CORES=2
+snakemake: setup  ## the same with only Snakemake, on all cores, or CORES=2
 	snakemake --cores $(CORES)
 
 adopt-dvc: setup  ## Snakemake's outputs become DVC's too; stale ones are refused

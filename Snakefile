@@ -43,7 +43,7 @@ if not any(Path(".snakemake/metadata").glob("*")):
         if config_file.name == "config.json" and config_file.is_file():
             if read_json(config_file).get("params_hash") != fingerprint(PARAMS, node):
                 raise WorkflowError(
-                    f"models/{node} is of other parameters, and Snakemake has not made it: `dvc repro`, then `make adopt-snakemake`."
+                    f"models/{node} has other parameters, and Snakemake did not create it: run `dvc repro`, then `make adopt-snakemake`."
                 )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 
 class _EmptyOperators(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """A finder of an empty `detectron2._C`; Python asks it last, so that a compiled one comes first."""
+    """A finder of an empty `detectron2._C`; Python asks it last, so a compiled one takes precedence."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None

@@ -35,7 +35,7 @@ def check_params(values: Any, source: str = "params.yaml") -> Params:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that also refuses a key that is there twice and a value that contains itself."""
+    """PyYAML's safe loader that also refuses a duplicate key and a value that contains itself."""
 
     def construct_document(self, node: yaml.Node) -> Any:
         return self.construct_object(node, deep=True)  # it refuses a node that it is already constructing
@@ -46,7 +46,7 @@ class _Loader(yaml.SafeLoader):
         values = super().construct_mapping(node, deep)
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} appears twice", node.start_mark)
         return values
 
 
@@ -63,7 +63,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # PyYAML has no error of its own for a month 13, 5000 digits, 1000 brackets
-        raise ValueError(f"{path} is not YAML: {error}; correct it or compose it anew, `make params`") from None
+        raise ValueError(f"{path} is not YAML: {error}; correct it or compose it again with `make params`") from None
     return check_params(values, str(path))
 
 

@@ -1,4 +1,4 @@
-"""Write files so that each is complete once it has its name: a temporary name, then a rename. Hold locks."""
+"""Write files under temporary names and rename them, so that a file with its own name is complete. Hold locks."""
 
 import contextlib
 import errno
@@ -89,7 +89,7 @@ def _probe(temporary: Path, error: Exception) -> None:
 
 @contextlib.contextmanager
 def exclusive(name: Path) -> Iterator[None]:
-    """Hold `name`.lock for the body. The system releases it however this process ends.
+    """Hold `name`.lock for the body. The system releases it when this process ends for any reason.
 
     Raises:
         ValueError: another process holds it; the text names that process.
@@ -127,7 +127,7 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): remove it and run the stage again that made it") from None
+        raise ValueError(f"{path} is damaged ({error}): remove it and run its stage again") from None
 
 
 def sha256_file(path: str | Path) -> str:

@@ -1,6 +1,6 @@
 """Handling of SIGTERM, which a scheduler sends before it takes a machine back.
 
-A training stage then writes a checkpoint and exits with `EXIT_STATUS`. If it is started again, it goes on from there.
+A training stage then writes a checkpoint and exits with `EXIT_STATUS`. If it is started again, it continues from there.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def noted() -> Iterator[Callable[[], bool]]:
     Outside of the main thread the function always returns False, because Python handles no signals there.
 
     Raises:
-        Preempted: SIGTERM has come, and the body lost a process that it needs; schedulers signal all of a job.
+        Preempted: SIGTERM has come, and the body lost a process that it needs, because schedulers signal all processes.
     """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():

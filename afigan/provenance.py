@@ -1,7 +1,7 @@
 """Records in the results: the hash of their parameters, and of the files that they were created from.
 
 An engine knows what has changed since it created something. It knows nothing of the results of another engine, or of
-files that somebody copied there. These records are in the results, so they are valid whoever created them.
+files that somebody copied there. These records are in the results, so they are valid for results of any origin.
 """
 
 import json
@@ -37,7 +37,7 @@ def stale(params: Params) -> dict[str, str]:
 
     A current result exists, has the current parameters, and was created from exactly the files that are there now. The
     weights of a model, and the matches of an evaluation, are those that the record was written with. If a result and
-    its input do not fit, the input is named: whoever creates it again also creates its descendants again.
+    its input do not fit, the input is named: to create it again also creates its descendants again.
     """
     found: dict[str, str] = {}
     today: dict[str, str | None] = {}  # {file: its sum}: many have the same inputs
@@ -65,15 +65,15 @@ def stale(params: Params) -> dict[str, str]:
                 found[path] = "is not there"
                 continue
             except (ValueError, TypeError, KeyError, AttributeError):
-                found[path] = "does not say what it was made of"
+                found[path] = "does not say what it was created from"
                 continue
             if params_hash != fingerprint(params, node):
-                found[path] = "is of other parameters than today's"
+                found[path] = "has other parameters than the current ones"
             for file, total in beside.items():
                 if now(file) != total:
-                    found[file] = "is not what its stage has written" if now(file) else "is not there"
+                    found[file] = "is not what its stage wrote" if now(file) else "is not there"
             made_from += [(path, file, total) for file, total in inputs]
     for path, file, total in made_from:
         if now(file) != total and path not in found:
-            found.setdefault(file, f"is not what {path} was made from" if now(file) else "is not there")
+            found.setdefault(file, f"is not what {path} was created from" if now(file) else "is not there")
     return found

@@ -12,12 +12,12 @@ R_CNN = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn")
 
 
 def broken_references(params: Params) -> list[str]:
-    """Return the references between experiments that do not hold, a line for each, naming its key."""
+    """Return the broken references between experiments: a line for each, with its key."""
     return _References(params).problems
 
 
 def reasons(error: ValidationError, *place: str) -> list[str]:
-    """Return the errors that the schema has found, a line for each, naming the key under `place`."""
+    """Return the errors that the schema has found: a line for each, with its key under `place`."""
     lines = []
     for item in error.errors():
         parts = [str(part) for part in item["loc"] if part != "[key]"]
@@ -86,7 +86,9 @@ class _References:
         try:
             size = resolved.schedule(self.params, node).batch_size
             if size % processes:
-                self._say(f"{_place(node)}", f"its batch_size of {size} is not evenly shared by {processes} processes")
+                self._say(
+                    f"{_place(node)}", f"its batch_size of {size} cannot be split evenly among {processes} processes"
+                )
         except ValidationError as error:
             self.problems += reasons(error, f"{_place(node)}.schedule")
 
@@ -108,7 +110,7 @@ class _References:
             pyramids = {resolved.pyramid(self.params, n) for n in (node, theirs)}
             if item.backbone != teacher.backbone or len(pyramids) > 1:
                 self._say(
-                    f"{_place(node)}.teacher", f"M needs the backbone and pyramid of F, {item.teacher} has others"
+                    f"{_place(node)}.teacher", f"M needs the backbone and pyramid of F, but {item.teacher} has others"
                 )
         start = self._lookup(node, "init", item.init)
         if item.init.startswith("afigan/"):
@@ -126,7 +128,7 @@ class _References:
         start = self._lookup(node, "init", item.init)
         kind = item.init.split("/")[0]
         if item.reuse == "M" and kind != "extractors":
-            self._say(f"{_place(node)}.reuse", f"M can be reused from an extractor only, init is {item.init}")
+            self._say(f"{_place(node)}.reuse", f"M can be reused only from an extractor, but init is {item.init}")
         if kind == "afigan" and item.interpolator != "afi":
             self._say(
                 f"{_place(node)}.init",
@@ -150,7 +152,7 @@ class _References:
             return
         ours, theirs = (resolved.head(self.params, n) for n in (node, labels.model))
         if ours in MASK_HEADS and theirs not in MASK_HEADS:
-            self._say(f"{_place(node)}.labels", f"{ours} needs masks, and {labels.model} finds boxes only")
+            self._say(f"{_place(node)}.labels", f"{ours} needs masks, but {labels.model} finds only boxes")
 
     def _network(self, node: str) -> None:
         item: Network = resolved.experiment(self.params, node)
@@ -158,12 +160,12 @@ class _References:
         if item.init.startswith("backbones/") and item.init != f"backbones/{item.backbone}":
             self._say(f"{_place(node)}.init", f"is not its backbone; set it to backbones/{item.backbone}")
         if item.upsampling == "iterated" and resolved.pyramid(self.params, node) != "fpn":
-            self._say(f"{_place(node)}.upsampling", "iterated is for the pyramid fpn alone")
+            self._say(f"{_place(node)}.upsampling", "iterated works only with the pyramid fpn")
 
     def _teacher(self, node: str, key: str) -> Any:
         teacher = self._lookup(node, "teacher", f"detectors/{key}")
         if teacher is not None and not teacher.init.startswith("backbones/"):
-            self._say(f"{_place(node)}.teacher", f"F must be trained without AFI-GAN, {key} starts from one")
+            self._say(f"{_place(node)}.teacher", f"F must be trained without AFI-GAN, {key} starts from {teacher.init}")
         return teacher
 
     def _degradation(self, node: str, degradation: str) -> None:
@@ -177,7 +179,7 @@ class _References:
         if self.params.evaluate.multi_scale is None:
             self._say(f"{_place(node)}.multi_scale", "needs evaluate.multi_scale with the sizes")
         if resolved.head(self.params, item.model) not in R_CNN:
-            self._say(f"{_place(node)}.multi_scale", f"is for {', '.join(R_CNN)} alone")
+            self._say(f"{_place(node)}.multi_scale", f"works only with {', '.join(R_CNN)}")
 
     def _has_test_images(self) -> bool:
         data = self.params.data
@@ -204,7 +206,7 @@ class _References:
                 models = [evaluations[key].model for key in keys if key in evaluations]
                 seeds = [resolved.seed(self.params, model) for model in models if self._is_there(model)]
                 if len(set(seeds)) < len(seeds):
-                    self._say(f"tables.{table}.{row}", f"{', '.join(keys)} are not each of another seed: {seeds}")
+                    self._say(f"tables.{table}.{row}", f"{', '.join(keys)} need different seeds, but have {seeds}")
 
     def _figures(self) -> None:
         figures, experiments = self.params.figures, self.params.experiments
@@ -223,9 +225,9 @@ class _References:
             if key not in experiments.evaluations:
                 self._say(f"figures.{name}", f"there is no experiments.evaluations.{key}")
             elif not experiments.evaluations[key].model.startswith("detectors/"):
-                self._say(f"figures.{name}", f"experiments.evaluations.{key} is of no detector")
+                self._say(f"figures.{name}", f"experiments.evaluations.{key} does not evaluate a detector")
             elif self._pixels(key) != self._pixels(figures.nearest):
-                self._say(f"figures.{name}", f"{key} has a backbone of another pixel_format than {figures.nearest}")
+                self._say(f"figures.{name}", f"{key} and {figures.nearest} differ in pixel_format")
 
 
 def _place(node: str) -> str:

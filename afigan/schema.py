@@ -1,6 +1,6 @@
 """The schema of params.yaml: names, types, defaults and meanings.
 
-A section checks what it can check by itself; `afigan.references` checks what one experiment says of another.
+A section checks what it can check by itself; `afigan.references` checks what one experiment says about another.
 """
 
 import json
@@ -43,7 +43,7 @@ Adversarial = Annotated[Literal["on", "detached", "off"], BeforeValidator(_yaml_
 
 def _no_twins(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
-        raise ValueError("the same twice: remove one")
+        raise ValueError("a value appears twice: remove one")
     return values
 
 
@@ -57,7 +57,7 @@ def _hashable(values: dict[str, Any]) -> dict[str, Any]:
     try:
         json.dumps(values, allow_nan=False)
     except ValueError:
-        raise ValueError("NaN and infinity cannot stand here") from None
+        raise ValueError("NaN and infinity are not allowed here") from None
     return values
 
 
@@ -306,7 +306,7 @@ class ExtractorExperiment(Network):
     degradation: Degradation
     interpolator: Interpolator = "afi"
     adversarial: Adversarial = "on"
-    content: bool = True  # False, with adversarial off: M learns from the detection loss alone, a control
+    content: bool = True  # False, with adversarial off: M learns only from the detection loss, a control
     match: Match = "same"
 
 
@@ -382,5 +382,5 @@ class Params(Section):
     @model_validator(mode="after")
     def _repeatable(self) -> "Params":
         if self.deterministic and self.device != "cpu" and self.model.roi_align != "separable":
-            raise ValueError("deterministic: a GPU repeats RoIAlign only with model.roi_align: separable; set that too")
+            raise ValueError("deterministic: on a GPU this needs model.roi_align: separable too; set it")
         return self

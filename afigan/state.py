@@ -1,8 +1,8 @@
 """The state of a working process, for everyone who can see its files: `state.json` (`make status` reads it).
 
 The script of a stage keeps one in `runs/KIND/KEY/`. A training run keeps another in its own folder,
-`runs/KIND/KEY-HASH/`, with what its journal knows. No result depends on them: one that cannot be written is only
-reported on the terminal.
+`runs/KIND/KEY-HASH/`, with what its journal knows. No result depends on them. If a state cannot be written, this is
+only reported on the terminal.
 """
 
 import logging
@@ -32,13 +32,13 @@ def now() -> datetime:
 
 
 class Process(BaseModel):
-    """The process that wrote a state; on its own machine these values tell whether it is alive.
+    """The process that wrote a state; on its own machine these values show whether it is alive.
 
     Args:
         host: the machine's name.
         namespace: of process numbers; a container may share its host's name and not its numbers. Empty if unknown.
         pid: its number.
-        born: its start in ticks since the machine was started, because numbers are used again. Empty if unknown.
+        born: its start in ticks since the machine was started, because numbers are reused. Empty if unknown.
     """
 
     host: str = Field(default_factory=socket.gethostname)
@@ -118,13 +118,13 @@ def write(folder: Path, state: State) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            # results are flushed to the disk (afigan.files), this is not: writes are frequent, readers take any content
+            # results are flushed to the disk (afigan.files), this is not: writes are frequent, readers accept anything
             temporary.write_text(state.model_dump_json(indent=1) + "\n", "utf-8")
             os.replace(temporary, folder / FILE)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        LOGGER.warning("%s: not written, `make status` will not know (%s)", folder / FILE, error)
+        LOGGER.warning("%s: not written, so `make status` cannot show it (%s)", folder / FILE, error)
 
 
 def update(folder: Path, **change: Any) -> None:

@@ -20,7 +20,7 @@ from afigan.reporting.bootstrap import image_weights, replicate_ap  # noqa: E402
 
 
 def draw(images: int, classes: int, detections: int, seed: int) -> Matches:
-    """Draw matches of `detections` an image; the probability that an object is found at threshold t falls with t."""
+    """Draw matches of `detections` per image; the probability that an object is found at threshold t falls with t."""
     rng = np.random.default_rng(seed)
     shares = 1 / np.arange(1, classes + 1)
     shares /= shares.sum()

@@ -150,7 +150,7 @@ def runs(image: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="a folder that does not exist yet")
-    parser.add_argument("--images", type=int, default=TRAIN[0], help="of train2017 (default: %(default)s)")
-    parser.add_argument("--objects", type=int, default=TRAIN[1], help="of train2017 (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=TRAIN[0], help="images of train2017 (default: %(default)s)")
+    parser.add_argument("--objects", type=int, default=TRAIN[1], help="objects of train2017 (default: %(default)s)")
     arguments = parser.parse_args()
     write_set(arguments.out, images=arguments.images, objects=arguments.objects)

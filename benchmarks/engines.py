@@ -1,4 +1,4 @@
-"""Time `dvc status` and `snakemake -n` for the profile `paper`, before there is any output and with all outputs.
+"""Time `dvc status` and `snakemake -n` for the profile `paper`, without any output and with all outputs.
 
 The outputs are stand-ins of a few bytes, because both engines go by size and time of change. Both run in a clone of the
 last commit.
@@ -30,8 +30,8 @@ def measure(data: Path) -> dict[str, Usage]:
         (clone / "datasets").mkdir()
         (clone / "datasets/coco").symlink_to(data.resolve())
         run([sys.executable, "workflow/scripts/compose.py", "--profile", "paper"], clone)
-        for state in ("nothing made", "all made"):
-            if state == "all made":
+        for state in ("no outputs", "all outputs"):
+            if state == "all outputs":
                 make_everything(clone)
             for question, command in QUESTIONS.items():
                 run(command, clone)  # to have bytecode, and DVC's hashes of the annotation files

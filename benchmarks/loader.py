@@ -1,7 +1,7 @@
 """Measure the training loader on a split of COCO's size: memory of each further process, time to the first batch.
 
 The memory of one more process is the sum of all shares (PSS) with n + 1 processes minus that with n, once each has
-loaded many images: a page of one process alone counts in full, a page that all share counts once.
+loaded many images: a page of only one process counts in full, a page that all share counts once.
 """
 
 import argparse
@@ -64,8 +64,8 @@ def measure(split: Path, images: int, plain: bool) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("split", type=Path, help="data/prepared/train.json that benchmarks/prepare.py --out made")
-    parser.add_argument("--images", type=int, default=8000, help="that each process loads (default: %(default)s)")
-    parser.add_argument("--plain", action="store_true", help="with Python objects, for comparison")
+    parser.add_argument("split", type=Path, help="data/prepared/train.json that benchmarks/prepare.py --out wrote")
+    parser.add_argument("--images", type=int, default=8000, help="images per process (default: %(default)s)")
+    parser.add_argument("--plain", action="store_true", help="use Python objects, for comparison")
     arguments = parser.parse_args()
     measure(arguments.split, arguments.images, arguments.plain)

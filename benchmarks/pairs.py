@@ -1,4 +1,4 @@
-"""Measure images a second that the stage `pairs` writes on one core, beside a plain loop: decode, halve, encode.
+"""Measure the images per second that the stage `pairs` writes on one core, beside a plain loop: decode, halve, encode.
 
 The photographs of a folder are repeated until there are enough.
 """
@@ -35,7 +35,7 @@ def stage(prepared: Path, out: Path, image_format: str) -> None:
 
 
 def measure(folder: Path, images: int) -> None:
-    """Print images a second of processor time, for each format."""
+    """Print images per second of processor time for each format."""
     names = list(find_images(folder))
     names = (names * (images // len(names) + 1))[:images]
     with tempfile.TemporaryDirectory(prefix="afigan-pairs-") as temporary:
@@ -61,6 +61,6 @@ def measure(folder: Path, images: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path, help="a folder of photographs")
-    parser.add_argument("--images", type=int, default=300, help="how many (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=300, help="number of photographs (default: %(default)s)")
     arguments = parser.parse_args()
     measure(arguments.photos, arguments.images)

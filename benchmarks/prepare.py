@@ -24,7 +24,7 @@ def measure(data: Path, out: Path) -> Usage:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="a folder of benchmarks/coco_sized.py")
-    parser.add_argument("--out", type=Path, help="where to keep what is prepared")
+    parser.add_argument("--out", type=Path, help="where to keep the prepared data")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="afigan-prepare-") as temporary:
         usage = measure(arguments.data, arguments.out or Path(temporary))

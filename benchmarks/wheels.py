@@ -31,7 +31,7 @@ def normal(name: str) -> str:
 
 
 def closure(roots: list[str], without: set[str]) -> set[str]:
-    """Return the names of installed packages that `roots` need, themselves included, but for those in `without`."""
+    """Return the names of installed packages that `roots` need, themselves included, except for those in `without`."""
     found: set[str] = set()
     waiting = [normal(root) for root in roots]
     while waiting:

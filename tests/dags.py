@@ -47,7 +47,7 @@ def copy_project(root: Path, profile: str) -> Path:
             shutil.copy(source, target)
     values = compose(profile, ROOT / "conf")
     write_params(root, values)
-    for split in ("train", "val", "test"):  # a data set that is not there: the names that the engines look at
+    for split in ("train", "val", "test"):  # the engines look only at the names; there is no data set
         path = root / values["data"][split]["annotations"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

@@ -71,7 +71,7 @@ class Measured:
         self.rows[number][label] = Row(tuple(keys), tuple(runs), times)
 
     def put_printed(self, seeds: int, sign: float = 1.0) -> None:
-        """Add every row of the paper's tables but Table 2's, as printed, or mirrored with sign -1, in all seeds."""
+        """Add every row of the paper's tables except Table 2's, as printed, or mirrored with sign -1, in all seeds."""
         for number in ROWS.keys() - {2}:
             for label in ROWS[number]:
                 record = PRINTED[number][label]

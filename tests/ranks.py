@@ -38,7 +38,7 @@ class PlainDuel(Duel):
 
     def __init__(self, plan: Schedule) -> None:
         super().__init__(plan)
-        torch.manual_seed(distributed.rank())  # whatever a rank starts from becomes rank 0's
+        torch.manual_seed(distributed.rank())  # every rank then has the weights of rank 0
         first = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 4))
         second = nn.Sequential(nn.Linear(4, 5), nn.LeakyReLU(0.2), nn.Linear(5, 1))
         self.learners = {"g": engine.Learner(first, plan), "d": engine.Learner(second, plan)}
@@ -71,7 +71,7 @@ class RecordingDuel(Duel):
 
 
 class NotingSequence(Sequence):
-    """A sequence of which every reader leaves the id of its process."""
+    """A sequence whose readers leave the ids of their processes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -164,14 +164,14 @@ def averaged(rank: int) -> list[torch.Tensor | None]:
     parameters.append(nn.Parameter(torch.zeros(2, 3, dtype=torch.bfloat16)))
     for number, p in enumerate(parameters):
         if number == 2 or (number == 1 and rank == 0):
-            continue  # the third has none anywhere, the second on one rank alone
+            continue  # the third has none on any rank, the second only on one
         p.grad = torch.full_like(p, 10.0**rank * (number + 1))
     distributed.average_gradients(parameters)
     return [p.grad for p in parameters]
 
 
 def diverged(what: str, rank: int) -> dict[str, Any]:
-    """Make an update that is not finite on rank 1 alone."""
+    """Make an update that is not finite only on rank 1."""
     torch.manual_seed(0)
     learner = engine.Learner(nn.Linear(3, 1), schedule())
     before = learner.module.weight.detach().clone()
@@ -179,7 +179,7 @@ def diverged(what: str, rank: int) -> dict[str, Any]:
     if rank == 0:
         bad = torch.ones(())
     elif what == "loss":
-        bad = torch.tensor(float("nan"))  # no gradient tells of it
+        bad = torch.tensor(float("nan"))  # no gradient shows it
     else:
         bad = (0 * learner.module.weight).sum().sqrt()  # 0, and the slope of a root at 0 is infinite
     try:

@@ -74,30 +74,32 @@ def results(params, tmp_path, monkeypatch) -> Params:
     return params
 
 
-def test_results_of_today_pass(results):
+def test_current_results_pass(results):
     assert stale(results) == {}
 
 
-def test_other_weights_are_named_and_not_what_descends_from_them(results):
+def test_changed_weights_are_named_but_not_their_descendants(results):
     WEIGHTS.write_text("other weights")
-    assert stale(results) == {WEIGHTS.as_posix(): "is not what its stage has written"}
+    assert stale(results) == {WEIGHTS.as_posix(): "is not what its stage wrote"}
 
 
-def test_another_models_whole_folder_is_not_what_its_children_were_made_from(results):
-    """As it comes from a colleague's checkout: the same parameters, and yet other bits."""
+def test_a_model_folder_from_another_run_is_named(results):
+    """A folder from a colleague's checkout has the same parameters, but other bits."""
     WEIGHTS.write_text("other weights")
     config = json.loads((A1 / "config.json").read_text())
     write_json(A1 / "config.json", config | {"sha256": sha256_file(WEIGHTS)})
     found = stale(results)
-    assert list(found) == [WEIGHTS.as_posix()] and "is not what models/afigan/main/config.json was made" in str(found)
+    assert list(found) == [WEIGHTS.as_posix()] and "is not what models/afigan/main/config.json was created" in str(
+        found
+    )
 
 
-def test_other_parameters_are_seen_wherever_they_reach(results):
+def test_changed_parameters_make_all_descendants_stale(results):
     schedule = results.train_extractor.model_copy(update={"lr": 0.5})
     found = stale(results.model_copy(update={"train_extractor": schedule}))
     files = ["models/extractors/main/config.json", "models/detectors/a5/config.json"]
     files += ["results/metrics/a3.json", "results/metrics/a5.json", "results/submissions/a5/about.json"]
-    assert sorted(found) == sorted(files) and set(found.values()) == {"is of other parameters than today's"}
+    assert sorted(found) == sorted(files) and set(found.values()) == {"has other parameters than the current ones"}
 
 
 @pytest.mark.parametrize(
@@ -105,17 +107,21 @@ def test_other_parameters_are_seen_wherever_they_reach(results):
     [
         ("data/pseudo/a1.json", None, "is not there"),
         ("data/prepared/train.json", None, "is not there"),
-        ("data/prepared/train.json", "[]", "is not what models/backbones/main/config.json was made from"),
+        ("data/prepared/train.json", "[]", "is not what models/backbones/main/config.json was created from"),
         ("models/detectors/a5/model.safetensors", None, "is not there"),
-        ("models/detectors/a5/config.json", '{"node": ', "does not say what it was made of"),
-        ("models/detectors/a5/config.json", '{"params_hash": "x"}', "does not say what it was made of"),
-        ("results/metrics/a5.json", "[1]", "does not say what it was made of"),
+        ("models/detectors/a5/config.json", '{"node": ', "does not say what it was created from"),
+        ("models/detectors/a5/config.json", '{"params_hash": "x"}', "does not say what it was created from"),
+        ("results/metrics/a5.json", "[1]", "does not say what it was created from"),
         ("results/metrics/a5.matches.npz", None, "is not there"),
-        ("results/metrics/a5.matches.npz", "other matches", "is not what its stage has written"),
-        ("results/submissions/a5/about.json", '{"params_hash": "x", "inputs": []}', "does not say what it was made of"),
+        ("results/metrics/a5.matches.npz", "other matches", "is not what its stage wrote"),
+        (
+            "results/submissions/a5/about.json",
+            '{"params_hash": "x", "inputs": []}',
+            "does not say what it was created from",
+        ),
     ],
 )
-def test_what_is_missing_or_broken_is_named(results, path, text, reason):
+def test_missing_or_broken_files_are_named(results, path, text, reason):
     if text is None:
         Path(path).unlink()
     else:
@@ -170,15 +176,15 @@ def ran(*command: str, cwd: Path) -> str:
 
 
 @pytest.mark.pipeline
-def test_dvc_takes_a_run_of_snakemake_and_gives_it_back(project, adoption):
+def test_dvc_adopts_a_run_of_snakemake_and_gives_it_back(project, adoption):
     root = project("snakemake")
-    with pytest.raises(ValueError, match=r"DVC has made nothing here.*`make adopt-dvc`"):
+    with pytest.raises(ValueError, match=r"DVC has created nothing here.*`make adopt-dvc`"):
         adoption.to_snakemake(load_params("params.yaml"))
     before, times = contents(), [path.stat().st_mtime_ns for path in map(Path, contents())]
     assert "DVC has all 17 stages" in adoption.to_dvc(load_params("params.yaml"))
     assert contents() == before and [path.stat().st_mtime_ns for path in map(Path, before)] == times
     assert dvc_due(root) == set() and due() == set()
-    # now DVC goes on
+    # now DVC continues
     with changed(root, "tables.table4", {"A1": "a1"}):
         text = ran(*RUN["dvc"], cwd=root)
         assert text.count("Running stage") == 1 and "Running stage 'tables'" in text
@@ -191,9 +197,9 @@ def test_dvc_takes_a_run_of_snakemake_and_gives_it_back(project, adoption):
 
 
 @pytest.mark.pipeline
-def test_snakemake_takes_a_run_of_dvc_and_gives_it_back(project, adoption):
+def test_snakemake_adopts_a_run_of_dvc_and_gives_it_back(project, adoption):
     root = project("dvc")
-    with pytest.raises(ValueError, match=r"Snakemake has made nothing here.*`make adopt-snakemake`"):
+    with pytest.raises(ValueError, match=r"Snakemake has created nothing here.*`make adopt-snakemake`"):
         adoption.to_dvc(load_params("params.yaml"))
     before = contents()
     assert "Snakemake has all 17 stages" in adoption.to_snakemake(load_params("params.yaml"))
@@ -206,9 +212,9 @@ def test_snakemake_takes_a_run_of_dvc_and_gives_it_back(project, adoption):
     code.write_text(text + "\n# another line\n", "utf-8")
     assert due() == EXTRACTOR_ON | REPORT
     code.write_text(text, "utf-8")
-    # now Snakemake goes on, with what DVC refuses otherwise
+    # now Snakemake continues, with what DVC otherwise refuses
     Path("results/claims.md").write_text("All of them hold.")
-    with pytest.raises(ValueError, match=r"claims.md has changed since Snakemake made it\n") as refused:
+    with pytest.raises(ValueError, match=r"claims.md has changed since Snakemake created it\n") as refused:
         adoption.to_dvc(load_params("params.yaml"))
     with changed(root, "tables.table4", {"A1": "a1"}):
         text = ran(*str(refused.value).split("`")[1].split(), cwd=root)
@@ -220,7 +226,7 @@ def test_snakemake_takes_a_run_of_dvc_and_gives_it_back(project, adoption):
 
 
 def edit(path: Path, text: str = "\n# another line\n", later: int = 0) -> None:
-    """Append to a file behind the engines' back: its time of change stays, or is some nanoseconds later."""
+    """Append to a file without the engines' notice: its time of change stays, or is some nanoseconds later."""
     status = path.stat()
     with path.open("a") as file:
         file.write(text)
@@ -266,31 +272,31 @@ STALE = {
         "data/pairs/bilinear is not there",
         "data/pairs/bilinear`",
     ),
-    "hidden code": (lambda: edit(DETECTOR), f"{WEIGHTS} is of another {DETECTOR}", f"{WEIGHTS} "),
-    "hidden weights": (lambda: edit(WEIGHTS), f"{WEIGHTS} is not what its stage has written", f"{WEIGHTS}`"),
+    "hidden code": (lambda: edit(DETECTOR), f"{WEIGHTS} was created from another {DETECTOR}", f"{WEIGHTS} "),
+    "hidden weights": (lambda: edit(WEIGHTS), f"{WEIGHTS} is not what its stage wrote", f"{WEIGHTS}`"),
     "other model": (
         other_model,
-        f"{WEIGHTS} is not what models/afigan/main/config.json was made from",
+        f"{WEIGHTS} is not what models/afigan/main/config.json was created from",
         f"{A1}/config.json {WEIGHTS}`",
     ),
     "hidden data": (
         lambda: edit(Path("data/prepared/val.json"), " "),
-        "data/prepared/val.json is not what results/metrics/a1.json was made from",
+        "data/prepared/val.json is not what results/metrics/a1.json was created from",
         "data/prepared`",
     ),
     "hidden metrics": (
         lambda: edit(Path("results/metrics/a5.json"), " "),
-        "results/metrics/a5.json is not what results/benchmark.json was made from",
+        "results/metrics/a5.json is not what results/benchmark.json was created from",
         "results/metrics/a5.json`",
     ),
     "image": (
         lambda: next(Path("data/prepared").rglob("*.png")).touch(),
-        "data/prepared has changed since Snakemake made it",
+        "data/prepared has changed since Snakemake created it",
         "data/prepared`",
     ),
     "report": (
         lambda: edit(Path("results/claims.md"), later=-1_000_000),
-        "results/claims.md has changed since Snakemake made it",
+        "results/claims.md has changed since Snakemake created it",
         "results/claims.md`",
     ),
 }
@@ -298,7 +304,7 @@ STALE = {
 
 @pytest.mark.pipeline
 @pytest.mark.parametrize("case", STALE)
-def test_dvc_does_not_take_what_is_stale(project, adoption, case):
+def test_dvc_does_not_adopt_stale_outputs(project, adoption, case):
     change, named, again = STALE[case]
     project("snakemake")
     change()
@@ -311,13 +317,11 @@ def test_dvc_does_not_take_what_is_stale(project, adoption, case):
 
 
 @pytest.mark.pipeline
-def test_snakemake_does_not_take_what_is_stale(project, adoption):
+def test_snakemake_does_not_adopt_stale_outputs(project, adoption):
     root = project("dvc")
     with (
         changed(root, "train_extractor.lr", 0.5),
-        pytest.raises(
-            ValueError, match=r"\n  train_extractor@main is of another command, or of other param.*\n  tables "
-        ),
+        pytest.raises(ValueError, match=r"\n  train_extractor@main has another command or other param.*\n  tables "),
     ):
         adoption.to_snakemake(load_params("params.yaml"))
     kept = WEIGHTS.read_bytes()
@@ -332,7 +336,7 @@ def test_snakemake_does_not_take_what_is_stale(project, adoption):
             repo.commit(stage, force=True)
     with pytest.raises(ValueError) as refused:
         adoption.to_snakemake(load_params("params.yaml"))
-    assert f"\n  {student} is not what its stage has written\n" in str(refused.value)
+    assert f"\n  {student} is not what its stage wrote\n" in str(refused.value)
     command = str(refused.value).split("`")[1]
     assert command == "dvc repro --force --downstream train_student@a1"
     with Repo(str(root)) as repo:
@@ -341,7 +345,7 @@ def test_snakemake_does_not_take_what_is_stale(project, adoption):
     assert not any(Path(".snakemake/metadata").glob("*"))
 
 
-def test_what_a_file_is_in(adoption):
+def test_within_finds_the_output_that_contains_a_file(adoption):
     outputs = ["data/pairs/bilinear", "data/pairs/bilinear_other", "results/claims.md"]
     assert adoption.within("data/pairs/bilinear_other/0.tar", outputs) == "data/pairs/bilinear_other"
     assert adoption.within("data/pairs/bilinear/0.tar", outputs) == "data/pairs/bilinear"
@@ -349,7 +353,7 @@ def test_what_a_file_is_in(adoption):
     assert adoption.within("results/claims.md.txt", outputs) is None
 
 
-def test_a_refusal_is_not_endless(adoption):
+def test_a_refusal_names_a_limited_number_of_outputs(adoption):
     lines = adoption.listed("stale", {f"stage{n}": "is due" for n in range(25)}, "redo them").splitlines()
     assert lines[:2] == ["stale:", "  stage0 is due"] and lines[-2:] == ["  and 5 more", "redo them"]
     assert len(lines) == 1 + 20 + 2

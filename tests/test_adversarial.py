@@ -76,7 +76,7 @@ def test_a_step_of_g_down_the_adversarial_loss_fools_d_more():
     assert logits() > before
 
 
-def test_g_pass_leaves_the_parameters_of_d_alone():
+def test_a_g_pass_does_not_change_the_parameters_of_d():
     game = Game(weight=1.0)
     game.adversary.update_discriminator(game.fakes(), game.reals)
     game.judge.optimizer.zero_grad(set_to_none=True)
@@ -117,7 +117,7 @@ def test_g_can_still_use_the_fakes_that_d_was_updated_on():
     learner(game.generator).update(game.adversary.generator_losses(fakes, game.reals))
 
 
-def test_d_learns_to_tell_real_from_fake():
+def test_d_learns_to_distinguish_real_from_fake():
     game = Game(lr=0.2)
     losses = [game.adversary.update_discriminator(game.fakes(), game.reals)["loss_discriminator"] for _ in range(30)]
     assert losses[-1] < 0.7 * losses[0]
@@ -143,7 +143,7 @@ def test_detached_has_the_same_loss_and_no_adversarial_gradient():
     assert all(torch.equal(losses[name], without[name]) for name in losses) and losses.keys() == without.keys()
     assert on.gradient(losses["loss_adversarial"]).abs().max() > 0
     assert not without["loss_adversarial"].requires_grad
-    # what is left is the content term's gradient alone
+    # only the content term's gradient is left
     learner(detached.generator).update(without)
     content = Game("off")
     learner(content.generator).update(content.adversary.generator_losses(content.fakes(), content.reals))
@@ -157,7 +157,7 @@ def test_off_has_no_d():
     assert list(game.adversary.generator_losses(game.fakes(), game.reals)) == ["loss_content"]
 
 
-def test_without_content_there_is_the_adversarial_term_alone():
+def test_without_content_only_the_adversarial_term_remains():
     game = Game(content=False)
     assert list(game.adversary.generator_losses(game.fakes(), game.reals)) == ["loss_adversarial"]
 
@@ -170,7 +170,7 @@ def test_mode_and_discriminator_belong_together():
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.001, 2.0])
-def test_lambda_weighs_the_adversarial_term_alone(weight):
+def test_lambda_weighs_only_the_adversarial_term(weight):
     game = Game(weight=weight)
     losses = game.adversary.generator_losses(game.fakes(), game.reals)
     fakes = game.fakes()
@@ -180,7 +180,7 @@ def test_lambda_weighs_the_adversarial_term_alone(weight):
     assert losses["loss_content"].item() == pytest.approx(content.item(), rel=1e-5)
 
 
-def test_an_untrained_d_starts_near_ln_2_a_term():
+def test_an_untrained_d_starts_near_ln_2_per_term():
     torch.manual_seed(0)
     adversary = Adversary(learner(FeaturePatchDiscriminator(CHANNELS)), "on", 1.0)
     game = Game()

@@ -220,7 +220,7 @@ def test_swins_drop_path_is_its_detectors(name):
     assert not drop_paths(tiny("timm/test_convnext"))
 
 
-def test_drop_path_is_of_training_alone():
+def test_drop_path_acts_only_in_training():
     """In training a branch is left out, or counts 1 / (1 - p); in evaluation all are there."""
     x = torch.randn(1, 3, 64, 64)
     nets = [randomised(tiny(SWIN, options={"drop_path_rate": rate})) for rate in (0.2, 0.0)]
@@ -288,7 +288,7 @@ def test_other_normalisation_learns(name):
 
 @pytest.mark.parametrize("name", WITH_BATCH_NORM)
 def test_normalisation_over_all_processes(name):
-    """Activations that timm keeps in its normalisation come along; only GPUs can train it."""
+    """Activations inside timm's normalisation are kept; only GPUs can train it."""
     net, plain = tiny(name, norm="SyncBN").eval(), randomised(tiny(name, norm="BN")).eval()
     assert norms(net) and all(isinstance(m, nn.SyncBatchNorm) for m in norms(net))
     net.load_state_dict(plain.state_dict())

@@ -104,7 +104,7 @@ def refused(given: Given) -> list[str]:
     with pytest.raises(DataError) as raised:
         given.prepare()
     head, *lines = str(raised.value).splitlines()
-    assert "nothing was prepared. All of them: data/prepared.problems.txt" in head
+    assert "nothing was prepared. Complete list: data/prepared.problems.txt" in head
     assert [path.name for path in Path("data").iterdir()] == ["prepared.problems.txt"]
     return [line.strip() for line in lines]
 
@@ -127,7 +127,7 @@ FIELDS = {
         "image number 1 of the list: its id is -1, not a whole number from 0",
     ),
     "image id a tree": (("images", 0, "id"), {"a": [[[[[0]]]]] * 99}, "image number 1 of the list: its id is {'a': ["),
-    "image that annotations lack": (("images", 0), ..., "annotation 100: its image_id 7 is not that of any image"),
+    "image that annotations lack": (("images", 0), ..., "annotation 100: no image has its image_id 7"),
     "image no object": (("images", 0), 5, "image number 1 of the list: is not an object"),
     "name absolute": (
         ("images", 0, "file_name"),
@@ -150,12 +150,12 @@ FIELDS = {
     "name no Unicode": (
         ("images", 0, "file_name"),
         "a\ud800.png",
-        "image 7: its file_name 'a\\ud800.png' is not of Unicode",
+        "image 7: its file_name 'a\\ud800.png' is not valid Unicode",
     ),
     "name of another image": (
         ("images", 0, "file_name"),
         "sub/../sub/bild-ä1.png",
-        "image 17: its file_name 'sub/bild-ä1.png' is that of image 7 too",
+        "image 17: its file_name 'sub/bild-ä1.png' is also that of image 7",
     ),
     "width a text": (("images", 0, "width"), "31", "image 7: its size is '31' x 20"),
     "width true": (("images", 0, "width"), True, "image 7: its size is True x 20"),
@@ -163,15 +163,15 @@ FIELDS = {
     "height missing": (("images", 0, "height"), ..., "image 7: its size is 31 x None"),
     "height enormous": (("images", 0, "height"), 10**30, "image 7: its size is 31 x 1000000000000000000000000000000"),
     "category id twice": (("categories", 0, "id"), 90, "category 90: its id is used twice"),
-    "category name twice": (("categories", 0, "name"), "cup", "category 90: its name 'cup' is that of category 3 too"),
+    "category name twice": (("categories", 0, "name"), "cup", "category 90: its name 'cup' is also that of category 3"),
     "category name empty": (("categories", 0, "name"), "", "category 3: its name is ''"),
     "category name no Unicode": (("categories", 0, "name"), "\udfff", "category 3: its name is '\\udfff'"),
-    "category missing": (("categories", 0), ..., "annotation 100: its category_id 3 is not that of any category"),
+    "category missing": (("categories", 0), ..., "annotation 100: no category has its category_id 3"),
     "annotation id twice": (("annotations", 1, "id"), 100, "annotation 100: its id is used twice"),
     "annotation id true": (("annotations", 0, "id"), True, "annotation number 1 of the list: its id is True"),
-    "image_id unknown": (("annotations", 0, "image_id"), 8, "annotation 100: its image_id 8"),
-    "image_id a list": (("annotations", 0, "image_id"), [7], "annotation 100: its image_id [7]"),
-    "category_id unknown": (("annotations", 0, "category_id"), 1, "annotation 100: its category_id 1"),
+    "image_id unknown": (("annotations", 0, "image_id"), 8, "annotation 100: no image has its image_id 8"),
+    "image_id a list": (("annotations", 0, "image_id"), [7], "annotation 100: no image has its image_id [7]"),
+    "category_id unknown": (("annotations", 0, "category_id"), 1, "annotation 100: no category has its category_id 1"),
     "box missing": (("annotations", 0, "bbox"), ..., "annotation 100: its bbox is None"),
     "box of three numbers": (("annotations", 0, "bbox"), [1, 2, 3], "annotation 100: its bbox is [1, 2, 3]"),
     "box of NaN": (("annotations", 0, "bbox", 0), NAN, "annotation 100: its bbox is [nan"),
@@ -195,7 +195,11 @@ FIELDS = {
         "annotation 100: its bbox [22.5, 3.0, 10.0, 8.0] (x, y",
     ),
     "box above the top": (("annotations", 0, "bbox", 1), -1.5, "annotation 100: its bbox [2.0, -1.5, 10.0, 8.0] (x, y"),
-    "box far outside": (("annotations", 0, "bbox"), [900, 900, 5, 5], "leaves the image of 31x20 pixels (clip the box"),
+    "box far outside": (
+        ("annotations", 0, "bbox"),
+        [900, 900, 5, 5],
+        "exceeds the image of 31x20 pixels (clip the box",
+    ),
     "area negative": (("annotations", 0, "area"), -1, "annotation 100: its area is -1"),
     "area NaN": (("annotations", 0, "area"), NAN, "annotation 100: its area is nan"),
     "area a text": (("annotations", 0, "area"), "80", "annotation 100: its area is '80'"),
@@ -348,33 +352,38 @@ SETS = {
         lambda g: g.image.unlink(),
         "train.json: image 7",
         f"{SUB} the file does not exist",
-        "put a whole",
+        "put a complete",
     ),
-    "image of no bytes": (lambda g: g.image.write_bytes(b""), "train.json: image 7", "cannot be read", "put a whole"),
-    "image truncated, PNG": (lambda g: cut(g.image), "train.json: image 7", "cannot be read", "put a whole"),
+    "image of no bytes": (
+        lambda g: g.image.write_bytes(b""),
+        "train.json: image 7",
+        "cannot be read",
+        "put a complete",
+    ),
+    "image truncated, PNG": (lambda g: cut(g.image), "train.json: image 7", "cannot be read", "put a complete"),
     "image truncated, JPEG": (
         cut_jpeg,
         "train.json: image 7",
         "cannot be read: image file is truncated",
-        "put a whole",
+        "put a complete",
     ),
     "image of 16 bits": (
         lambda g: Image.fromarray(np.full((20, 31), 4000, np.uint16)).save(g.image),
         "train.json: image 7",
         "has pixels of mode I;16, which do not fit into 8 bits",
-        "put a whole, single-frame 8-bit image there (under train)",
+        "put a complete, single-frame 8-bit image there (under train)",
     ),
     "image of floats": (
         lambda g: Image.fromarray(np.full((20, 31), 0.5, np.float32)).save(g.image, "TIFF"),
         "train.json: image 7",
         "has pixels of mode F",
-        "put a whole",
+        "put a complete",
     ),
     "image animated, GIF": (frames("GIF"), "train.json: image 7", "has 2 frames, not one", "single-frame"),
     "image animated, PNG": (frames("PNG"), "train.json: image 7", "has 2 frames, not one", "single-frame"),
     "image animated, WebP": (frames("WEBP"), "train.json: image 7", "has 2 frames, not one", "single-frame"),
     "image of two pages": (frames("TIFF"), "train.json: image 7", "has 2 frames, not one", "single-frame"),
-    "image gigantic": (bomb, "train.json: image 7", "has too many pixels: more than", "put a whole"),
+    "image gigantic": (bomb, "train.json: image 7", "has too many pixels: more than", "put a complete"),
     "image of another size": (
         lambda g: Image.new("RGB", (20, 31)).save(g.image),
         "train.json: image 7",
@@ -390,23 +399,38 @@ SETS = {
     "image is a page": (
         lambda g: g.image.write_bytes(b"<html>404</html>"),
         "train.json: image 7",
-        "cannot be read: it is none of JPEG, PNG, ",
-        "put a whole",
+        "cannot be read: its format is none of JPEG, PNG, ",
+        "put a complete",
     ),
-    "image is a program": (lambda g: g.image.write_bytes(EPS), "train.json: image 7", "it is none of", "put a whole"),
-    "image is a folder": (instead(Path.mkdir), "train.json: image 7", "cannot be read: it is no file", "put a whole"),
-    "image is a pipe": (instead(os.mkfifo), "train.json: image 7", "cannot be read: it is no file", "put a whole"),
+    "image is a program": (
+        lambda g: g.image.write_bytes(EPS),
+        "train.json: image 7",
+        "its format is none of",
+        "put a complete",
+    ),
+    "image is a folder": (
+        instead(Path.mkdir),
+        "train.json: image 7",
+        "cannot be read: it is not a regular file",
+        "put a complete",
+    ),
+    "image is a pipe": (
+        instead(os.mkfifo),
+        "train.json: image 7",
+        "cannot be read: it is not a regular file",
+        "put a complete",
+    ),
     "image is a link to itself": (
         instead(lambda path: path.symlink_to(path.name)),
         "train.json: image 7",
         "cannot be read: ",
-        "put a whole",
+        "put a complete",
     ),
     "image is a link to nothing": (
         instead(lambda path: path.symlink_to("nowhere")),
         "train.json: image 7",
         "the file does not exist",
-        "put a whole",
+        "put a complete",
     ),
     "image folder missing": (
         lambda g: g.set("data.train.images", "nowhere"),
@@ -542,7 +566,7 @@ SETS = {
     "unlabeled image of no Unicode": (
         lambda g: Path("more/a.png").rename(os.fsdecode(b"more/\xff.png")),
         "more: image \\udcff.png",
-        "has a name that is not of Unicode characters",
+        "has a name that is not valid Unicode",
         "restore or remove the file",
     ),
 }
@@ -569,7 +593,7 @@ def test_an_image_that_may_not_be_read_is_named(given, tmp_path):
         os.seteuid(before)
 
 
-def test_all_that_is_wrong_is_told_at_once(given):
+def test_all_errors_are_reported_at_once(given):
     given.train["annotations"][0] |= {"image_id": 5, "bbox": [0, 0, 0, 0], "iscrowd": 7}
     given.train["images"][2]["width"] = -1
     given.val["categories"].append({"id": 5, "name": "owl"})
@@ -657,7 +681,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize(("write", "pixels", "tolerance"), IMAGES.values(), ids=IMAGES)
-def test_an_unusual_image_is_read_right(given, write, pixels, tolerance):
+def test_an_unusual_image_is_read_correctly(given, write, pixels, tolerance):
     write(given.image)
     difference = np.abs(read_through(given).astype(int) - np.asarray(pixels, float))
     assert difference.max() <= tolerance, difference.max()
@@ -675,7 +699,7 @@ INVERSE = {
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_boxes_lie_upon_their_objects_however_the_camera_was_held(given, orientation):
+def test_boxes_match_their_objects_in_every_exif_orientation(given, orientation):
     upright = np.zeros((20, 31, 3), np.uint8)
     upright[3:11, 2:12] = 255  # the box of annotation 100
     stored = Image.fromarray(upright)
@@ -688,7 +712,7 @@ def test_boxes_lie_upon_their_objects_however_the_camera_was_held(given, orienta
 
 
 @pytest.mark.parametrize("limit", [620, 310])
-def test_an_image_of_more_pixels_than_pillow_likes_works(given, monkeypatch, limit):
+def test_an_image_above_pillows_warning_limit_works(given, monkeypatch, limit):
     """It warns above its limit, and refuses above twice as many."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     Image.fromarray(PIXELS).save(given.image)
@@ -834,7 +858,7 @@ WORKING = {
 
 @pytest.mark.parametrize(("change", "holds"), WORKING.values(), ids=WORKING)
 def test_an_unusual_set_works(given, change, holds):
-    """It is read as meant and gives training images; finding all annotated objects gives an AP of 100."""
+    """The set is read as intended and gives training images; detections of all its objects give an AP of 100."""
     change(given)
     given.prepare()
     split = read_split(PREPARED / "train.json")
@@ -884,7 +908,7 @@ PARAMETERS = {
     "seed beyond NumPy's": ("seed", 2**32, "seed: Input should be less than 4294967296"),
     "a million threads": ("threads", 10**6, "threads: Input should be less than or equal to 1024"),
     "a million workers": ("pairs.workers", 10**6, "pairs.workers: Input should be less than or equal to 1024"),
-    "processes that share no batch": ("processes", 3, "its batch_size of 2 is not evenly shared by 3 processes"),
+    "processes that share no batch": ("processes", 3, "its batch_size of 2 cannot be split evenly among 3 processes"),
     "milestone 0": ("train_detector.milestones", [0], "train_detector.milestones.0: "),
     "stages that no backbone has": (
         "experiments.backbones.main.freeze_at",
@@ -896,8 +920,12 @@ PARAMETERS = {
         [64, 32, 128, 256],
         "model.sizes_of_interest: each has to be",
     ),
-    "a degradation twice": ("pairs.degradations", ["bilinear"] * 2, "pairs.degradations: the same twice: remove one"),
-    "options of NaN": ("experiments.backbones.main.options", {"a": [NAN]}, "main.options: NaN and infinity cannot"),
+    "a degradation twice": (
+        "pairs.degradations",
+        ["bilinear"] * 2,
+        "pairs.degradations: a value appears twice: remove one",
+    ),
+    "options of NaN": ("experiments.backbones.main.options", {"a": [NAN]}, "main.options: NaN and infinity are"),
     "options of dates": ("experiments.backbones.main.options", {"a": date(2026, 1, 1)}, "backbones.main.options.a"),
     "options of numbered keys": ("experiments.backbones.main.options", {"a": {1: 2}}, "backbones.main.options.a"),
     "a level that the pyramid lacks": (
@@ -953,10 +981,10 @@ def test_a_wrong_parameter_is_named(given, name, value, message):
     assert all(len(line) < 500 for line in lines)
 
 
-def test_two_evaluations_of_one_seed_are_no_two_seeds(given):
+def test_two_evaluations_with_one_seed_are_refused(given):
     given.set("experiments.evaluations.twin", {"model": "detectors/a1"})
     given.set("tables.table4.A1", ["a1", "twin"])
-    with pytest.raises(ValueError, match=r"tables.table4.A1: a1, twin are not each of another seed: \[0, 0\]"):
+    with pytest.raises(ValueError, match=r"tables.table4.A1: a1, twin need different seeds, but have \[0, 0\]"):
         check_params(given.values)
 
 
@@ -968,8 +996,8 @@ FILES = {
     "a text": (b"seed", "expected sections such as data: and model:, found str"),
     "UTF-16": ("seed: 0".encode("utf-16"), "is not YAML"),
     "bytes": (b"\x00\xff", "is not YAML"),
-    "a key twice": (b"seed: 0\nthreads: 1\nseed: 1\n", "the key 'seed' is there twice"),
-    "a key twice, deep": (b"model:\n  rpn: {batch_size: 1, batch_size: 2}\n", "the key 'batch_size' is there twice"),
+    "a key twice": (b"seed: 0\nthreads: 1\nseed: 1\n", "the key 'seed' appears twice"),
+    "a key twice, deep": (b"model:\n  rpn: {batch_size: 1, batch_size: 2}\n", "the key 'batch_size' appears twice"),
     "a value in itself": (b"seed: &a [*a]", "is not YAML: found unconstructable recursive node"),
     "a key that is a list": (b"? [1]\n: 2", "is not YAML"),
     "an object of Python": (b"seed: !!python/object/apply:os.system [exit]", "is not YAML: could not determine"),
@@ -1031,26 +1059,26 @@ WEIGHTS = {
     "a pickle that runs code": (
         "w.pkl",
         pickled({"conv1_w": Evil()}),
-        "is not a file of tensors alone (it wants pathlib",
+        "is not a file of only tensors (it needs pathlib",
     ),
-    "the same as a checkpoint": ("w.pth", pickled({"conv1_w": Evil()}), "is not a file of tensors alone ("),
+    "the same as a checkpoint": ("w.pth", pickled({"conv1_w": Evil()}), "is not a file of only tensors ("),
     "the same as torch writes it": (
         "w.pth",
         lambda path: torch.save({STEM: Evil()}, path),
-        "is not a file of tensors alone",
+        "is not a file of only tensors",
     ),
-    "the same under another name": ("w.safetensors", pickled(Evil()), "is not a file of tensors alone"),
-    "a pickle of texts": ("w.pkl", pickled({"a": np.array(["b"])}), "a is not of numbers ("),
-    "a pickle of objects": ("w.pkl", pickled({"a": np.array([{}], object)}), "a is not of numbers ("),
+    "the same under another name": ("w.safetensors", pickled(Evil()), "is not a file of only tensors"),
+    "a pickle of texts": ("w.pkl", pickled({"a": np.array(["b"])}), "a is not numeric ("),
+    "a pickle of objects": ("w.pkl", pickled({"a": np.array([{}], object)}), "a is not numeric ("),
     "a pickle of code in an array": (
         "w.pkl",
         pickled({"a": np.array([Evil()], object)}),
-        "is not a file of tensors alone",
+        "is not a file of only tensors",
     ),
     "truncated": (
         "w.safetensors",
         lambda path: (save_file(state(), path), cut(path)),
-        "w.safetensors is not a file of tensors alone",
+        "w.safetensors is not a file of only tensors",
     ),
     "of another architecture": (
         "w.pth",
@@ -1067,8 +1095,8 @@ WEIGHTS = {
         lambda path: torch.save(state(**{STEM: torch.full((16, 3, 7, 7), NAN)}), path),
         f"does not fit the backbone: not finite: {STEM} (1 in all)",
     ),
-    "a folder": ("w.pth", Path.mkdir, "w.pth is not there: give a file"),
-    "missing": ("w.pth", lambda path: None, "w.pth is not there: give a file"),
+    "a folder": ("w.pth", Path.mkdir, "w.pth does not exist: give a file"),
+    "missing": ("w.pth", lambda path: None, "w.pth does not exist: give a file"),
 }
 
 
@@ -1103,21 +1131,21 @@ LEFT = {
         CONFIG,
         b'{"params_hash": "", "architecture": {"model": {}}}',
         lambda: load_architecture("detectors/a1"),
-        "config.json is not of this version (1 validation error",
+        "config.json is of another version of this project (1 validation error",
     ),
     "config without an architecture": (
         CONFIG,
         b'{"params_hash": ""}',
         lambda: load_architecture("detectors/a1"),
-        "is not of this version ('architecture'): run the stage again that made it",
+        "is of another version of this project ('architecture'): run its stage again",
     ),
     "weights truncated": (
         TENSORS,
         b"\x10\0\0\0",
         lambda: load_weights("detectors/a1"),
-        "is not a whole safetensors file",
+        "is not a complete safetensors file",
     ),
-    "weights a pickle": (TENSORS, PICKLE, lambda: load_weights("detectors/a1"), "is not a whole safetensors file"),
+    "weights a pickle": (TENSORS, PICKLE, lambda: load_weights("detectors/a1"), "is not a complete safetensors file"),
     "summary truncated": ("data/prepared/summary.json", b'{"train": ', read_summary, "is damaged"),
     "set truncated": ("data/prepared/val.json", b"[", lambda: read_split("data/prepared/val.json"), "is damaged"),
     "pairs truncated": (
@@ -1143,12 +1171,12 @@ def test_a_mask_head_needs_masks_before_anything_is_trained(given):
     given.boxes_only()
     params = given.prepare()
     with pytest.raises(
-        ValueError, match=r"experiments\.\S+: mask_rcnn needs masks, and the data set has boxes only; set"
+        ValueError, match=r"experiments\.\S+: mask_rcnn needs masks, but the data set has only boxes; set"
     ):
         stage.check_masks(params)
 
 
-def test_an_image_to_draw_that_is_not_there_is_told_before_anything_is_trained(given):
+def test_a_missing_image_for_the_figures_is_reported_before_training(given):
     given.set("figures.image", 3)
     params = given.prepare()
     with (
@@ -1199,13 +1227,13 @@ SCRIPTED = {
     "boxes alone": (
         Given.boxes_only,
         ["train_detector", "--key", "a1"],
-        "needs masks, and the data set has boxes only",
+        "needs masks, but the data set has only boxes",
     ),
 }
 
 
 @pytest.mark.parametrize(("spoil", "command", "message"), SCRIPTED.values(), ids=SCRIPTED)
-def test_a_script_says_it_in_one_error_and_ends_with_2(given, capsys, monkeypatch, spoil, command, message):
+def test_a_script_reports_one_error_and_exits_with_2(given, capsys, monkeypatch, spoil, command, message):
     script, *arguments = command
     spoil(given)
     if script not in ("prepare", "train_afigan") or message.startswith("models"):

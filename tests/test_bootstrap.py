@@ -87,7 +87,7 @@ def scene(tmp_path_factory) -> tuple[Path, list[dict[str, Any]], dict[str, Match
     area=st.sampled_from(AREAS),
 )
 def test_any_weights_equal_duplicated_images(scene, weights, kind, area):
-    """Of any sum, 0 too."""
+    """The weights may have any sum, 0 too."""
     path, results, matches = scene
     ours = replicate_ap(matches[kind], np.array([weights]), area)[0]
     theirs = duplicated_ap(path, results, np.array(weights), kind)[AREAS.index(area)]
@@ -105,7 +105,7 @@ def test_weights_of_1_are_the_evaluation_itself(scene):
 
 
 def test_a_category_that_is_not_drawn_is_left_out(tmp_path):
-    """By hand: two images, each with an object of a category of its own, of which one is found."""
+    """By hand: two images have an object each, of different categories, and one of them is found."""
     path = tmp_path / "val.json"
     write_scene(path, 0)
     values = json.loads(path.read_text())
@@ -145,7 +145,7 @@ def test_weights_draw_as_many_images_as_there_are():
     assert not np.array_equal(weights, image_weights(30, 4000, seed=4))
 
 
-def test_an_object_found_twice_is_seen(scene):
+def test_an_object_that_is_found_twice_is_noticed(scene):
     matches = scene[2]["bbox"]
     with pytest.raises(AssertionError, match="an object is found twice"):
         replicate_ap(replace(matches, found=np.full_like(matches.found, 255)), np.ones((1, IMAGES), int))

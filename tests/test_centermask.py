@@ -215,7 +215,7 @@ def test_mask_iou_against_sets(predicted, inside, outside):
     assert found.tolist() == pytest.approx([expected])
 
 
-def test_an_objects_whole_is_not_less_than_its_part():
+def test_an_object_is_not_smaller_than_its_part_in_the_roi():
     full = torch.ones(1, 4, 4, dtype=torch.bool)
     assert mask_iou(full, full, torch.tensor([15.0])).tolist() == [1.0]
 
@@ -416,7 +416,7 @@ def test_images_without_objects(boxes):
 
 
 def test_boxes_without_masks_are_refused():
-    with pytest.raises(ValueError, match="these objects have boxes only: train FCOS instead"):
+    with pytest.raises(ValueError, match="these objects have only boxes: train FCOS instead"):
         detector()([sample(TWO, [0, 2], masks=False)])
 
 
@@ -425,7 +425,7 @@ def test_classes_must_agree():
         build_model(config(masks=True, MODEL__ROI_HEADS__NUM_CLASSES=7))
 
 
-def test_the_callers_instances_stay_as_they_are():
+def test_the_callers_instances_do_not_change():
     item = sample(TWO, [0, 2], masks=True)
     model = detector()
     images = model.preprocess_image([item])
@@ -448,7 +448,7 @@ def found_at(boxes, classes, scores, size=(96, 128)):
     )
 
 
-def test_a_mask_scores_its_box_times_its_iou():
+def test_a_masks_score_is_its_boxs_score_times_its_iou():
     ious = torch.tensor([[0.1, 0.5, 0.9], [0.2, 0.6, 0.8], [0.3, 1.4, -0.2]])
     logits = torch.randn(3, 3, 28, 28)
     heads = with_fixed_heads(logits, ious).eval()
@@ -474,7 +474,7 @@ def test_boxes_are_those_of_fcos():
         assert ours.mask_scores.shape == ours.scores.shape
 
 
-def test_batched_is_single():
+def test_a_batch_gives_the_results_of_single_images():
     model = detector().eval()
     items = [without_truth(sample(TWO, [0, n], seed=n)) for n in range(3)]
     for item, expected in zip(items, model(items), strict=True):
@@ -484,7 +484,7 @@ def test_batched_is_single():
         torch.testing.assert_close(found.pred_boxes.tensor, expected.pred_boxes.tensor, rtol=1e-4, atol=1e-3)
 
 
-def test_nothing_found_is_an_answer():
+def test_no_detections_are_a_valid_result():
     model = detector().eval()
     model.proposal_generator.test_score_thresh = 0.99
     found = model([without_truth(sample(TWO, [0, 2]))])[0]["instances"]

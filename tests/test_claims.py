@@ -44,7 +44,7 @@ def around(value: float) -> list[float]:
 
 
 def test_the_papers_numbers_agree_with_its_claims(run: Measured) -> None:
-    """The numbers that the claims quote, out of the tables; Table 2's are not known."""
+    """The tables contain the numbers that the claims quote, except for Table 2, whose numbers are not known."""
     run.put_printed(seeds=2)
     assert {o.claim.name: o.verdict for o in judged(run).claims} == {
         "C1": "agrees",
@@ -67,7 +67,7 @@ def test_the_papers_numbers_agree_with_its_claims(run: Measured) -> None:
 
 
 def test_the_papers_difference_is_that_of_its_printed_values(run: Measured) -> None:
-    """Whatever the claim: measured as printed, the mean is the paper's difference, to the last digit printed."""
+    """For every claim: with printed values as measurements, the mean is the paper's difference, to the last digit."""
     run.put_printed(seeds=1)
     found = [f for o in judged(run).claims for f in o.findings if f.effect is not None]
     assert len(found) == 2 + 8 + 5 + 2 + 4 + 2
@@ -169,7 +169,7 @@ def test_c3_by_hand(run: Measured) -> None:
         "A4 − A5": pytest.approx((-2.0, (7 / 3) ** 0.5)),
         "A5 − NN with stage 2 (its control)": pytest.approx((13 / 3, (7 / 9) ** 0.5)),
     }
-    # Of the six that are judged three have no spread, so that Holm asks the others by 3, 2 and 1. With two degrees of
+    # Three of the six judged ones have no spread, so Holm multiplies the others by 3, 2 and 1. With two degrees of
     # freedom p = (1 - t / sqrt(t^2 + 2)) / 2: 0.0065 at t = 8.66, 0.0286 at 4 and 0.16 at 1.3
     assert verdicts(run, "C3") == [
         *("agrees", "agrees"),
@@ -211,7 +211,7 @@ def test_c6_counts_residual_blocks_of_g_and_m(run: Measured) -> None:
 # --- rows that do not fit ---------------------------------------------------------------------------------------------
 
 
-def test_rows_on_other_terms_are_not_judged(run: Measured) -> None:
+def test_rows_with_other_data_or_schedules_are_not_judged(run: Measured) -> None:
     run.put(7, "same", [20.0, 20.0])
     run.put(7, "different", [10.0, 10.0], schedule="80 iterations")
     assert outcome(run, "C5").verdict == "undecided (rows differ in data or schedule)"
@@ -262,7 +262,7 @@ ASKED = {
         (2.0, 0.0, "box higher; mask the same within 1 AP"),
     ],
 )
-def test_a_question_is_of_its_rows(run: Measured, name: str, box: float, mask: float, answer: str) -> None:
+def test_a_question_compares_its_rows(run: Measured, name: str, box: float, mask: float, answer: str) -> None:
     row, reference = ASKED[name]
     run.put(4, reference, [20.0] * 5, [20.0] * 5)
     run.put(4, row, around(20 + box), around(20 + mask))
@@ -273,7 +273,7 @@ def test_a_question_is_of_its_rows(run: Measured, name: str, box: float, mask: f
 
 
 def test_questions_of_the_length_of_training_compare_other_schedules(run: Measured) -> None:
-    """Only those: what the others compare has to be of one schedule. Data have to be the same in all."""
+    """Only those: the rows of the others must have one schedule. The rows of all must have the same data."""
     for label in ("A1", "A5", CONTROL):
         run.put(4, label, [20.0, 20.0])
     run.put(4, LONGER, [25.0, 25.0], schedule="400 iterations")

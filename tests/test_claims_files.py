@@ -95,7 +95,7 @@ def test_questions_have_a_table_of_their_own(five: Measured) -> None:
 def test_a_line_by_hand(five: Measured) -> None:
     """Seeds: 0.5 / sqrt(5) = 0.2236; images 0.2; both 0.3, of 0.09 / (0.05 / 4 + 0.04 / 99) = 7 degrees: 2.365.
 
-    Of the claim's rows there are A1 and A5 alone: two contrasts are judged.
+    Only A1 and A5 of the claim's rows have been run: two contrasts are judged.
     """
     box, mask, *_ = table(five, "C3")
     assert box == {
@@ -120,7 +120,7 @@ def test_a_line_by_hand(five: Measured) -> None:
     assert "- data and schedule: shapes, 400 training and 100 validation images; 160 iterations" in section(five, "C3")
 
 
-def test_one_seed_says_that_the_interval_is_of_images(run: Measured) -> None:
+def test_with_one_seed_the_text_says_that_the_interval_is_over_images(run: Measured) -> None:
     run.put(9, "B1", [10.0])
     run.put(9, "B2", [20.0])
     row = table(run, "C7")[0]
@@ -137,7 +137,7 @@ def test_two_seeds(run: Measured) -> None:
     assert (row["seeds"], row["SE, seeds"], row["verdict"]) == ("2", "1.00", "undecided")
 
 
-def test_seeds_that_do_not_count_are_said(run: Measured) -> None:
+def test_seeds_that_do_not_count_are_named(run: Measured) -> None:
     run.put(9, "B1", [10.0, None, 12.0])
     run.put(9, "B2", [20.0, 20.0, 20.0])
     text = section(run, "C7")
@@ -157,7 +157,7 @@ def test_pairs_that_are_averaged_are_counted(run: Measured) -> None:
     assert "- AFI − nearest, box AP: mean of 1 of 11 pairs\n" in section(run, "C1")
 
 
-def test_rows_that_have_not_been_run_are_named_though_nothing_can_be_computed(run: Measured) -> None:
+def test_rows_that_have_not_been_run_are_named_even_if_nothing_can_be_computed(run: Measured) -> None:
     run.put(4, "A2", [10.0])
     run.put(4, "A1", [10.0])
     assert "- not run: Table 4: `A5`, `A6`, `A4`, `NN with stage 2`" in section(run, "C3")

@@ -41,7 +41,7 @@ def test_a_valid_set_has_no_problems():
     assert not has_masks(value)
 
 
-def test_what_coco_2017_has_is_fine():
+def test_the_peculiarities_of_coco_2017_are_accepted():
     data = tiny_coco.annotations()
     data["annotations"][0]["bbox"] = [-0.4, 0, 31.9, 20.5]  # out of the image by fractions of a pixel
     flat = [[2.65, 8.33, 2.65, 8.33, 3.68, 8.33, 3.68, 8.33]]  # as annotation 918 of train2017

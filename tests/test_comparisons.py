@@ -26,7 +26,7 @@ def noise(seed: int, scale: float = 1.0) -> np.ndarray:
 # --- seeds ------------------------------------------------------------------------------------------------------------
 
 
-def test_rows_of_some_common_seeds_are_compared_by_those(run: Measured) -> None:
+def test_rows_are_compared_on_their_common_seeds(run: Measured) -> None:
     run.put(4, "A1", [10.0, 12.0, 11.0, 50.0], seeds=[0, 1, 2, 3])
     run.put(4, "A5", [90.0, 14.0, 16.0], seeds=[7, 2, 1])
     finding = found(run)
@@ -61,7 +61,7 @@ def test_several_pairs_are_averaged_seed_by_seed(run: Measured) -> None:
     assert finding.each == pytest.approx((1.5,)) and (finding.possible, finding.missing) == (2, ("A2",))
 
 
-def test_pairs_that_do_not_share_seeds_count_where_all_are(run: Measured) -> None:
+def test_pairs_are_averaged_over_the_seeds_that_all_have(run: Measured) -> None:
     run.put(4, "A1", [10.0, 20.0, 30.0])
     run.put(4, "A5", [12.0, 21.0, 33.0])
     run.put(4, "A2", [10.0], seeds=[2])
@@ -102,7 +102,7 @@ def test_pairs_of_rows_are_resampled_together(run: Measured) -> None:
     assert finding.effect.image_error == pytest.approx(expected)
 
 
-def test_with_one_seed_the_interval_is_of_the_images_alone(run: Measured) -> None:
+def test_with_one_seed_the_interval_is_only_over_images(run: Measured) -> None:
     run.put(4, "A1", [10.0])
     run.put(4, "A5", [12.0])
     run.resamples.noise = {("A5", "box"): noise(1)}

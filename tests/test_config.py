@@ -107,7 +107,7 @@ def test_an_experiment_of_dvc_keeps_edits(tmp_path):
         ({"tables__table10": {"A1": "a1"}}, "tables.table10: "),
     ],
 )
-def test_what_is_wrong_is_named(changes, message):
+def test_errors_are_named(changes, message):
     with pytest.raises(ValueError, match=re.escape(message)) as raised:
         check_params(values(**changes), "my.yaml")
     assert str(raised.value).startswith("my.yaml has 1 problem(s):\n  ")
@@ -134,7 +134,7 @@ def test_what_is_wrong_is_named(changes, message):
         ({"pairs__degradations": ["nearest", "bicubic"]}, "bilinear is not among pairs.degradations"),
         (
             {"experiments__detectors__a2__reuse": "M"},
-            "experiments.detectors.a2.reuse: M can be reused from an extractor",
+            "experiments.detectors.a2.reuse: M can be reused only from an extractor",
         ),
         (
             {"experiments__detectors__a5__blocks": "rb"},
@@ -146,11 +146,11 @@ def test_what_is_wrong_is_named(changes, message):
         ),
         (
             {"processes": 4, "train_afigan__batch_size": 6},
-            "experiments.afigan.main: its batch_size of 6 is not evenly shared by 4 processes",
+            "experiments.afigan.main: its batch_size of 6 cannot be split evenly among 4 processes",
         ),
         ({"figures__afigan": "x"}, "figures.afigan: there is no experiments.afigan.x"),
         ({"figures__nearest": "x"}, "figures.nearest: there is no experiments.evaluations.x"),
-        ({"figures__afi": "a3"}, "figures.afi: experiments.evaluations.a3 is of no detector"),
+        ({"figures__afi": "a3"}, "figures.afi: experiments.evaluations.a3 does not evaluate a detector"),
         ({"figures__gradcam": {"AFI": "x"}}, "figures.gradcam.AFI: there is no experiments.evaluations.x"),
         ({"tables__table4__A1": ["a1", "x"]}, "tables.table4.A1: there is no experiments.evaluations.x"),
         (
@@ -163,7 +163,7 @@ def test_what_is_wrong_is_named(changes, message):
         ),
         (
             {"experiments__extractors__main__pyramid": "pafpn"},
-            "experiments.extractors.main.teacher: M needs the backbone and pyramid of F, a1 has others",
+            "experiments.extractors.main.teacher: M needs the backbone and pyramid of F, but a1 has others",
         ),
         (
             {"experiments__detectors__a5__pyramid": "pafpn"},
@@ -171,7 +171,7 @@ def test_what_is_wrong_is_named(changes, message):
         ),
         (
             {"experiments__detectors__b1__pyramid": "pafpn"},
-            "experiments.detectors.b1.upsampling: iterated is for the pyramid fpn alone",
+            "experiments.detectors.b1.upsampling: iterated works only with the pyramid fpn",
         ),
         (
             {"experiments__evaluations__a1__multi_scale": True},
@@ -191,12 +191,12 @@ def test_what_is_wrong_is_named(changes, message):
         ),
     ],
 )
-def test_references_that_lead_nowhere_are_named(changes, message):
+def test_broken_references_are_named(changes, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         check_params(values(**changes))
 
 
-def test_all_problems_are_told_at_once():
+def test_all_problems_are_reported_at_once():
     with pytest.raises(ValueError) as raised:
         check_params(values(sede=1, threads=0, train_detector__lr=0))
     assert all(name in str(raised.value) for name in ("3 problem(s)", "sede:", "threads:", "train_detector.lr:"))
@@ -303,7 +303,7 @@ def test_labels_of_boxes_do_not_teach_masks():
     zoo = composed("zoo")
     zoo["experiments"]["students"]["swin_t_nn_self"]["head"] = "mask_rcnn"
     with pytest.raises(
-        ValueError, match=r"swin_t_nn_self\.labels: mask_rcnn needs masks, and detectors/swin_t_nn finds"
+        ValueError, match=r"swin_t_nn_self\.labels: mask_rcnn needs masks, but detectors/swin_t_nn finds"
     ):
         check_params(zoo)
 
@@ -311,7 +311,9 @@ def test_labels_of_boxes_do_not_teach_masks():
 def test_multi_scale_is_for_the_r_cnn_family():
     zoo = composed("zoo")
     zoo["experiments"]["evaluations"]["fcos_nn"]["multi_scale"] = True
-    with pytest.raises(ValueError, match=r"evaluations\.fcos_nn\.multi_scale: is for faster_rcnn, mask_rcnn, "):
+    with pytest.raises(
+        ValueError, match=r"evaluations\.fcos_nn\.multi_scale: works only with faster_rcnn, mask_rcnn, "
+    ):
         check_params(zoo)
 
 

@@ -36,7 +36,7 @@ def judged(run: Measured) -> CostOutcome:
     ],
 )
 def test_the_papers_size_is_judged(run: Measured, params_M: float, time_ms: float, verdict: str) -> None:
-    """Whatever the run's own networks are, or whether there are any."""
+    """The run's own networks do not matter; there may be none."""
     run.paper_size = replace(
         SIZE, params_M={"nearest": 44.0, "afi": 44 + params_M}, time_ms={"nearest": 2000.0, "afi": 2000 + time_ms}
     )

@@ -138,7 +138,7 @@ LOSSES |= {
 @pytest.mark.parametrize("pyramid", get_args(Pyramid))
 @pytest.mark.parametrize("head", get_args(Head))
 def test_every_head_on_every_pyramid(head, pyramid):
-    """It learns from an image whose sides are no multiples of a stride, G with it, and detects in it."""
+    """The detector and G learn from an image whose sides are no multiples of a stride, and detect in it."""
     detector = mini(head=head, pyramid=pyramid, repeats=2)
     image = sample(101, 135, masks=head in MASK_HEADS)
     with EventStorage():
@@ -324,7 +324,7 @@ def test_retinanets_signal_does_not_depend_on_its_width(channels):
 
 
 def test_retinanets_normaliser_is_detectron2s_and_survives():
-    """Its losses are detectron2's, step by step; the running mean is a buffer, which checkpoints have."""
+    """Its losses are detectron2's, step by step; the running mean is a buffer in the checkpoints."""
     ours, theirs = mini(head="retinanet").train(), mini(head="retinanet").train()
     theirs._ema_update = types.MethodType(RetinaNet._ema_update, theirs)
     with EventStorage(0):
@@ -343,7 +343,7 @@ def test_parameters_know_the_levels_that_a_detector_will_have(head, pyramid):
     values = composed("smoke")
     values["figures"]["level"] = "p3"
     values["model"] |= {"head": head, "pyramid": pyramid}
-    values["experiments"]["evaluations"]["student"]["multi_scale"] = False  # which is for the R-CNN family
+    values["experiments"]["evaluations"]["student"]["multi_scale"] = False  # which works only with the R-CNN family
     params = check_params(values)
     detector = build_detector(Architecture.of(params, "detectors/a1", 3))
     assert interpolated_levels(params, "detectors/a1") == detector.backbone.interpolated_levels

@@ -10,14 +10,14 @@ from toy import toy_params
 from afigan.runtime.device import choose_device, seed_everything
 
 
-def test_a_gpu_that_is_not_there(monkeypatch):
+def test_a_missing_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device(toy_params().device).type == "cpu"
     with pytest.raises(ValueError, match="device: cuda"):
         choose_device(toy_params({"device": "cuda"}).device)
 
 
-def test_a_gpu_that_is_there(monkeypatch):
+def test_a_present_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     found = {asked: choose_device(toy_params({"device": asked}).device).type for asked in ("auto", "cuda", "cpu")}
     assert found == {"auto": "cuda", "cuda": "cuda", "cpu": "cpu"}

@@ -31,7 +31,7 @@ def test_layers_are_those_of_fig_2b():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (13, 10), (50, 51)])
-def test_a_logit_a_position(size):
+def test_there_is_one_logit_per_position(size):
     judge = FeaturePatchDiscriminator(3).eval()
     assert judge(torch.randn(2, 3, *size)).shape == (2, 1, *size)
 
@@ -55,7 +55,7 @@ def test_logits_are_not_probabilities():
 
 @pytest.mark.parametrize("channels", [8, 64])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
-def test_first_losses_are_those_of_a_judge_without_opinion(scale, channels):
+def test_first_losses_are_those_of_an_undecided_d(scale, channels):
     torch.manual_seed(0)
     judge = FeaturePatchDiscriminator(channels)
     real, fake = ([scale * torch.randn(n, channels, h, w) for n, _, h, w in LEVELS] for _ in range(2))

@@ -1,4 +1,4 @@
-"""Several processes are as one: same batches, same steps, same errors, and a run goes on where it was interrupted.
+"""Several processes act like one: same batches, same steps, same errors; an interrupted run continues.
 
 Two processes are launched only three times (tests/ranks.py), because a start takes seconds; they leave files, which the
 tests read.
@@ -62,7 +62,7 @@ def weights(found: dict[str, Any], statistics: bool = False) -> dict[str, torch.
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def test_two_processes_take_the_steps_of_one_with_the_whole_batch(after, tmp_path):
+def test_two_processes_take_the_steps_of_one_with_the_complete_batch(after, tmp_path):
     plan = schedule(**PLAIN)
     alone, start = run(PlainDuel(plan), tmp_path, plan), PlainDuel(plan).learners
     for name, learner in start.items():
@@ -95,7 +95,7 @@ def test_random_numbers_are_each_ranks_own(after):
     assert first["seed"] == 0 != second["seed"] and not torch.equal(first["rng"], second["rng"])
 
 
-def test_batch_normalisation_sees_the_whole_batch(after):
+def test_batch_normalisation_sees_the_complete_batch(after):
     """Ranks with batches of different sizes: values, gradients and statistics of one process with all of it."""
     found = [found["normalised"] for found in after.found]
     alone = ranks.normalised(None)
@@ -122,7 +122,7 @@ def test_rank_0_draws_what_a_single_process_does(after, tmp_path):
     assert torch.equal(run(Duel(half), tmp_path, half)["rng"], after.found[0]["whole"]["rng"])
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_never_stopped(after):
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(after):
     assert after.checkpoints == ["checkpoint-00000003.pt"]
     for found in after.found:
         assert len(found["resumed"]["seen"]) == 5
@@ -143,7 +143,7 @@ def test_the_log_has_means_over_ranks_and_iterations(after):
             assert line[name] == pytest.approx(sum(term[name] for term in terms) / 4, rel=1e-6)
 
 
-def test_rank_0_alone_writes_and_cleans_up(after):
+def test_only_rank_0_writes_and_cleans_up(after):
     """Rank 1 had nothing to write with."""
     left = sorted(path.name for path in (after.folder / "whole").iterdir())
     assert left == ["metrics.jsonl", "tensorboard", "train.log"]
@@ -163,7 +163,7 @@ def test_gradients_that_are_missing_count_as_zero(after):
 
 
 @pytest.mark.parametrize(("what", "term"), [("loss", "bad nan"), ("gradient", "bad 0.5, norm of the gradient nan")])
-def test_divergence_of_one_rank_is_everyones(after, what, term):
+def test_divergence_on_one_rank_stops_all_ranks(after, what, term):
     first, second = (found["diverged"][what] for found in after.found)
     assert first == second and first["same"]
     assert term in first["message"]
@@ -188,7 +188,7 @@ def runs(pid: int) -> bool:
 
 
 def test_nothing_outlives_an_interrupt_or_an_error(after):
-    """Neither the ranks nor the processes that load their data."""
+    """This includes the ranks and the processes that load their data."""
     pids = [int(path.stem) for path in after.folder.glob("*.pid")]
     assert len(pids) == 12
     time.sleep(1)
@@ -211,8 +211,8 @@ def test_sigterm_to_the_parent_ends_all_ranks_after_their_iteration(after):
         ((1, -signal.SIGKILL), "process 1 of 2 was ended by a signal (Killed), as the system does"),
     ],
 )
-def test_the_cause_is_told(tmp_path, codes, error):
-    """Errors that follow from the first come later, in whatever order the processes end."""
+def test_the_first_error_is_reported(tmp_path, codes, error):
+    """Errors that follow from the first come later, for any order in which the processes end."""
     for name, value in (("00002-0", RuntimeError("connection closed")), ("00001-1", Mistake("the reason"))):
         (tmp_path / f"{name}.pickle").write_bytes(pickle.dumps(value))
     found = distributed._error([SimpleNamespace(exitcode=code) for code in codes], tmp_path)
@@ -232,7 +232,7 @@ def test_an_error_that_cannot_be_sent_is_printed(tmp_path, capsys):
     except Odd as error:
         distributed._tell(error, tmp_path / "1.pickle")
     assert "Odd: this one" in capsys.readouterr().err
-    assert "what it printed" in str(distributed._error([SimpleNamespace(exitcode=1)], tmp_path))
+    assert "its output says why" in str(distributed._error([SimpleNamespace(exitcode=1)], tmp_path))
 
 
 def test_one_process_is_this_one():

@@ -107,7 +107,7 @@ def kill(run: Path, at: int, **change) -> Duel:
 
 # checkpoints are written after iterations 3 and 6 of 8
 @pytest.mark.parametrize("at", [1, 3, 4, 5, 6, 7, 8])
-def test_a_killed_run_ends_as_if_it_had_never_stopped(tmp_path, uninterrupted, at):
+def test_a_killed_run_ends_like_an_uninterrupted_one(tmp_path, uninterrupted, at):
     kill(tmp_path, at)
     torch.manual_seed(99)  # another process starts with other random numbers
     duel, log = run_duel(tmp_path, schedule())
@@ -118,7 +118,7 @@ def test_a_killed_run_ends_as_if_it_had_never_stopped(tmp_path, uninterrupted, a
     assert_same_state(duel, reference)
 
 
-def test_killed_again_and_again(tmp_path, uninterrupted):
+def test_a_run_that_is_killed_repeatedly(tmp_path, uninterrupted):
     for at in (2, 4, 5, 7, 8, 8):
         kill(tmp_path, at)
     duel, log = run_duel(tmp_path, schedule())
@@ -174,7 +174,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, uninterrupt
     assert_same_state(duel, uninterrupted[0])
 
 
-def test_without_a_whole_checkpoint_it_starts_over(tmp_path, uninterrupted, caplog):
+def test_without_a_complete_checkpoint_a_run_starts_over(tmp_path, uninterrupted, caplog):
     kill(tmp_path, 8)
     for path in tmp_path.glob("checkpoint-*.pt"):
         truncate(path)
@@ -194,7 +194,7 @@ def test_two_checkpoints_are_kept_and_finish_removes_them(tmp_path):
     assert list((tmp_path / "tensorboard").iterdir())
 
 
-def test_no_checkpoint_lies_under_its_name_before_it_is_whole(tmp_path, monkeypatch):
+def test_a_checkpoint_gets_its_name_only_when_it_is_complete(tmp_path, monkeypatch):
     def dies(state, path):
         Path(path).write_bytes(b"half")
         raise Killed
@@ -246,7 +246,7 @@ def test_sigterm_in_the_last_iteration_comes_too_late(tmp_path, uninterrupted):
 
 
 def test_processes_that_load_data_outlast_sigterm(tmp_path):
-    """A scheduler may send it to every process of a job; and none of them outlives the run."""
+    """A scheduler may send it to every process of a job. None of them outlives the run."""
     share = batches(Sequence(), schedule(workers=2), 0)
     next(share), next(share)  # one of each
     children = multiprocessing.active_children()
@@ -345,7 +345,7 @@ def test_no_warm_up_starts_at_the_full_rate():
 
 
 @pytest.mark.parametrize(("clip", "step"), [(1.0, (0.06, 0.08)), (None, (0.3, 0.4)), (10.0, (0.3, 0.4))])
-def test_clipping_scales_the_whole_gradient(clip, step):
+def test_clipping_scales_the_complete_gradient(clip, step):
     plan = schedule(optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=0.1, warmup=0, schedule="step", clip=clip)
     module = nn.ParameterList([torch.zeros(1), torch.zeros(1)])
     learner = engine.Learner(module, plan)
@@ -406,7 +406,7 @@ def test_frozen_parameters_have_no_optimizer(tmp_path):
 # --- logs ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_log_is_one_plain_line_an_iteration(tmp_path, capsys):
+def test_the_log_has_one_plain_line_per_iteration(tmp_path, capsys):
     _, log = run_duel(tmp_path, schedule())
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == log and [line["iteration"] for line in lines] == list(range(1, 9))
@@ -417,7 +417,7 @@ def test_the_log_is_one_plain_line_an_iteration(tmp_path, capsys):
 
 @pytest.mark.parametrize("at", [None, 3, 4, 5, 8])
 def test_lines_of_several_iterations_have_their_means(tmp_path, uninterrupted, at):
-    """Killed between two lines too: checkpoints are written after iterations 2, 4 and 6."""
+    """The run is also killed between two lines: checkpoints are written after iterations 2, 4 and 6."""
     plan = schedule(log_every=3, checkpoint_every=2)
     if at:
         kill(tmp_path, at, log_every=3, checkpoint_every=2)

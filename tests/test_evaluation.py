@@ -111,7 +111,7 @@ def test_no_objects_at_all(tmp_path):
 
 
 def test_half_of_the_objects_at_half_the_overlap(tmp_path):
-    """By hand: one class of two objects, one found with IoU 0.6: AP50 = 51 of 101 recall points, AP75 = 0."""
+    """By hand: one class has two objects, and one is found with IoU 0.6: AP50 = 51 of 101 recall points, AP75 = 0."""
     path = tmp_path / "val.json"
     values = truth(path, [100])
     values["annotations"] = [{**a, "category_id": 2} for a in values["annotations"][:2]]
@@ -127,7 +127,7 @@ def test_half_of_the_objects_at_half_the_overlap(tmp_path):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_faster_coco_eval_gives_what_pycocotools_gives(tmp_path, monkeypatch, seed):
-    """They agree to the last digit written, so that the program does not matter; on crowds, classes without an object
+    """They agree to the last digit written, so the program does not matter: on crowds, classes without an object
     or a detection, an image without objects, and one with more than the 100 detections that count."""
     rng = np.random.default_rng(seed)
     path = tmp_path / "val.json"
@@ -296,7 +296,7 @@ def test_a_model_of_other_classes_is_refused(own_world):
     values = json.loads(path.read_text())
     values["categories"][0]["name"] = "cat"
     path.write_text(json.dumps(values))
-    with pytest.raises(ValueError, match=r"knows the classes \['disc'.*\['cat'"):
+    with pytest.raises(ValueError, match=r"was trained on the classes \['disc'.*\['cat'"):
         evaluate(own_world.params, "a1")
 
 

@@ -1,4 +1,4 @@
-"""Every experiment of Tables 1-9, and every switch besides, through training and evaluation to filled tables."""
+"""Every experiment of Tables 1-9, and every other switch, through training and evaluation to filled tables."""
 
 import csv
 import io
@@ -72,7 +72,7 @@ def test_no_two_rows_are_the_same_model(everything):
 
 @pytest.mark.parametrize("profile", ["zoo", "paper"])
 def test_every_printed_row_has_an_experiment(profile):
-    """But for the cited rows of Table 1, which are other people's. One row is not in print: A5's control."""
+    """Except for the cited rows of Table 1, which are other authors'. One row is not printed: A5's control."""
     tables = composed(profile)["tables"]
     rows = {f"table{number}": set(printed_rows(number)) for number in range(1, 10)}
     assert {name: set(rows) for name, rows in tables.items()} == rows | {"table4": {*rows["table4"], CONTROL}}
@@ -118,7 +118,7 @@ def test_the_schedule_of_a3_is_named_as_another(everything):
 
 
 def test_parameters_differ_as_the_modules_do(everything):
-    """AFI has one G, the convolutional baselines a module a place, resizing none."""
+    """AFI has one G, the convolutional baselines have one module per place, resizing has none."""
     counts = {
         key: json.loads((everything.root / f"results/metrics/{key}.json").read_text())["params_M"] * 1e6
         for key in ("a1", "a5", "a6", "bilinear", "bicubic", "deconv", "nearest_5conv", "bicubic_5conv")

@@ -89,7 +89,7 @@ def clear(root: Path, stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
-def test_a_stage_that_is_killed_again_and_again(parents, tmp_path, stage):
+def test_a_stage_that_is_killed_repeatedly(parents, tmp_path, stage):
     chance = random.Random(f"{SEED} {stage.name}")
     root, log = copy(parents, tmp_path / "root", stage), tmp_path / "log"
     begin = time.monotonic()
@@ -119,7 +119,7 @@ def test_a_stage_that_is_killed_again_and_again(parents, tmp_path, stage):
 
 @pytest.mark.parametrize("name", ["pairs", "stage 2", "evaluate"])
 def test_a_full_disk(parents, tmp_path, name):
-    """Of files of at most some bytes the first that is larger ends the stage: an error of the system, no output."""
+    """The first file that is larger than a limit ends the stage, with a system error and without an output."""
     stage = next(s for s in STAGES if s.name == name)
     root, log = copy(parents, tmp_path / "root", stage), tmp_path / "log"
     size = 100_000 if name == "stage 2" else 256  # more than a log, less than a checkpoint

@@ -92,7 +92,7 @@ def test_assignment_against_a_loop(corners, bounds, radius):
                         smallest = min(smallest, (x1 - x0) * (y1 - y0))
                 if smallest == math.inf:
                     assert found[position] == -1
-                else:  # of two equally small ones either will do
+                else:  # of two equally small ones, either is correct
                     x0, y0, x1, y1 = boxes[found[position]]
                     assert (x1 - x0) * (y1 - y0) == smallest and x0 < x < x1 and y0 < y < y1
                 position += 1
@@ -100,7 +100,7 @@ def test_assignment_against_a_loop(corners, bounds, radius):
 
 
 @pytest.mark.parametrize(("more", "levels"), [(-0.5, {8}), (0, {8, 16}), (0.5, {16})])
-def test_what_is_on_the_border_of_two_levels_is_of_both(more, levels):
+def test_an_object_on_the_border_of_two_levels_belongs_to_both(more, levels):
     """Levels of strides 8 and 16 meet at 32 pixels, which is how far the left side of the object is."""
     learned = set()
     for stride, centre in ((8, 36.0), (16, 40.0)):
@@ -196,7 +196,7 @@ def test_a_batch_without_objects():
 
 
 def test_a_nan_reaches_the_training_loop():
-    """It has a message for it; an assertion inside a loss has not."""
+    """The loop has a message for it; an assertion inside a loss has none."""
     assert box_loss(torch.full((1, 4), math.nan), torch.ones(1, 4)).isnan()
 
 
@@ -298,7 +298,7 @@ def test_groups_fit_any_width(channels, groups):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_one_cell_is_normalised_alike_in_any_batch(training):
-    """With one channel a group it is all there is to normalise over."""
+    """With one channel per group, the cell is the only value to normalise over."""
     head = FCOSHead(channels=C, num_levels=1, num_classes=3).train(training)
     x = torch.randn(2, C, 1, 1)
     for one, two in zip(head([x[:1]]), head([x]), strict=True):
@@ -334,7 +334,7 @@ def test_a_level_has_a_scale_of_its_own():
 
 
 def test_predictions_are_those_of_their_cells():
-    """Maps that are constant in all but one cell, and a head without neighbourhood."""
+    """The maps are constant except in one cell, and the head has no neighbourhood."""
     head = FCOSHead(channels=C, num_levels=2, num_classes=3, num_convs=0)
     maps = [torch.zeros(2, C, 4, 6), torch.zeros(2, C, 2, 3)]
     for module in (head.classes, head.distances, head.centreness):
@@ -357,7 +357,7 @@ def test_distances_cannot_overflow():
 
 @pytest.mark.parametrize(("exponent", "gradient"), [(-9.0, math.exp(-9)), (4.6, math.exp(4.6)), (4.7, 0.0)])
 def test_distances_have_a_gradient_below_the_largest(exponent, gradient):
-    """That of an exponential, to the bit its value too; above ln(100) = 4.605 there is none."""
+    """Gradient and value are those of an exponential, to the bit; above ln(100) = 4.605 there is no gradient."""
     head = FCOSHead(channels=C, num_levels=1, num_classes=3)
     nn.init.zeros_(head.distances.weight)
     nn.init.constant_(head.distances.bias, exponent)
@@ -368,7 +368,7 @@ def test_distances_have_a_gradient_below_the_largest(exponent, gradient):
         assert torch.equal(distances, torch.full((1, 1, 4), exponent).exp())
 
 
-def test_float32_whatever_the_convolutions_compute_in():
+def test_results_are_float32_for_any_type_of_the_convolutions():
     head = FCOSHead(channels=C, num_levels=1, num_classes=3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         predictions = head([torch.randn(1, C, 4, 4)])
@@ -438,14 +438,14 @@ def test_limits_come_from_the_config():
     assert (*limits, generator.max_detections_per_image) == (0.2, 33, 0.4, 11)
 
 
-def test_nothing_found_is_an_answer():
+def test_no_detections_are_a_valid_result():
     detector = tiny().eval()
     detector.proposal_generator.test_score_thresh = 0.99
     found = detector([without_truth(sample([(8, 8, 60, 70)], [0]))])[0]["instances"]
     assert len(found) == 0 and found.pred_boxes.tensor.shape == (0, 4)
 
 
-def test_batched_is_single():
+def test_a_batch_gives_the_results_of_single_images():
     detector = tiny().eval()
     items = [without_truth(sample([(8 * i, 8, 60 + 8 * i, 70)], [i], seed=i)) for i in range(3)]
     for module in detector.proposal_generator.head.modules():
@@ -552,7 +552,7 @@ def test_two_images_are_learned():
             assert iou(match.pred_boxes.tensor[0].tolist(), box) > 0.7 and match.scores[0] > 0.5
 
 
-def test_the_callers_instances_stay_as_they_are():
+def test_the_callers_instances_do_not_change():
     item = sample([(8, 8, 60, 70)], [0])
     before: Instances = item["instances"]
     fields = {name: getattr(value, "tensor", value).clone() for name, value in before.get_fields().items()}

@@ -51,7 +51,7 @@ def test_many_experiments_with_different_terms(tmp_path: Path) -> None:
     shape_of(tmp_path / "figures" / "losses.png")
 
 
-def test_the_same_input_gives_the_same_bytes_whatever_the_users_settings(tmp_path: Path) -> None:
+def test_the_same_input_gives_the_same_bytes_under_any_user_settings(tmp_path: Path) -> None:
     import matplotlib
 
     image = np.zeros((32, 32, 3), np.uint8)

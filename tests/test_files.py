@@ -22,7 +22,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path):
+def test_a_file_gets_its_name_only_when_it_is_complete(tmp_path):
     path = tmp_path / "new" / "folder" / "model.safetensors"
     with atomic_path(path) as temporary:
         assert temporary.parent == path.parent and temporary.suffix == path.suffix
@@ -32,7 +32,7 @@ def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path):
     assert names(path.parent) == [path.name]
 
 
-def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with atomic_path(str(path)) as temporary:
@@ -69,7 +69,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     assert path.read_text() == "old"
 
 
-def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path):
+def test_a_folder_replaces_the_old_one_in_one_step(tmp_path):
     path = tmp_path / "outer" / "out"
     for run in ("first", "second"):
         with atomic_dir(path) as temporary:
@@ -110,7 +110,7 @@ def test_a_digest_is_of_the_value():
     value = {"a": [1, 2.5, None], "b": {"c": True, "d": "ä"}}
     assert digest(value) == digest({"b": {"d": "ä", "c": True}, "a": [1, 2.5, None]})
     assert len({digest(v) for v in (value, {**value, "e": 0}, {**value, "a": [2.5, 1, None]}, "1", 1, None)}) == 6
-    # pinned: metrics files and checkpoints of before carry it
+    # pinned: existing metrics files and checkpoints contain it
     assert digest({"a": 1}) == "f9d86028c6e0d64e225186f96acb69338b2c59764df79162107f5c4bb34d1310"
     with pytest.raises(ValueError):
         digest(float("inf"))
@@ -134,7 +134,7 @@ class Opaque(Exception):
     """A library's own error in place of an error of the system."""
 
 
-def test_a_full_disk_is_told_whatever_a_library_makes_of_it(tmp_path):
+def test_a_full_disk_is_reported_even_if_a_library_hides_it(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))

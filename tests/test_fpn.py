@@ -105,7 +105,7 @@ OUTPUTS = {"p2": lambda fpn, x: fpn(x)["p2"], "merged": lambda fpn, x: fpn.top_d
 
 @pytest.mark.parametrize("output", OUTPUTS.values(), ids=OUTPUTS)
 @pytest.mark.parametrize("interpolator", ["nearest", "afi", "deconv"])
-def test_iterated_p2_depends_on_the_coarsest_map_alone(interpolator, output):
+def test_iterated_p2_depends_only_on_the_coarsest_map(interpolator, output):
     assert gradients(build(interpolator, upsampling="iterated"), features(65, 64), output) == {"res5"}
     assert gradients(build(interpolator), features(65, 64), output) == set(CHANNELS)
 
@@ -117,7 +117,7 @@ def test_iterated_has_no_lateral_convolutions_of_finer_levels():
     assert all(torch.equal(plain[name], value) for name, value in iterated.items())
 
 
-def test_iterated_upsamples_again_and_again():
+def test_iterated_upsamples_repeatedly():
     fpn, x = build("nearest", upsampling="iterated"), features(64, 96)
     top = fpn.fpn_lateral5(x["res5"])
     for place, merged in enumerate(fpn.top_down(x)):

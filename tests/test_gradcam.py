@@ -74,7 +74,7 @@ def test_by_hand() -> None:
 
 
 def test_the_padding_is_cut_off() -> None:
-    """An image of 3 x 2 pixels, padded to 4 x 4 and halved: nothing of its own is moved."""
+    """An image of 3 x 2 pixels is padded to 4 x 4 and halved; its own pixels do not move."""
     image = torch.tensor([[[4, 4], [4, 4], [8, 8]], [[0, 0], [0, 0], [0, 0]]], dtype=torch.uint8)
     cam = grad_cam(Linear(torch.ones(2, 2, 2)), "p3", {"image": image}, lambda found: found.scores[0])
     padded = torch.tensor([[[[4.0, 0.0], [4.0, 0.0]]]])
@@ -92,7 +92,7 @@ def test_the_share_inside_by_hand() -> None:
     cam = np.array([[1.0, 2.0, 0.0], [4.0, 0.0, 3.0]])
     assert share_inside(cam, np.array([[0.0, 0.0, 2.0, 1.0]])) == 0.3
     assert share_inside(cam, np.array([[0.0, 0.0, 2.0, 1.0], [0.0, 0.0, 1.0, 2.0]])) == 0.7  # of the union
-    assert share_inside(cam, np.array([[0.6, 0.0, 1.4, 1.6]])) == 0  # holds no centre but that of (0, 1) and (1, 1)
+    assert share_inside(cam, np.array([[0.6, 0.0, 1.4, 1.6]])) == 0  # contains only the centres of (0, 1) and (1, 1)
     assert share_inside(cam, np.zeros((0, 4))) == 0 and share_inside(0 * cam, np.array([[0.0, 0.0, 3.0, 2.0]])) == 0
 
 
@@ -185,7 +185,7 @@ def records(tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def test_the_figure(tmp_path: Path, records: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The image from the given position on that has an object, its boxes at the size that the detector sees."""
+    """The figure shows the first image with an object from the given position on, with boxes at the detector's size."""
     drawn: list[Any] = []
     draw = gradcam.draw_heat_maps
     monkeypatch.setattr(gradcam, "draw_heat_maps", lambda *arguments: drawn.append(arguments) or draw(*arguments))
@@ -219,7 +219,7 @@ def test_the_figure(tmp_path: Path, records: list[dict[str, Any]], monkeypatch: 
 def test_an_image_is_preferred_whose_detections_depend_on_every_level(
     tmp_path: Path, records: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Image 7 has heat on p3 alone, image 17 on both levels."""
+    """Image 7 has heat only on p3, image 17 on both levels."""
     drawn: list[Any] = []
     monkeypatch.setattr(gradcam, "draw_heat_maps", lambda *arguments: drawn.append(arguments))
 
@@ -232,7 +232,7 @@ def test_an_image_is_preferred_whose_detections_depend_on_every_level(
     assert drawn[0][1].title.startswith("image 17:")
 
 
-def test_what_there_is_nothing_to_draw_of(tmp_path: Path, records: list[dict[str, Any]]) -> None:
+def test_sets_without_anything_to_draw_are_refused(tmp_path: Path, records: list[dict[str, Any]]) -> None:
     rest = ["p3"], ["dog", "cup"], INPUTS, "RGB", tmp_path / "out.png"
     with pytest.raises(ValueError, match=r"figures\.image: 3, but the validation set has 3 images"):
         draw_gradcam_figure({}, records, 3, *rest)

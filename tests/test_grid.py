@@ -11,7 +11,7 @@ CONF = Path(__file__).parents[1] / "conf"
 
 
 def test_fingerprints_ask_little_of_the_grid(monkeypatch):
-    """A fingerprint takes its ancestors' again: some for each node, not as many as there are ways through the graph."""
+    """A fingerprint computes its ancestors' again: a few per node, not one for each way through the graph."""
     params = check_params(compose("paper", CONF))
     kinds = type(params.experiments).model_fields
     nodes = [f"{kind}/{key}" for kind in kinds for key in getattr(params.experiments, kind)]

@@ -82,7 +82,7 @@ def test_nothing_points_back(name):
 
 
 def test_reports_need_no_training():
-    """Tables need files alone, matches included: drawing them needs neither torch nor a detector."""
+    """Tables need only files, matches included: drawing them needs neither torch nor a detector."""
     found = {t for name, edges in EDGES.items() if part(name) == "reporting" for t in edges if t.startswith("afigan.")}
     targets = {part(t) for t in found if not t.startswith("afigan.evaluation.matches.")}
     assert not targets & {"training", "evaluation", "detectors", "pyramids", "interpolators", "backbones"}

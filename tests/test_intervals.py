@@ -110,7 +110,7 @@ def test_a_verdict_has_a_colour_and_a_shape(run: Measured, name: str, style: str
     assert drawn[f"{name}, verdict"].get_text().startswith(style)
 
 
-def test_box_and_mask_are_told_apart(run: Measured) -> None:
+def test_box_and_mask_can_be_distinguished(run: Measured) -> None:
     drawn = artists(intervals_figure(judge_run(run.results)))
     box, mask = (drawn[f"C3: A5 − A1, {kind}_AP, mean"] for kind in ("box", "mask"))
     assert box.get_markerfacecolor() == box.get_color() and mask.get_markerfacecolor() == "white"
@@ -125,7 +125,7 @@ def test_zero_and_the_margin(run: Measured) -> None:
     assert extents == (-MARGIN, MARGIN)
 
 
-def test_what_is_large_does_not_hide_what_is_small(run: Measured) -> None:
+def test_large_values_do_not_hide_small_ones(run: Measured) -> None:
     axis = intervals_figure(judge_run(run.results)).axes[0]
     assert axis.get_xscale() == "symlog" and "logarithmic beyond" in axis.get_xlabel()
     del run.rows[9], run.rows[4]
@@ -133,7 +133,7 @@ def test_what_is_large_does_not_hide_what_is_small(run: Measured) -> None:
     assert axis.get_xscale() == "linear" and "logarithmic" not in axis.get_xlabel()
 
 
-def test_styles_are_told_apart_by_everyone() -> None:
+def test_everyone_can_distinguish_the_styles() -> None:
     """Shapes all differ; colours of the verdicts of one list do, also as seen without red or green cones."""
     assert len({shape for _, shape in STYLES.values()}) == len(STYLES)
     simulated = {  # Viénot, Brettel and Mollon (1999), on linear RGB
@@ -150,13 +150,13 @@ def test_styles_are_told_apart_by_everyone() -> None:
                     assert np.abs(first - second).max() > 0.25, words
 
 
-def test_the_title_says_of_what_the_intervals_are(run: Measured) -> None:
+def test_the_title_names_the_source_of_the_intervals(run: Measured) -> None:
     assert "over seeds and images" in intervals_figure(judge_run(run.results)).get_suptitle()
     del run.rows[4], run.rows[7], run.rows[8]
     assert "over images alone" in intervals_figure(judge_run(run.results)).get_suptitle()
 
 
-def test_the_picture_is_written_and_depends_on_its_input_alone(run: Measured, tmp_path: Path) -> None:
+def test_the_picture_is_written_and_depends_only_on_its_input(run: Measured, tmp_path: Path) -> None:
     judged = judge_run(run.results)
     draw_intervals(judged, tmp_path / "figures" / "claims.png")
     first = (tmp_path / "figures" / "claims.png").read_bytes()

@@ -18,7 +18,7 @@ from afigan.data.split import half, read_split
 from afigan.schema import Input, Schedule
 
 INPUT = Input(short_sides=[48], max_side=100, test_short_side=48)
-SIZES = {11: (64, 48), 20: (61, 45), 33: (50, 70), 5: (48, 64)}  # id: width, height; the last one holds no object
+SIZES = {11: (64, 48), 20: (61, 45), 33: (50, 70), 5: (48, 64)}  # id: width, height; the last one has no object
 RED = {11: (6, 10, 20, 16), 20: (4, 5, 23, 17), 33: (3, 30, 21, 25)}  # x, y, w, h, left of the middle
 
 
@@ -143,7 +143,7 @@ def test_an_epoch_is_a_permutation(train):
     assert [[other.image_index(4 * epoch + i) for i in range(4)] for epoch in range(20)] != epochs
 
 
-def test_an_item_depends_on_its_position_alone(train):
+def test_an_item_depends_only_on_its_position(train):
     inputs = INPUT.model_copy(update={"short_sides": [32, 40, 48]})
     data = dataset(*train, inputs=inputs)
     expected = [data[i] for i in range(12)]
@@ -180,7 +180,7 @@ def test_batches_depend_neither_on_workers_nor_on_where_they_start(train, worker
 
 
 @pytest.mark.parametrize("segmentation", SEGMENTATIONS)
-def test_boxes_and_masks_lie_on_their_object(tmp_path, segmentation):
+def test_boxes_and_masks_match_their_object(tmp_path, segmentation):
     data = dataset(prepared(tmp_path, segmentation))
     assert {flipped(data[i]) for i in range(12)} == {True, False}
     for item in (data[i] for i in range(12)):
@@ -237,7 +237,7 @@ def test_crowds_are_left_out_always_and_empty_images_where_objects_are_needed(tr
     assert {len(all_images[i]["instances"]) for i in range(4)} == {0, 1}
 
 
-def test_an_image_of_nothing_but_crowds_holds_no_object(tmp_path):
+def test_an_image_with_only_crowds_has_no_objects(tmp_path):
     path = prepared(tmp_path)
     value = json.loads(path.read_text())
     value["annotations"] = [a for a in value["annotations"] if a["iscrowd"] or a["image_id"] != 20]

@@ -14,7 +14,7 @@ def softplus(x):
 
 
 def maps(*values, size=(2, 1, 3, 5)):
-    """Return one constant map a level, each of half the size of the one before."""
+    """Return one constant map per level, each of half the size of the one before."""
     n, c, h, w = size
     return [torch.full((n, c, max(1, h >> i), max(1, w >> i)), float(v)) for i, v in enumerate(values)]
 
@@ -52,7 +52,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_levels_add_up_whatever_their_size(loss):
+def test_levels_of_any_size_add_up(loss):
     assert loss(1.0, 2.0, -0.5).item() == pytest.approx(sum(loss(v).item() for v in (1.0, 2.0, -0.5)))
     assert loss(1.0, 1.0).item() == pytest.approx(2 * loss(1.0).item())
 
@@ -65,7 +65,7 @@ def test_batch_and_positions_are_averaged(size):
     assert discriminator_loss(maps(3, size=size), maps(1, size=size)).item() == pytest.approx(expected)
 
 
-def test_undecided_logits_cost_2_ln_2_a_level():
+def test_undecided_logits_cost_2_ln_2_per_level():
     assert discriminator_loss(maps(0, 0, 0), maps(0, 0, 0)).item() == pytest.approx(6 * math.log(2))
     assert adversarial_loss(maps(0, 0, 0)).item() == pytest.approx(3 * math.log(2))
 

@@ -70,7 +70,7 @@ def test_crowds_are_left_out_and_ids_are_the_files(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_annotation_with_id_0_is_found(tmp_path, kind):
-    """Its detection is the only one: COCO's programs read the id as that of no match."""
+    """Its detection is the only one: COCO's programs take this id to mean no match."""
     path = tmp_path / "val.json"
     write_scene(path, 0)
     values = json.loads(path.read_text())

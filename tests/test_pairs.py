@@ -123,7 +123,7 @@ def interrupt():
     raise KeyboardInterrupt
 
 
-def test_an_interrupted_run_goes_on_with_the_missing_shards_only(prepared, monkeypatch):
+def test_an_interrupted_run_writes_only_the_missing_shards(prepared, monkeypatch):
     expected = write(prepared, "uninterrupted")
     with monkeypatch.context() as patch:
         fail_in_shard(patch, 1, interrupt)
@@ -138,7 +138,7 @@ def test_an_interrupted_run_goes_on_with_the_missing_shards_only(prepared, monke
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_run_goes_on(prepared, monkeypatch, workers):
+def test_a_killed_run_continues(prepared, monkeypatch, workers):
     expected = write(prepared, "uninterrupted")
     context = multiprocessing.get_context("fork")
     with monkeypatch.context() as patch:

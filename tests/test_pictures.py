@@ -116,7 +116,7 @@ def test_heat_is_seen_where_it_is(tmp_path: Path) -> None:
     assert 1.9 < (y.max() - y.min()) / (x.max() - x.min()) < 2.1
 
 
-def test_the_same_input_gives_the_same_bytes_whatever_the_users_settings(tmp_path: Path) -> None:
+def test_the_same_input_gives_the_same_bytes_under_any_user_settings(tmp_path: Path) -> None:
     import matplotlib
 
     heat = {"p3": {"nearest": np.linspace(0, 1, 48 * 64).reshape(48, 64)}}

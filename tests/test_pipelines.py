@@ -114,7 +114,7 @@ def test_a_difference_is_seen(tmp_path, dags, file, old, new):
 
 
 def test_dry_runs_of_the_paper_list_every_stage(projects, dags):
-    """COCO itself is not there, only files of its annotations' names: `dvc repro --dry` would end at what it misses."""
+    """COCO is absent; files with its annotations' names exist, because `dvc repro --dry` ends at missing files."""
 
     def output(*command: str) -> str:
         done = subprocess.run(command, cwd=projects["paper"], env=environment(), capture_output=True, text=True)
@@ -142,7 +142,7 @@ def test_every_profile_has_what_the_stages_watch(tmp_path, profile):
 
 
 def test_a_new_params_hash_means_a_new_evaluation(dags, projects):
-    """Whatever is changed in params.yaml: no engine leaves metrics alone that `tables` then refuses."""
+    """After any change of params.yaml, both engines redo the metrics that `tables` would refuse."""
     dag = dags["smoke"][0]
     text = (projects["smoke"] / "params.yaml").read_text("utf-8")
     before = check_params(yaml.safe_load(text))
@@ -169,7 +169,7 @@ def test_a_new_params_hash_means_a_new_evaluation(dags, projects):
 @pytest.mark.parametrize(
     ("stage", "path", "value"),
     [
-        ("train_detector@a5", "input.flip", False),  # where it is left out, it is true
+        ("train_detector@a5", "input.flip", False),  # its default is true
         ("train_detector@a5", "experiments.detectors.a5.freeze_interpolator", False),
         ("train_detector@a5", "experiments.detectors.a5.schedule", {"amp": False}),
         ("train_detector@a5", "experiments.detectors.a5.seed", 0),
@@ -235,7 +235,7 @@ def test_snakemake_refuses_models_of_dvc_that_it_would_keep(tmp_path):
             ["snakemake", "-n", "--cores", "1"], cwd=root, env=environment(), capture_output=True, text=True
         )
         assert done.returncode == status
-    assert "models/detectors/a1 is of other parameters" in done.stdout + done.stderr
+    assert "models/detectors/a1 has other parameters" in done.stdout + done.stderr
 
 
 # --- the smoke profile, run by both -----------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_results_agree_number_for_number(runs):
     for name in metrics:
         path = f"results/metrics/{name}"
         assert (dvc / path).read_bytes() == (snakemake / path).read_bytes()
-    # two iterations leave few objects found: what they learned says more
+    # after two iterations few objects are found: the weights say more
     files = sorted(path.relative_to(dvc) for path in dvc.glob("models/**/*") if path.is_file())
     assert len(files) == 3 * 6
     for path in (*files, "results/README.md", "data/prepared/train.json"):
@@ -260,7 +260,7 @@ def test_results_agree_number_for_number(runs):
 
 
 @pytest.mark.pipeline
-def test_a_killed_training_goes_on_under_the_next_run(runs):
+def test_a_killed_training_continues_in_the_next_run(runs):
     """Here both engines have killed it; tests/test_faults.py tests that it ends as if it had not been killed."""
     for root in runs.values():
         text = (root / "run.log").read_text("utf-8")
@@ -268,7 +268,7 @@ def test_a_killed_training_goes_on_under_the_next_run(runs):
 
 
 @pytest.mark.pipeline
-def test_everything_declared_is_there(runs):
+def test_every_declared_output_exists(runs):
     for root in runs.values():
         dag = dvc_dag(root)
         assert all((root / out).exists() for job in dag.values() for out in job.outs)
@@ -344,7 +344,7 @@ def test_an_edit_redoes_the_stages_that_use_it(runs, engine, file, due):
 
 @pytest.mark.pipeline
 @pytest.mark.parametrize("engine", RUN)
-def test_a_model_that_is_gone_is_made_again(runs, tmp_path, engine):
+def test_a_missing_model_is_trained_again(runs, tmp_path, engine):
     path = runs[engine] / "models/extractors/main/model.safetensors"
     shutil.move(path, tmp_path / "kept")
     try:
@@ -373,4 +373,4 @@ def test_tables_refuse_metrics_of_other_parameters(runs):
             capture_output=True,
             text=True,
         )
-    assert done.returncode == 2 and "was made with other parameters than today's" in done.stderr
+    assert done.returncode == 2 and "was created with other parameters than the current ones" in done.stderr

@@ -97,4 +97,4 @@ def test_the_tables_of_the_docs_are_computed():
         for first, *cells in rows:
             assert cells == [round(function(first, seeds), 2) for seeds in (3, 5, 8, 12)]
     three = detectable(2.0, 5, alpha=0.05 / 3)
-    assert f"a true difference of {three:.2f} for that, in place of {detectable(2.0, 5):.2f}." in DOCS
+    assert f"a true difference of {three:.2f} instead of {detectable(2.0, 5):.2f}." in DOCS

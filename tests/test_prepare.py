@@ -83,7 +83,7 @@ def test_boxes_only_sets_have_no_masks(tmp_path):
     train = tiny_coco.annotations()
     for annotation in train["annotations"]:
         del annotation["segmentation"]
-    prepare(coco(tmp_path, train), 0, tmp_path / "prepared", workers=1)  # val's masks are of no use then
+    prepare(coco(tmp_path, train), 0, tmp_path / "prepared", workers=1)  # val's masks are then useless
     for name in ("train", "val"):
         split = load(tmp_path / "prepared", name)
         assert split["info"]["masks"] is False

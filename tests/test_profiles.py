@@ -29,7 +29,7 @@ TRAINING = {
 }
 OTHERS = {"prepare", "pairs", "evaluate", "pseudo_labels", "submit", "benchmark", "figures", "tables"}
 NO_GPU = {"prepare", "pairs", "tables"}
-# numbers that differ wherever they could be mistaken for each other
+# numbers that differ, so that no two can be confused
 SETTINGS = {"device": "cuda", "processes": 2, "threads": 3}
 WORKERS = {"train_backbone": 1, "train_afigan": 2, "train_extractor": 3, "train_detector": 5, "pairs": 7}
 
@@ -100,7 +100,7 @@ def test_a_later_attempt_has_twice_the_memory_and_no_more(root):
         memory[attempt] = [int(rules[rule]["mem_mb"]) for rule in ("prepare", "backbone")]
         minutes[attempt] = [int(rules[rule]["runtime"]) for rule in ("prepare", "backbone")]
     assert memory[4] == [2 * megabytes for megabytes in memory[1]]
-    # what goes on from a checkpoint needs no longer than before, and a partition has its limit
+    # a run that continues from a checkpoint needs no more time than before, and a partition has a limit
     assert minutes[4] == [2 * minutes[1][0], minutes[1][1]]
 
 
@@ -198,7 +198,7 @@ def test_without_its_environment_nothing_is_submitted(tmp_path, monkeypatch, kub
 
 @pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="a container's processes need root")
 def test_what_ends_a_pod_ends_the_stage_first(tmp_path, monkeypatch):
-    """As in a container: the command is process 1 there, and SIGTERM is for that alone."""
+    """In a container the command is process 1, and only this process gets SIGTERM."""
     monkeypatch.syspath_prepend(str(QUEUE))
     import submit as submission
 

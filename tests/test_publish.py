@@ -178,7 +178,7 @@ def test_photographs_are_not_published(run: Params, publication: ModuleType, pub
     assert "![Detections" not in page and "Not published" in page and "](claims.png)" in page
 
 
-def test_the_readme_has_the_verdicts_of_evidence_alone(
+def test_the_readme_has_only_the_verdicts_of_evidence(
     run: Params, publish: Callable[..., Path], tmp_path: Path
 ) -> None:
     readme = tmp_path / "README.md"
@@ -218,7 +218,7 @@ def test_the_wall_time_is_without_pauses(
     assert publication._covered(times) == 60 * minutes
 
 
-def test_what_runs_cannot_tell_is_asked_for(run: Params, publish: Callable[..., Path]) -> None:
+def test_missing_facts_of_a_run_are_asked_for(run: Params, publish: Callable[..., Path]) -> None:
     tell("tables", 25, 30, host="another")
     with pytest.raises(ValueError, match=r"another machine.*--machine"):
         publish()
@@ -250,13 +250,13 @@ def edit(path: str, text: str | None = None) -> None:
             r"stale:\n  models/detectors/a5/model\.safetensors is not what",
         ),
         ("data/prepared/val.json", " ", r"stale:\n  data/prepared/val\.json is not what"),
-        ("results/claims.md", "agrees", r"report is stale.*:\n  results/claims\.md is not what its metrics give"),
-        ("results/tables/table4.csv", None, r"results/tables/table4\.csv is not what"),
+        ("results/claims.md", "agrees", r"report is stale.*:\n  results/claims\.md does not match its metrics"),
+        ("results/tables/table4.csv", None, r"results/tables/table4\.csv does not match"),
         ("results/figures/claims.png", None, r"results/figures/claims\.png is not there"),
         ("results/figures/detections.png", None, r"figure results/figures/detections\.png does not exist"),
     ],
 )
-def test_what_is_not_whole_is_refused(
+def test_stale_or_incomplete_runs_are_refused(
     run: Params, publish: Callable[..., Path], tmp_path: Path, path: str, text: str | None, message: str
 ) -> None:
     before = tmp_path / "docs/toy/of_before"
@@ -282,7 +282,7 @@ def test_a_name_is_a_plain_folder(publish: Callable[..., Path], name: str) -> No
 
 
 def test_the_script(run: Params) -> None:
-    """In a project of its own: the copy of this one that the run is in."""
+    """It runs in the copy of this project that has the run."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "workflow/scripts/publish.py", "--from", ".", "--command", "snakemake", *arguments]
@@ -294,4 +294,4 @@ def test_the_script(run: Params) -> None:
     assert done.returncode == 0 and "docs/results/toy" in done.stdout, done.stderr
     assert provenance(Path("docs/results/toy"))["wall_time_s"] == 3723
     done = call("--name", "toy", "--wall-time", "an hour")
-    assert done.returncode == 2 and "as in 2:45:10" in done.stderr
+    assert done.returncode == 2 and "such as 2:45:10" in done.stderr

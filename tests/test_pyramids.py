@@ -119,17 +119,17 @@ def test_any_image_any_channels(kind, interpolator, size, n, c, channels):
 
 
 @kinds
-def test_what_detectron2_asks_of_a_backbone(kind):
+def test_a_pyramid_is_a_detectron2_backbone(kind):
     pyramid, theirs = build(kind), FPN(TinyBackbone(), list(NAMES), C)
     assert isinstance(pyramid, Pyramid) and isinstance(pyramid, Backbone)
     assert pyramid.size_divisibility == theirs.size_divisibility
-    # v0.6 has no such property, and takes no notice of it
+    # v0.6 has no such property, and ignores it
     assert pyramid.padding_constraints == getattr(theirs, "padding_constraints", {"square_size": 0})
 
 
 @kinds
 @every
-def test_afi_is_one_module_and_the_baselines_are_one_a_place(kind, interpolator):
+def test_afi_is_one_module_and_the_baselines_have_one_per_place(kind, interpolator):
     pyramid = build(kind, interpolator)
     calls = [0] * len(pyramid.upsample)
     for number, module in enumerate(pyramid.upsample):
@@ -143,7 +143,7 @@ def test_afi_is_one_module_and_the_baselines_are_one_a_place(kind, interpolator)
 
 @kinds
 @every
-def test_other_weights_are_the_same_whatever_the_interpolator(kind, interpolator):
+def test_other_weights_do_not_depend_on_the_interpolator(kind, interpolator):
     plain = build(kind).state_dict()
     following = torch.rand(4)  # a detector's heads are built after its pyramid
     changed = build(kind, interpolator).state_dict()
@@ -152,7 +152,7 @@ def test_other_weights_are_the_same_whatever_the_interpolator(kind, interpolator
     assert {name.split(".")[0] for name in changed.keys() - plain.keys()} <= {"upsample"}
 
 
-TOUCHED = {  # what is above no interpolation has nothing to teach
+TOUCHED = {  # a map that was not interpolated has no gradient for the interpolator
     "FPN P2-P6": {"p2", "p3", "p4"},
     "FPN P3-P7": {"p3", "p4"},
     "PAFPN P2-P6": {"p2", "p3", "p4", "p5", "p6"},
@@ -163,7 +163,7 @@ TOUCHED = {  # what is above no interpolation has nothing to teach
 
 @kinds
 @pytest.mark.parametrize("interpolator", ["afi", "deconv"])
-def test_which_maps_teach_the_interpolator(kind, interpolator):
+def test_maps_whose_gradients_reach_the_interpolator(kind, interpolator):
     pyramid = shake(build(kind, interpolator))
     touched = set()
     for level in LEVELS[kind]:
@@ -176,7 +176,7 @@ def test_which_maps_teach_the_interpolator(kind, interpolator):
 
 @kinds
 @pytest.mark.parametrize("interpolator", ["nearest", "afi", "nearest-5conv"])
-def test_batched_is_single(kind, interpolator):
+def test_a_batch_gives_the_results_of_single_images(kind, interpolator):
     pyramid, images = build(kind, interpolator), torch.randn(3, 3, 65, 140)
     together = pyramid(images)
     for i in range(3):
@@ -187,7 +187,7 @@ def test_batched_is_single(kind, interpolator):
 
 @kinds
 def test_all_weights_learn(kind):
-    """No layer is built and not used: distributed training would wait for its gradient."""
+    """Every layer is used, because distributed training would wait for the gradient of an unused one."""
     pyramid = build(kind, "deconv").train()
     sum(value.square().sum() for value in pyramid(torch.randn(2, 3, 96, 200)).values()).backward()
     assert not [name for name, p in pyramid.named_parameters() if p.grad is None]
@@ -228,7 +228,7 @@ def test_interpolate_is_the_last_upsampling_towards_a_level(kind, interpolator):
         coarse, expected = last[maps[level].shape[-2:]]
         assert torch.equal(pyramid.interpolate(coarse, level, expected.shape[-2:]), expected)
     for level in (levels[-1], "p1"):
-        with pytest.raises(ValueError, match=rf"towards '{level}'.*{', '.join(levels[:-1])}$"):
+        with pytest.raises(ValueError, match=rf"to '{level}'.*{', '.join(levels[:-1])}$"):
             pyramid.interpolate(torch.ones(1, C, 2, 2), level, (4, 4))
 
 
@@ -302,7 +302,7 @@ def test_pafpn_is_detectron2s_fpn_and_panets_bottom_up_path(kind, norm):
 
 @pytest.mark.parametrize(("norm", "more"), [("", C), ("BN", 2 * C)])
 @pytest.mark.parametrize("levels", ["P2-P6", "P3-P7"])
-def test_pafpn_costs_two_convolutions_a_level(levels, norm, more):
+def test_pafpn_costs_two_convolutions_per_level(levels, norm, more):
     def size(kind):
         named = build(kind, norm=norm).named_parameters()
         return sum(p.numel() for name, p in named if not name.startswith("top_block"))
@@ -438,7 +438,7 @@ def test_bifpns_batch_normalisation_is_efficientdets(norm):
 
 
 def test_bifpns_batch_normalisation_by_hand():
-    """Over a batch with its eps; of the running statistics a hundredth is new."""
+    """Over a batch, with its eps; a hundredth of the running statistics is new."""
     norm = build("BiFPN").laterals["p3"].norm.train()
     x = 0.05 * torch.randn(4, C, 5, 6) + 2
     mean, var = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), correction=0)
@@ -448,7 +448,7 @@ def test_bifpns_batch_normalisation_by_hand():
     torch.testing.assert_close(norm.running_var, 0.99 + 0.01 * x.var(dim=(0, 2, 3)))
 
 
-def test_other_normalisation_of_a_bifpn_is_left_alone():
+def test_other_normalisation_of_a_bifpn_does_not_change():
     for norm, kind in (("GN", nn.GroupNorm), ("FrozenBN", FrozenBatchNorm2d)):
         bifpn = build("BiFPN", out_channels=32, norm=norm)
         assert {m.eps for m in bifpn.modules() if isinstance(m, kind)} == {1e-5}
@@ -518,7 +518,7 @@ def test_defaults_are_an_fpn():
 
 
 @pytest.mark.parametrize("pyramid", ["fpn", "pafpn"])
-def test_what_p6_is_made_of(pyramid):
+def test_p6_has_the_source_of_the_config(pyramid):
     images = torch.randn(1, 3, 64, 96)
     for source in ("res5", "p5"):
         built = registered(P3, AFIGAN__PYRAMID=pyramid, AFIGAN__P6_FROM=source).eval()
@@ -547,16 +547,24 @@ def test_norm_reaches_every_convolution_of_a_pafpn():
     [
         (P2, {"AFIGAN__PYRAMID": "nasfpn"}, "PYRAMID 'nasfpn': choose one of fpn, pafpn, bifpn"),
         (P2, {"AFIGAN__PYRAMID": "bifpn"}, f"bifpn has P3-P7: set MODEL.BACKBONE.NAME to {P3}"),
-        (P2, {"AFIGAN__PYRAMID": "pafpn", "AFIGAN__UPSAMPLING": "iterated"}, "'iterated' is of fpn: pafpn needs"),
-        (P3, {"AFIGAN__PYRAMID": "bifpn", "AFIGAN__UPSAMPLING": "iterated"}, "'iterated' is of fpn: bifpn needs"),
+        (
+            P2,
+            {"AFIGAN__PYRAMID": "pafpn", "AFIGAN__UPSAMPLING": "iterated"},
+            "'iterated' needs pyramid fpn: pafpn needs",
+        ),
+        (
+            P3,
+            {"AFIGAN__PYRAMID": "bifpn", "AFIGAN__UPSAMPLING": "iterated"},
+            "'iterated' needs pyramid fpn: bifpn needs",
+        ),
         (P3, {"AFIGAN__P6_FROM": "p6"}, "P6_FROM 'p6': choose res5 or p5"),
         (P3, {"FPN__IN_FEATURES": list(NAMES)}, r"IN_FEATURES is .*'res2'.* from p3 on need \['res3'"),
         (P3, {"AFIGAN__PYRAMID": "bifpn", "FPN__IN_FEATURES": list(NAMES)}, "IN_FEATURES is .*'res2'"),
         (P2, {"FPN__IN_FEATURES": list(NAMES[1:])}, r"from p2 on need \['res2'"),
-        (P3, {"AFIGAN__BACKBONE": ""}, "no res3, res5: add it to MODEL.RESNETS.OUT_FEATURES"),
+        (P3, {"AFIGAN__BACKBONE": ""}, "no output res3, res5: add it to MODEL.RESNETS.OUT_FEATURES"),
     ],
 )
-def test_what_a_config_cannot_have(name, changes, message):
+def test_impossible_configs_are_refused(name, changes, message):
     with pytest.raises(ValueError, match=message):
         registered(name, **changes)
 

@@ -40,7 +40,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_one_detection_finds_one_object() -> None:
-    """Two objects in one place: one detection is that of one of them, two are those of both."""
+    """Two objects are in one place: one detection matches one of them, two detections match both."""
     truth = boxes((0, 0, 10, 10), (0, 0, 10, 10))
     once = boxes((0, 0, 10, 10), scores=[0.9])
     assert sorted(match(truth, once)[0]) == [-1, 0]
@@ -121,7 +121,7 @@ def positions(images: list[tuple[Objects, ...]], ids: list[int] | None = None) -
 
 
 def test_most_gained_to_most_lost() -> None:
-    """Of nine images, each with another gain, those with ranks 1, 3, 5, 7 and 9 of the order."""
+    """Nine images have different gains; those with ranks 1, 3, 5, 7 and 9 are chosen."""
     gains = [-2, 4, 0, 1, -4, 3, -1, 2, -3]
     images = [image_with(4, max(0, -gain), max(0, gain)) for gain in gains]
     choices = choose_images(range(100, 109), *zip(*images, strict=True))
@@ -291,7 +291,7 @@ def test_the_threshold_decides_what_is_found(tmp_path: Path, monkeypatch: pytest
         assert panels[1].title == f"AFI: finds {expected} of 1"
 
 
-def test_detections_are_taken_over_as_they_are() -> None:
+def test_detections_are_converted_unchanged() -> None:
     instances = Instances((4, 6))
     instances.pred_boxes = Boxes(torch.tensor([[0.0, 1.0, 2.0, 3.0], [1.0, 1.0, 6.0, 4.0]], requires_grad=True))
     instances.scores = torch.tensor([0.1, 0.8], requires_grad=True)

@@ -1,4 +1,4 @@
-"""An experiment a seed: copies that refer to one another, and rows that name them all."""
+"""One experiment per seed: copies that refer to one another, and rows that name all of them."""
 
 import copy
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_one_seed_changes_nothing_but_the_seed():
     assert replicate(copy.deepcopy(values)) == values
 
 
-def test_every_experiment_is_there_once_a_seed():
+def test_every_experiment_exists_once_per_seed():
     values, made = replicated([0, 1, 5])
     params = check_params(made)
     for kind, items in values["experiments"].items():
@@ -45,7 +45,7 @@ def test_copies_descend_from_copies_of_their_seed():
     assert fingerprint(params, "evaluations/a5_s1") != fingerprint(params, "evaluations/a5")
 
 
-def test_rows_name_an_evaluation_a_seed():
+def test_rows_name_one_evaluation_per_seed():
     values, made = replicated([0, 1, 2])
     assert made["tables"]["table4"]["A5"] == ["a5", "a5_s1", "a5_s2"]
     assert made["figures"] == values["figures"]

@@ -42,7 +42,7 @@ def test_the_plan_is_counted_without_the_rule_all():
     )
 
 
-def test_time_to_go_is_the_work_of_what_is_left_over_the_cores():
+def test_the_remaining_time_is_the_remaining_work_over_the_cores():
     progress = _progress.Progress(PLAN, cores=2)
     assert progress.total == 5 and progress.seconds_left(0) is None
     for line in [*started("train_detector", 1), *started("evaluate", 2)]:
@@ -115,7 +115,7 @@ figures: {gradcam: {}}
 
 
 @pytest.mark.pipeline
-def test_a_killed_run_of_two_seeds_ends_with_the_tables_of_a_whole_one(tmp_path):
+def test_a_killed_run_of_two_seeds_ends_with_the_tables_of_an_uninterrupted_one(tmp_path):
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     (tmp_path / "conf/profile/two_seeds.yaml").write_text(TWO_SEEDS, "utf-8")
     values = compose("two_seeds", tmp_path / "conf")

@@ -30,7 +30,7 @@ def run_of(folder: Path, key: str, drop: int = 0, kinds: tuple[str, ...] = ("box
 
 
 def test_every_evaluation_sees_the_same_images(tmp_path: Path) -> None:
-    """Two of the same detections have the same replicates; all are of the same draw."""
+    """Two evaluations with the same detections have the same replicates, because all share one draw."""
     first, same, other = run_of(tmp_path, "a"), run_of(tmp_path, "b"), run_of(tmp_path, "c", drop=3)
     drawn = Resamples(tmp_path)
     assert drawn.images == 0
@@ -85,5 +85,5 @@ def test_other_images_are_refused(tmp_path: Path) -> None:
     write_matches(tmp_path / "b.matches.npz", {"box": match(tmp_path / "other.json", [], "bbox")})
     drawn = Resamples(tmp_path)
     drawn.ap(run, "box")
-    with pytest.raises(ValueError, match=r"b\.matches\.npz is of other images"):
+    with pytest.raises(ValueError, match=r"b\.matches\.npz has other images"):
         drawn.ap(replace(run, key="b"), "box")

@@ -101,12 +101,12 @@ def test_wrong_parameters_are_named(root, text, expected):
         ("tables", [], "data/prepared/summary.json"),
     ],
 )
-def test_missing_inputs_are_named_with_what_makes_them(root, stage, arguments, missing):
+def test_missing_inputs_are_named_with_the_stages_to_run(root, stage, arguments, missing):
     status, _, message, _ = run(stage, *arguments, cwd=root)
     assert status == 2 and missing in message and "dvc repro" in message
 
 
-def test_a_broken_data_set_is_told_by_prepare(root):
+def test_prepare_reports_a_broken_data_set(root):
     values = composed("smoke")
     split = {"images": "photos", "annotations": "instances.json"}
     values["data"] |= {"source": "coco", "train": split, "val": split, "test": split}
@@ -233,7 +233,7 @@ def test_a_full_disk_is_no_traceback(root):
     command = f"ulimit -f 1; exec {sys.executable} {SCRIPTS / 'prepare.py'}"  # no file may have more than 1 KiB
     done = subprocess.run(["bash", "-c", command], cwd=root, capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "File too large" in done.stderr and "make room there and run it again" in done.stderr
+    assert "File too large" in done.stderr and "free space there and run it again" in done.stderr
     assert not list((root / "data").iterdir())
 
 

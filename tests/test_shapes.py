@@ -105,7 +105,7 @@ def test_every_class_and_size_occurs(drawn):
 
 
 def test_visible_masks_do_not_overlap(drawn):
-    """But for the pixels that an outline shares with its neighbour's."""
+    """Except for the pixels that an outline shares with its neighbour's."""
     _, sets = drawn
     touching = 0
     for split in ("train", "val"):
@@ -130,7 +130,7 @@ def test_what_is_covered_is_cut(drawn):
     assert 0.5 < np.mean(whole) < 0.95
 
 
-def test_objects_differ_from_what_lies_behind(drawn):
+def test_objects_differ_from_their_background(drawn):
     """Masks are where the object was drawn: inside and just outside them the picture differs."""
     folder, sets = drawn
     contrasts = []

@@ -37,7 +37,7 @@ def test_what_is_timed_is_the_papers(detectors):
 
 
 def test_all_parts_have_as_much_to_do(detectors):
-    """1000 proposals and 100 masks, whatever the interpolation: the limits."""
+    """1000 proposals and 100 masks, the limits, for every interpolation."""
     image = torch.randint(0, 256, (3, 256, 288), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     for detector in detectors.values():
         proposals, masks = [], []

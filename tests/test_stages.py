@@ -47,7 +47,7 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
 
 @pytest.fixture
 def watched(monkeypatch) -> list[SimpleNamespace]:
-    """One record a training: its step, and learners and F as they were before its first iteration."""
+    """One record per training: its step, and learners and F before its first iteration."""
     records = []
     train = engine.train
 
@@ -89,7 +89,7 @@ def test_stage_1_trains_g_and_d_and_leaves_f(own_world, watched, key):
         learned = under(weights, f"{name}.")
         assert same(learned, state(run.learners[name].module))
         parameters = {n for n, _ in run.learners[name].module.named_parameters()}
-        # Adam moves what has any gradient; a bias before batch normalisation has none to speak of
+        # Adam moves what has any gradient; a bias before batch normalisation has almost none
         assert len(changed(run.start[name], learned) & parameters) > 0.8 * len(parameters)
     assert ("discriminator" in run.learners) == (key != "content_alone")
 
@@ -153,7 +153,7 @@ def test_without_adversary_and_detached_g_learns_the_same(world):
 # --- stage 2 ---------------------------------------------------------------------------------------------------------
 
 
-def test_stage_2_starts_g_and_d_from_stage_1_and_the_rest_of_m_anew(own_world, watched):
+def test_stage_2_takes_only_g_and_d_from_stage_1(own_world, watched):
     run = trained(own_world, "extractors/main", watched)
     first, m = own_world.model("afigan/main"), run.start["extractor"]
     assert same(under(m, "backbone.upsample.0."), under(first, "interpolator."))
@@ -207,7 +207,7 @@ def seen_by(run: SimpleNamespace, batch: list[dict]) -> SimpleNamespace:
     return seen
 
 
-def test_stage_2_sees_the_low_resolution_image_alone_and_matches_halved_maps(own_world, watched):
+def test_stage_2_sees_only_the_low_resolution_image_and_matches_halved_maps(own_world, watched):
     run = trained(own_world, "extractors/main", watched)
     batch = some_batch(own_world)
     seen = seen_by(run, batch)
@@ -274,7 +274,7 @@ def start_of(world: World, key: str, watched: list[SimpleNamespace]) -> dict[str
     return trained(world, f"detectors/{key}", watched).start["detector"]
 
 
-def test_a6_starts_from_the_classification_backbone_alone(own_world, watched):
+def test_a6_starts_only_from_the_classification_backbone(own_world, watched):
     start = start_of(own_world, "a6", watched)
     assert same(under(start, "backbone.bottom_up."), own_world.model("backbones/main"))
     g = under(start, "backbone.upsample.0.")
@@ -282,7 +282,7 @@ def test_a6_starts_from_the_classification_backbone_alone(own_world, watched):
         assert "tail.weight" in changed(g, under(own_world.model(node), prefix))
 
 
-def test_a2_takes_g_alone_from_stage_1(own_world, watched):
+def test_a2_takes_only_g_from_stage_1(own_world, watched):
     start, plain = start_of(own_world, "a2", watched), start_of(own_world, "a6", watched)
     g = under(own_world.model("afigan/main"), "interpolator.")
     assert same(under(start, "backbone.upsample.0."), g)
@@ -318,11 +318,11 @@ def test_g_can_be_taken_out_of_m(own_world, watched):
         ("retinanet_bifpn_afi", "bifpn", set()),
     ],
 )
-def test_t_takes_of_an_m_with_another_head_what_both_have(own_world, watched, key, extractor, fresh):
+def test_t_takes_the_shared_parts_of_an_m_with_another_head(own_world, watched, key, extractor, fresh):
     start = under(start_of(own_world, key, watched), "backbone.")
     m = under(own_world.model(f"extractors/{extractor}"), "backbone.")
     taken = {name for name in start if name in m and torch.equal(start[name], m[name])}
-    # what both have and initialise alike (biases of 0, running means) is no sign of anything
+    # what both initialise alike (biases of 0, running means) shows nothing
     assert {name.split(".")[0] for name in start.keys() - taken} == fresh
     assert {"bottom_up", "upsample"} <= {name.split(".")[0] for name in taken}
 
@@ -349,10 +349,10 @@ def test_a_student_learns_from_both_sets(own_world, monkeypatch):
 def test_labels_of_other_parameters_are_refused(own_world):
     own_world.model("students/swin_t_nn_self")
     change = {"experiments.pseudo_labels.swin_t_nn.score_threshold": 0.06}
-    with pytest.raises(ValueError, match=r"data/pseudo/swin_t_nn.json was made with other parameters"):
+    with pytest.raises(ValueError, match=r"data/pseudo/swin_t_nn.json was created with other parameters"):
         World(own_world.root, toy_params(change)).train("students/swin_t_nn_self")
     Path("data/pseudo/swin_t_nn.json").unlink()
-    with pytest.raises(ValueError, match=r"data/pseudo/swin_t_nn.json does not exist: make it first"):
+    with pytest.raises(ValueError, match=r"data/pseudo/swin_t_nn.json does not exist: create it first"):
         own_world.train("students/swin_t_nn_self")
 
 
@@ -369,7 +369,7 @@ def test_an_experiment_may_have_a_schedule_and_a_seed_of_its_own(own_world):
     assert not same(before, seeded.model("detectors/a5"))
 
 
-def test_torchruns_two_ranks_are_as_one_process(own_world, tmp_path):
+def test_two_ranks_of_torchrun_equal_one_process(own_world, tmp_path):
     """Every training stage, batch normalisation in each; FCOS, because each rank draws random samples of its own."""
     stages = ("train_backbone", "train_afigan", "train_extractor", "train_detector")
     change: dict[str, Any] = {f"{stage}.batch_size": 4 for stage in stages}
@@ -604,7 +604,7 @@ def test_the_run_folder_follows_parameters_data_parents_and_code(own_world, monk
     content[-1] ^= 1
     weights.write_bytes(content)
     assert is_new()
-    # a package in a folder of the name that is left out, and then another code in it
+    # a package in a folder with the omitted name, and then other code in it
     package = tmp_path / "reporting" / "afigan"
     shutil.copytree(Path(afigan.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(afigan, "__file__", str(package / "__init__.py"))
@@ -692,7 +692,7 @@ def test_damaged_weights_are_named(own_world):
     own_world.model("backbones/main")
     path = Path("models/backbones/main/model.safetensors")
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ValueError, match=r"models/backbones/main/model.safetensors is not a whole safetensors file"):
+    with pytest.raises(ValueError, match=r"models/backbones/main/model.safetensors is not a complete safetensors file"):
         own_world.train("detectors/a1")
 
 
@@ -722,16 +722,16 @@ def boxes(world, tmp_path_factory) -> World:
     return World(tmp_path_factory.mktemp("boxes"), toy_params(change)).prepare()
 
 
-def test_mask_rcnn_refuses_boxes_alone(boxes):
+def test_mask_rcnn_refuses_a_set_without_masks(boxes):
     values = boxes.params.model_dump(by_alias=True)
     values["model"]["head"] = "mask_rcnn"
     params = type(boxes.params).model_validate(values)
-    with pytest.raises(ValueError, match=r"\.main: mask_rcnn needs masks, .*boxes only; set .*faster_rcnn"):
+    with pytest.raises(ValueError, match=r"\.main: mask_rcnn needs masks, .*only boxes; set .*faster_rcnn"):
         World(boxes.root, params).train("backbones/main")  # the first of all
     assert not (boxes.root / "models").exists()
 
 
-def test_faster_rcnn_goes_through_all_stages_with_boxes_alone(boxes):
+def test_faster_rcnn_goes_through_all_stages_without_masks(boxes):
     weights = boxes.model("detectors/a5")
     assert not any("mask" in name for name in weights)
     assert "loss_mask" not in boxes.log("extractors/main")[0] | boxes.log("detectors/a5")[0]

@@ -73,7 +73,7 @@ def test_degrees_are_between_those_of_the_parts_and_never_more_than_welchs():
 # --- few seeds --------------------------------------------------------------------------------------------------------
 
 
-def test_one_seed_has_the_error_of_the_images_alone():
+def test_one_seed_has_only_the_error_of_the_images():
     replicates = np.random.default_rng(0).normal(3, 0.5, size=(1, 500))
     found = effect([3.0], replicates, IMAGES)
     assert found.seed_error is None and found.error == found.image_error == pytest.approx(replicates.std(ddof=1))
@@ -192,12 +192,12 @@ def test_intervals_cover_the_truth(seeds, spread, skewed):
 
 
 def test_each_part_is_needed_and_none_is_counted_twice():
-    """Without the images the intervals would cover less; the part of the images is right on average."""
+    """Without the images the intervals would cover less; the images' part is correct on average."""
     found = studies(5, (1.0, 30.0, 10.0), False)
     alone = [Effect(e.mean, 5, e.seed_error, None, e.seed_error, 4) for e in found]
     assert coverage(alone) < 0.6
     assert np.mean([e.image_error**2 for e in found]) == pytest.approx(30**2 / IMAGES, rel=0.03)
-    # the interaction is in the spread over seeds alone
+    # the interaction is only in the spread over seeds
     mixed = studies(5, (1.0, 10.0, 30.0), False)
     assert np.mean([e.seed_error**2 for e in mixed]) == pytest.approx((1 + 30**2 / IMAGES) / 5, rel=0.05)
     assert np.mean([e.image_error**2 for e in mixed]) == pytest.approx(10**2 / IMAGES, rel=0.2)

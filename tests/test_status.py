@@ -102,12 +102,12 @@ def test_an_output_is_done_or_stale_by_its_hash(root, node):
         assert status(node) == "stale"
 
 
-def test_what_is_done_is_waited_for_no_more(root):
+def test_nothing_waits_for_a_finished_node(root):
     make("backbones/main")
     assert row("detectors/a1").note == "" and row("detectors/a1").status == "waiting"
 
 
-def test_a_model_without_weights_is_none(root):
+def test_a_model_without_weights_is_not_done(root):
     make("detectors/a1")
     Path("models/detectors/a1/model.safetensors").unlink()  # they are written last
     assert status("detectors/a1") == "waiting"
@@ -206,7 +206,7 @@ def test_stages_that_are_no_experiment_fail_too(root):
 # --- several of them --------------------------------------------------------------------------------------------------
 
 
-def test_an_output_counts_more_than_how_a_process_ended_and_less_than_one_at_work(root):
+def test_an_output_counts_more_than_an_ended_process_and_less_than_a_running_one(root):
     make("detectors/a1")
     tell("detectors/a1-0", "detectors/a1", status="failed", error="x")
     assert status("detectors/a1") == "done" and row("detectors/a1").reason == ""
@@ -226,7 +226,7 @@ def test_runs_of_other_parameters_are_ignored(root):
     assert status("detectors/a1") == "interrupted" and row("detectors/a1").run.iteration == 35
 
 
-def test_a_run_of_other_parameters_that_goes_on_is_told(root):
+def test_a_running_run_with_other_parameters_is_reported(root):
     tell("detectors/a1-1", "detectors/a1", params_hash="0" * 64, **TRAINING)
     found = row("detectors/a1")
     assert found.status == "waiting" and found.note.endswith("with other parameters")
@@ -313,7 +313,7 @@ def busy(root):
 
 
 @pytest.mark.parametrize("width", [20, 80, 1000])
-def test_lines_fit_and_reasons_are_whole(busy, width):
+def test_lines_fit_and_reasons_are_complete(busy, width):
     lines = render(rows(PARAMS, NOW), NOW, width).splitlines()
     assert max(map(len, lines)) <= width
     assert "".join(busy.split()) in "".join("".join(lines).split())
@@ -325,10 +325,10 @@ def test_the_summary_counts_experiments_and_has_the_longest_rest(busy):
     summary = render(rows(PARAMS, NOW), NOW, 1000).splitlines()[0]
     waiting = len(EXPERIMENTS) - 4
     assert f"{len(EXPERIMENTS)} experiments: 1 done, 2 running, 1 failed, {waiting} waiting;" in summary
-    assert summary.endswith("needs another 1 day, 1:00:00")  # 10 of 9000 s
+    assert summary.endswith("need another 1 day, 1:00:00")  # 10 of 9000 s
 
 
-def test_a_screen_that_is_too_low_has_what_is_going_on(busy):
+def test_a_low_screen_shows_only_rows_in_progress(busy):
     table = rows(PARAMS, NOW)
     everything = render(table, NOW, 1000).splitlines()
     assert render(table, NOW, 1000, len(everything)).splitlines() == everything
@@ -384,7 +384,7 @@ def test_the_first_of_several_processes_to_fail_is_the_cause(tmp_path):
     with pytest.raises(RuntimeError), recorded(tmp_path, "detectors/a1", "hash"):
         with recorded(tmp_path, "detectors/a1", "hash", first=False):
             assert read(tmp_path).status == "running"
-        assert read(tmp_path).status == "running"  # the others do not tell that they are done
+        assert read(tmp_path).status == "running"  # the others do not report that they are done
         with pytest.raises(ValueError), recorded(tmp_path, "detectors/a1", "hash", first=False):
             raise ValueError("no such colour")
         raise RuntimeError("connection closed by peer")
@@ -394,7 +394,7 @@ def test_the_first_of_several_processes_to_fail_is_the_cause(tmp_path):
     assert read(tmp_path).status == "done"
 
 
-def test_where_nothing_can_be_written_the_work_goes_on_and_says_so(tmp_path, caplog):
+def test_work_continues_with_a_warning_if_no_state_can_be_written(tmp_path, caplog):
     (tmp_path / "runs").write_text("a file")
     done = []
     with recorded(tmp_path / "runs", "detectors/a1", "hash"):
@@ -447,7 +447,7 @@ def test_every_script_records_what_it_does(root, monkeypatch, script, option, am
     assert row(node).status == "failed" and row(node).reason.startswith("ValueError: device: cuda, but")
 
 
-def test_the_journal_tells_every_few_seconds_and_at_its_end(tmp_path, monkeypatch):
+def test_the_journal_reports_every_few_seconds_and_at_its_end(tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(journal, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     told = []

@@ -382,7 +382,7 @@ def test_the_order_of_seeds_does_not_matter(results: Results) -> None:
     assert results.csv(4)[columns].equals(before[columns])
 
 
-def test_a_missing_seed_is_said(results: Results) -> None:
+def test_a_missing_seed_is_named(results: Results) -> None:
     del results.files[key_of(4, "A5", 1)]
     results.write(4)
     a5 = results.csv(4).loc["A5"]
@@ -391,7 +391,7 @@ def test_a_missing_seed_is_said(results: Results) -> None:
     assert float(a5["box_AP_ours"]) == pytest.approx(left.mean(), abs=1e-6)
     assert float(a5["box_AP_ours_spread"]) == pytest.approx(left.std(ddof=1), abs=1e-6)
     assert results.markdown_rows(4)[4]["name"] == "A5 ¹"
-    assert "¹ Not like the other rows: 2 of 3 seeds have been run." in results.markdown(4)
+    assert "¹ Differs from the other rows: 2 of 3 seeds have been run." in results.markdown(4)
 
 
 def test_one_seed_has_no_spread(results: Results) -> None:
@@ -408,7 +408,7 @@ def test_one_seed_has_no_spread(results: Results) -> None:
 def test_seeds_must_differ(results: Results) -> None:
     keys = TABLES["table4"]["A5"]
     for named in ([keys[0], keys[0]], [keys[0], key_of(4, "A6", 0)]):
-        with pytest.raises(ValueError, match=r"table4, row A5: .* not each of another seed \(\[0, 0\]\)"):
+        with pytest.raises(ValueError, match=r"table4, row A5: .* need different seeds, but have \[0, 0\]"):
             results.write(tables={"table4": {"A5": named}})
     with pytest.raises(ValueError, match="table4, row A5: no evaluation is named"):
         results.write(tables={"table4": {"A5": []}})
@@ -440,7 +440,7 @@ def test_without_a_benchmark_times_are_not_run(results: Results) -> None:
     csv = results.csv(1).loc[printed_rows(1)]
     assert set(csv["time_ms_ours"]) == {"—"} and set(csv["params_M_ours"]) != {"—"}
     assert set(csv["time_ratio_ours"]) == {"—", ""}  # there is no row that Swin-L's are compared to
-    assert "Time of ours: not run yet" in results.markdown(1)
+    assert "Our time: not run yet" in results.markdown(1)
 
 
 PAPER_SIZE = {
@@ -581,10 +581,10 @@ def test_rows_the_paper_does_not_print_are_appended(results: Results) -> None:
     assert csv.loc["afi", "params_M_paper"] == "54"  # not 54.0 because of the empty cell below
     row = results.markdown_rows(6)[-1]
     assert (row["interpolation"], row["box AP paper"]) == ("detached (ours only) ¹", "·")
-    assert "¹ Not like the other rows: one seed." in results.markdown(6)
+    assert "¹ Differs from the other rows: one seed." in results.markdown(6)
 
 
-def test_an_added_row_stands_with_those_it_is_compared_to(results: Results) -> None:
+def test_an_added_row_is_beside_the_rows_it_is_compared_to(results: Results) -> None:
     results.write(tables={"table5": TABLES["table5"] | {"PAFPN, deconv": TABLES["table4"]["A2"]}})
     csv = results.csv(5).loc["PAFPN, deconv"]
     difference = values_of(4, "A2", "box_AP") - values_of(5, "PAFPN, nearest", "box_AP")
@@ -601,7 +601,7 @@ def test_a_cited_row_cannot_be_filled(results: Results) -> None:
         results.write(tables={"table1": {cited: key_of(4, "A1")}})
 
 
-def test_rows_on_other_terms_have_a_footnote(results: Results) -> None:
+def test_rows_with_other_settings_have_a_footnote(results: Results) -> None:
     for seed in SEEDS:
         results.put(key_of(4, "A3", seed), schedule="80 iterations", model="extractors/main")
         results.put(key_of(4, "A6", seed), data={"source": "coco", "train_images": 7, "val_images": 5})
@@ -611,12 +611,12 @@ def test_rows_on_other_terms_have_a_footnote(results: Results) -> None:
     text = results.markdown(4)
     assert "Ours: shapes, 400 training and 100 validation images; 160 iterations; 3 seeds" in text
     assert [row["name"] for row in results.markdown_rows(4)] == ["A1", "A2", "A3 ¹", "A4 ²", "A5 ³", "A6 ⁴"]
-    assert "¹ Not like the other rows: the extractor M itself is evaluated" in text
+    assert "¹ Differs from the other rows: the extractor M itself is evaluated" in text
     assert "another schedule: 80 iterations" in text
-    assert "² Not like the other rows: another schedule: 160 iterations or 90 iterations." in text
-    assert "³ Not like the other rows: tested at one scale or several scales." in text
-    assert "⁴ Not like the other rows: other data: coco, 7 training and 5 validation images." in text
-    assert "Not like" not in results.markdown(9)
+    assert "² Differs from the other rows: another schedule: 160 iterations or 90 iterations." in text
+    assert "³ Differs from the other rows: tested at one scale or several scales." in text
+    assert "⁴ Differs from the other rows: other data: coco, 7 training and 5 validation images." in text
+    assert "Differs from" not in results.markdown(9)
 
 
 def test_a_row_that_is_not_tested_as_it_says_has_a_footnote(results: Results) -> None:
@@ -624,7 +624,7 @@ def test_a_row_that_is_not_tested_as_it_says_has_a_footnote(results: Results) ->
     for seed in SEEDS:
         results.put(key_of(1, label, seed), multi_scale=False)
     results.write(1)
-    assert "¹ Not like the other rows: tested at one scale." in results.markdown(1)
+    assert "¹ Differs from the other rows: tested at one scale." in results.markdown(1)
     marked = [row for row in results.markdown_rows(1) if "¹" in row["backbone"]]
     assert [(row["backbone"], row["interpolation"]) for row in marked] == [("S-101-FPN ¹", "afi, multi-scale")]
 
@@ -695,9 +695,7 @@ def test_readme_begins_with_the_verdicts_and_their_plot() -> None:
         "tables": tables,
     }
     text = readme_text(judge_run(run.results), figures={"Losses": "figures/losses.png"}, **arguments)
-    assert text.startswith(
-        "# Results of the profile `mini`\n\n> **The numbers of ours below are this profile's, not COCO's"
-    )
+    assert text.startswith("# Results of the profile `mini`\n\n> **Our numbers below are this profile's, not COCO's")
     order = [
         "| C1 ",
         "| C8 ",

@@ -57,7 +57,7 @@ def verdict(value: Effect, expected: str) -> str | None:
         (-T975 - 0.01, "contradicts"),
     ],
 )
-def test_a_side_is_told_at_two_and_a_half_percent(t: float, above: str) -> None:
+def test_a_side_is_decided_at_two_and_a_half_percent(t: float, above: str) -> None:
     assert verdict(effect(t), "above") == verdict(effect(-t), "below") == above
     opposite = {"agrees": "contradicts", "contradicts": "agrees"}.get(above, above)
     assert verdict(effect(t), "below") == opposite
@@ -70,7 +70,7 @@ def test_a_side_is_told_at_two_and_a_half_percent(t: float, above: str) -> None:
         (0.2, 0.8 / (T95 + 0.01), "agrees"),  # 0.8 from the margin
         (0.2, 0.8 / (T95 - 0.01), "undecided"),
         (0.0, 1.0 / (T95 + 0.01), "agrees"),
-        (0.0, 5.0, "undecided"),  # no difference was found, and that says nothing
+        (0.0, 5.0, "undecided"),  # no difference was found, which proves nothing
         (1.0, 0.0001, "undecided"),  # at the margin
         (3.0, 2.0 / (T975 + 0.01), "contradicts"),  # 2 beyond the margin
         (3.0, 2.0 / (T975 - 0.01), "undecided"),
@@ -82,7 +82,7 @@ def test_the_same_is_within_the_margin(mean: float, error: float, expected: str,
 
 
 @given(st.floats(-5, 5), st.floats(0.01, 5), st.integers(2, 12))
-def test_the_same_is_contradicted_where_the_whole_interval_is_beyond(mean: float, error: float, seeds: int) -> None:
+def test_the_same_is_contradicted_if_the_complete_interval_is_beyond(mean: float, error: float, seeds: int) -> None:
     value = effect(mean, error, seeds)
     low, high = value.interval(0.95)
     beyond = max(low - MARGIN, -MARGIN - high)
@@ -91,7 +91,7 @@ def test_the_same_is_contradicted_where_the_whole_interval_is_beyond(mean: float
 
 
 @given(st.floats(-5, 5), st.floats(0.01, 5), st.integers(2, 12))
-def test_a_side_is_told_where_the_interval_excludes_zero(mean: float, error: float, seeds: int) -> None:
+def test_a_side_is_decided_if_the_interval_excludes_zero(mean: float, error: float, seeds: int) -> None:
     value = effect(mean, error, seeds)
     low, high = value.interval(0.95)
     if min(abs(low), abs(high)) > 1e-6:
@@ -146,7 +146,7 @@ def test_what_cannot_be_tested_says_why() -> None:
 @pytest.mark.parametrize(
     ("ts", "expected"),
     [
-        ((T9875 + 0.01, T975 + 0.01), ("agrees", "agrees")),  # the larger first, then the other alone
+        ((T9875 + 0.01, T975 + 0.01), ("agrees", "agrees")),  # the larger first, then the other by itself
         ((T975 + 0.01, T9875 + 0.01), ("agrees", "agrees")),
         ((T9875 - 0.01, T9875 - 0.01), ("undecided", "undecided")),  # each alone would agree
         ((T9875 + 0.01, T975 - 0.01), ("agrees", "undecided")),
@@ -175,7 +175,7 @@ def test_only_what_is_judged_counts() -> None:
     assert verdicts(finding(effect(t), "above"), finding(effect(0.0), "above"))[0] == "undecided"
 
 
-def test_p_values_are_told_before_and_after() -> None:
+def test_p_values_are_reported_before_and_after_adjustment() -> None:
     first, second = judge_findings([finding(effect(T975), "above"), finding(effect(T9875), "above")])
     assert first.p["agrees"] == pytest.approx(0.025, abs=1e-4) and first.p["contradicts"] == pytest.approx(
         0.975, abs=1e-4

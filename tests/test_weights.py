@@ -131,7 +131,7 @@ def test_a_caffe2_pickle(tmp_path, norm, names, wrapped):
     assert all(torch.equal(expected[name], actual[name]) for name in FEATURES)
 
 
-def test_scale_and_bias_alone_are_all_of_a_frozen_normalisation(tmp_path):
+def test_a_frozen_normalisation_may_have_only_scale_and_bias(tmp_path):
     source, target = resnet(seed=1), resnet(seed=2)
     arrays = {name: array for name, array in caffe2(source).items() if not name.endswith(("_rm", "_riv"))}
     path = write_pickle(tmp_path / "R-50.pkl", arrays)
@@ -205,7 +205,7 @@ def written(backbone, path, seed=1):
 
 
 @pytest.mark.parametrize("name", TIMM)
-def test_a_file_of_timms_whole_model(tmp_path, name):
+def test_a_file_of_timms_complete_model(tmp_path, name):
     backbone = build_backbone(name, norm="BN", options=TIMM[name]).eval()
     whole = written(backbone, tmp_path / "whole.pth").eval()
     load_pretrained(backbone, str(tmp_path / "whole.pth"))
@@ -286,7 +286,7 @@ def test_timm_runs_no_code_of_a_file(tmp_path, capsys):
     path = tmp_path / "w.pth"
     path.write_bytes(pickle.dumps({"conv1.weight": Evil()}))
     options = {"pretrained_cfg_overlay": {"file": str(path)}}
-    with pytest.raises(ValueError, match=r"^model.backbone.weights: timm's weights of test_resnet are not to be had"):
+    with pytest.raises(ValueError, match=r"^model.backbone.weights: timm's weights of test_resnet are not available"):
         load_pretrained(build_backbone("timm/test_resnet", options=options), "timm")
     assert not capsys.readouterr().out
 
@@ -315,11 +315,11 @@ def no_network(monkeypatch, tmp_path):
         ),
         ("resnet50", "https://example.org/R-50.pkl", "cannot be downloaded .*Name or service.*its path"),
         ("resnet50", "catalog://ImageNetPretrained/MSRA/R-51", "cannot be downloaded .*R-51.*its path"),
-        ("resnet50", "s3://bucket/R-50.pkl", "is not there: give a file"),
-        ("timm/test_resnet", "timm", "timm's weights of test_resnet are not to be had .*its path"),
+        ("resnet50", "s3://bucket/R-50.pkl", "does not exist: give a file"),
+        ("timm/test_resnet", "timm", "timm's weights of test_resnet are not available .*its path"),
     ],
 )
-def test_without_a_network_it_is_said_at_once(no_network, name, source, message):
+def test_without_a_network_the_error_comes_at_once(no_network, name, source, message):
     start = time.monotonic()
     with pytest.raises(ValueError, match=f"^here: {source if source != 'timm' else ''}.*{message}"):
         load_pretrained(build_backbone(name), source, place="here")
@@ -339,7 +339,7 @@ def test_timms_cache_needs_no_network(no_network):
     assert torch.equal(backbone.net.conv1[0].weight, whole.conv1[0].weight)
 
 
-def test_timm_is_asked_for_its_own_backbones_alone():
+def test_timm_is_asked_only_for_its_own_backbones():
     with pytest.raises(ValueError, match=r"timm is a source for backbones timm/NAME"):
         load_pretrained(resnet(), "timm")
 
@@ -387,19 +387,19 @@ def test_a_deeper_nets_weights_are_refused(tmp_path, ours, deeper, layer):
 
 
 def test_unreadable_files(tmp_path):
-    with pytest.raises(ValueError, match=r"^model.backbone.weights: nowhere.pth is not there: give a file"):
+    with pytest.raises(ValueError, match=r"^model.backbone.weights: nowhere.pth does not exist: give a file"):
         load_pretrained(resnet(), "nowhere.pth")
-    with pytest.raises(ValueError, match=r"nowhere is not there"):
+    with pytest.raises(ValueError, match=r"nowhere does not exist"):
         load_pretrained(swin(), "nowhere")
     for suffix in ("pth", "pkl", "safetensors"):
         (tmp_path / f"broken.{suffix}").write_bytes(b"no weights")
-        with pytest.raises(ValueError, match=rf"broken.{suffix} is not a file of tensors alone .*plain state dict"):
+        with pytest.raises(ValueError, match=rf"broken.{suffix} is not a file of only tensors .*plain state dict"):
             load_pretrained(resnet(), str(tmp_path / f"broken.{suffix}"))
     torch.save([torch.ones(3)], tmp_path / "list.pth")
     with pytest.raises(ValueError, match=r"list.pth is not a state dict but a list"):
         load_pretrained(resnet(), str(tmp_path / "list.pth"))
     torch.save({"args": argparse.Namespace(lr=1), "model": {}}, tmp_path / "training.pth")
-    with pytest.raises(ValueError, match=r"training.pth is not a file of tensors alone .*argparse.Namespace"):
+    with pytest.raises(ValueError, match=r"training.pth is not a file of only tensors .*argparse.Namespace"):
         load_pretrained(resnet(), str(tmp_path / "training.pth"))
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pth")
     for build in (resnet, swin):

@@ -78,7 +78,7 @@ def check_annotations(
         if not annotations[name] and (labelled or name != "annotations"):
             problems.append(Problem(file, "file", None, f"has no {name}", "use a file that has some"))
     if objects and not problems and all(item.get("iscrowd") or is_flat(item) for item in objects.values()):
-        reason = "has no objects to learn from or to find, for all of them are crowds or flat"
+        reason = "has no usable objects, because all of them are crowds or flat"
         problems.append(Problem(file, "file", None, reason, "use a file that has some"))
     return problems
 
@@ -88,7 +88,7 @@ def check_images(annotations: Any, root: Path, *, file: str, workers: int, descr
 
     Entries whose id, name or size `check_annotations` rejects are skipped.
     """
-    if not os.path.isdir(root):  # Path.is_dir raises for a name that is too long, or closed to us
+    if not os.path.isdir(root):  # Path.is_dir raises for a name that is too long or not accessible
         return [Problem(str(root), "folder", None, "is not a folder", "correct the path in params.yaml")]
     entries = annotations.get("images") if isinstance(annotations, dict) else None
     images = _by_id(entries if isinstance(entries, list) else [], "image", file, [])
@@ -98,7 +98,7 @@ def check_images(annotations: Any, root: Path, *, file: str, workers: int, descr
     for (key, image), result in zip(images.items(), inspected, strict=True):
         name, declared = image["file_name"], (image["width"], image["height"])
         if isinstance(result, str):
-            reason, remedy = f"{shown(name)} {result}", f"put a whole, single-frame 8-bit image there (under {root})"
+            reason, remedy = f"{shown(name)} {result}", f"put a complete, single-frame 8-bit image there (under {root})"
         elif result != declared:
             sizes = [f"{width}x{height}" for width, height in (result, declared)]
             reason = f"{shown(name)} is {sizes[0]} pixels upright, but declared as {sizes[1]}"
@@ -137,7 +137,7 @@ def clean(annotations: dict[str, Any], *, masks: bool) -> tuple[dict[str, Any], 
     """Reduce a checked data set to what this project reads; return it and the number of flat objects left out.
 
     `iscrowd` defaults to 0, and `area` (square pixels) to the area of the mask, or of the box. Annotations are
-    renumbered from 1 if any id is below 1, because COCO's evaluation takes a match with annotation 0 for no match.
+    renumbered from 1 if any id is below 1, because COCO's evaluation treats a match with annotation 0 as no match.
     """
     sizes = {image["id"]: (image["height"], image["width"]) for image in annotations["images"]}
     objects = [annotation for annotation in annotations["annotations"] if not is_flat(annotation)]
@@ -189,9 +189,9 @@ def _by_id(entries: list[Any], kind: str, file: str, problems: list[Problem]) ->
 def _category_reasons(key: int, category: dict[str, Any], names: dict[str, int]) -> Reasons:
     name = category.get("name")
     if not isinstance(name, str) or not name or not is_unicode(name):
-        yield f"its name is {shown(name)}", "give it a name of Unicode characters"
+        yield f"its name is {shown(name)}", "give it a name in valid Unicode"
     elif names.setdefault(name, key) != key:
-        yield f"its name {shown(name)} is that of category {names[name]} too", "give every category a name of its own"
+        yield f"its name {shown(name)} is also that of category {names[name]}", "give every category a unique name"
 
 
 def _image_reasons(image: dict[str, Any]) -> Reasons:
@@ -199,7 +199,7 @@ def _image_reasons(image: dict[str, Any]) -> Reasons:
     if not isinstance(name, str) or not name:
         yield f"its file_name is {shown(name)}", "name its file, relative to the image folder"
     elif not is_unicode(name):
-        yield f"its file_name {shown(name)} is not of Unicode characters", "rename the file, there and here"
+        yield f"its file_name {shown(name)} is not valid Unicode", "rename the file on disk and here"
     elif Path(name).is_absolute():
         yield f"its file_name {shown(name)} is an absolute path", "name its file relative to the image folder"
     elif Path(os.path.normpath(name)).parts[:1] in ((), ("..",)):
@@ -213,7 +213,7 @@ def _name_reasons(key: int, image: dict[str, Any], names: dict[str, int]) -> Rea
     """Yield a reason if a file has two ids: each entry would treat the other's objects as background."""
     name = image.get("file_name")
     if isinstance(name, str) and (other := names.setdefault(os.path.normpath(name), key)) != key:
-        yield f"its file_name {shown(name)} is that of image {other} too", "give all objects of a file to one image"
+        yield f"its file_name {shown(name)} is also that of image {other}", "assign all objects of a file to one image"
 
 
 def is_unicode(name: str) -> bool:
@@ -227,11 +227,11 @@ def _annotation_reasons(
     image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
     image = images.get(image_id) if is_whole(image_id) else None
     if image is None:
-        yield f"its image_id {shown(image_id)} is not that of any image", "add the image or remove the annotation"
+        yield f"no image has its image_id {shown(image_id)}", "add the image or remove the annotation"
     elif any(_image_reasons(image)):
         image = None  # already listed as a problem; without a size nothing can be compared with it
     if not is_whole(category_id) or category_id not in categories:
-        reason = f"its category_id {shown(category_id)} is not that of any category"
+        reason = f"no category has its category_id {shown(category_id)}"
         yield reason, "add the category or remove the annotation"
     yield from _box_reasons(annotation, image)
     area, crowd = annotation.get("area"), annotation.get("iscrowd")
@@ -261,7 +261,7 @@ def _box_reasons(annotation: dict[str, Any], image: dict[str, Any] | None) -> Re
         or x + width > image["width"] + BOX_TOLERANCE
         or y + height > image["height"] + BOX_TOLERANCE
     ):
-        reason = f"its bbox {box} (x, y, width, height) leaves the image of {image['width']}x{image['height']} pixels"
+        reason = f"its bbox {box} (x, y, width, height) exceeds the image of {image['width']}x{image['height']} pixels"
         yield reason, "clip the box to the image"
 
 

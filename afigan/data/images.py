@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 # Suffixes of images when a folder is searched.
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
-# The formats that Pillow may read, whatever a file's name says. It knows others; EPS is a program that it would run.
+# The formats that Pillow may read, for any file name. It knows others; an EPS file is a program that it would run.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -45,7 +45,7 @@ def inspect_image(path: str | Path) -> tuple[int, int]:
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe may block for ever
-            raise ValueError("it is no file")
+            raise ValueError("it is not a regular file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings (odd EXIF, many pixels) are not errors
             with Image.open(path, formats=_FORMATS) as image:
@@ -59,7 +59,7 @@ def inspect_image(path: str | Path) -> tuple[int, int]:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ValueError(f"has too many pixels: more than the {most} that Pillow reads") from None
     except UnidentifiedImageError:
-        raise ValueError(f"cannot be read: it is none of {', '.join(_FORMATS)}") from None
+        raise ValueError(f"cannot be read: its format is none of {', '.join(_FORMATS)}") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         why = getattr(error, "strerror", None) or error or type(error).__name__  # strerror omits the path
         raise ValueError(f"cannot be read: {why}") from None
@@ -67,7 +67,7 @@ def inspect_image(path: str | Path) -> tuple[int, int]:
     if frames > 1 and file_format != "MPO":
         raise ValueError(f"has {frames} frames, not one")
     if mode not in _EIGHT_BIT_MODES:
-        raise ValueError(f"has pixels of mode {mode}, which do not fit into 8 bits a channel")
+        raise ValueError(f"has pixels of mode {mode}, which do not fit into 8 bits per channel")
     if method is not None and method in _SIDEWAYS:
         width, height = height, width
     return width, height

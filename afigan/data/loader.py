@@ -1,7 +1,7 @@
 """Training batches: images, or high- and low-resolution pairs, with their annotations (Algorithm 1).
 
-The choices at a position of the training sequence (image, size, flip) are a function of the seed and the position
-alone. A resumed run therefore continues with exactly the batches it would have seen.
+The choices at a position of the training sequence (image, size, flip) are a function of only the seed and the
+position. A resumed run therefore continues with exactly the batches it would have seen.
 """
 
 import signal
@@ -24,11 +24,11 @@ from afigan.schema import Input, Schedule
 
 # bytes of resized pixels that a data-loading process may keep, so that it decodes a small set only once
 KEPT = 2**28
-LINGER = 120  # seconds that a data-loading process goes on after SIGTERM; its training ends before
+LINGER = 120  # seconds that a data-loading process continues after SIGTERM; its training ends earlier
 
 
 class TrainingSet(Dataset):
-    """The training sequence: item n is what a run sees at position n, for any n.
+    """The training sequence: item n is the image, or the pair, that a run sees at position n (any n ≥ 0).
 
     An item is detectron2's dict (`image` (3, H, W) uint8, `instances`, `height`, `width`, `image_id`). With
     pairs it has a second such dict under `low`: the low-resolution image at half the size, with the same flip and with

@@ -100,7 +100,7 @@ def _read_unlabeled(images: Any, workers: int, problems: list[Problem]) -> _Spli
         sizes = inspect_images([folder / name for name in names], workers, "checking unlabeled images")
         for key, (name, size) in enumerate(zip(names, sizes, strict=True), start=1):
             if not is_unicode(name):
-                size = "has a name that is not of Unicode characters"
+                size = "has a name that is not valid Unicode"
             if isinstance(size, str):
                 problems.append(Problem(str(folder), "image", name, size, "restore or remove the file"))
             else:

@@ -34,7 +34,7 @@ class DataError(ValueError):
         listing.parent.mkdir(parents=True, exist_ok=True)
         listing.write_text("".join(f"{problem}\n" for problem in problems), "utf-8", errors="backslashreplace")
         count = len(problems)
-        lines = [f"{count} problem{'s' * (count > 1)} in the data; nothing was prepared. All of them: {listing}"]
+        lines = [f"{count} problem{'s' * (count > 1)} in the data; nothing was prepared. Complete list: {listing}"]
         lines += [f"  {problem}" for problem in problems[:MAX_SHOWN]]
         if count > MAX_SHOWN:
             lines.append(f"  ... and {count - MAX_SHOWN} more")

@@ -25,9 +25,9 @@ _MIN_VISIBLE = 0.4
 def write_shapes(
     out: Path, *, train: int, val: int, unlabeled: int, test: int, size: int, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Draw the images to `out/images/SPLIT/*.png` and return one COCO dictionary a split.
+    """Draw the images to `out/images/SPLIT/*.png` and return one COCO dictionary per split.
 
-    Every image is a function of (seed, split, index) alone, so that more images never change the first ones.
+    Every image is a function of only (seed, split, index), so more images never change the first ones.
 
     Args:
         out: folder to write to.

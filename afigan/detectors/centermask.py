@@ -50,8 +50,8 @@ def add_centermask_config(cfg: CfgNode) -> None:
 class CenterMaskHeads(ROIHeads):
     """RoI heads that add masks, and scores of masks, to the boxes that FCOS has found.
 
-    In training they learn on those of FCOS's detections and of the true boxes that overlap an object by at least the
-    IoU of `MODEL.ROI_HEADS.IOU_THRESHOLDS`.
+    In training they learn on FCOS's detections and on the true boxes, except for those whose IoU with
+    every object is below `MODEL.ROI_HEADS.IOU_THRESHOLDS`.
 
     Args:
         in_features: names of the maps that RoIs are pooled from, from fine to coarse.
@@ -84,7 +84,7 @@ class CenterMaskHeads(ROIHeads):
         if num_classes != cfg.MODEL.FCOS.NUM_CLASSES:
             raise ValueError(
                 f"MODEL.FCOS.NUM_CLASSES {cfg.MODEL.FCOS.NUM_CLASSES} and MODEL.ROI_HEADS.NUM_CLASSES {num_classes} "
-                "differ: set them alike"
+                "differ: set both alike"
             )
         node, in_features = cfg.MODEL.ROI_MASK_HEAD, cfg.MODEL.CENTERMASK.IN_FEATURES
         resolution, channels = node.POOLER_RESOLUTION, input_shape[in_features[0]].channels
@@ -148,7 +148,7 @@ class CenterMaskHeads(ROIHeads):
                 areas = mask_areas(objects.gt_masks, 2 * self.mask_pooler.output_size[0])
                 fields["gt_areas"] = areas.to(objects.gt_boxes.device)
             elif len(objects):
-                raise ValueError("CenterMask learns masks, and these objects have boxes only: train FCOS instead")
+                raise ValueError("CenterMask needs masks, but these objects have only boxes: train FCOS instead")
             known.append(Instances(objects.image_size, **fields))
         return select_foreground_proposals(self.label_and_sample_proposals(proposals, known), self.num_classes)[0]
 

@@ -210,14 +210,14 @@ class FCOSProposals(nn.Module):
         boxes = Boxes(decode(locations.points[where], locations.strides[where], distances[where]))
         boxes.clip(image_size)
         found = Instances(image_size, pred_boxes=boxes, scores=scores.flatten()[index], pred_classes=labels)
-        found = found[boxes.nonempty()]  # clipping leaves nothing of a box in the padding
+        found = found[boxes.nonempty()]  # a box in the padding is empty after clipping
         keep = batched_nms(found.pred_boxes.tensor, found.scores, found.pred_classes, self.test_nms_thresh)
         return found[keep[: self.max_detections_per_image]]
 
 
 @ROI_HEADS_REGISTRY.register()
 class NoROIHeads(nn.Module):
-    """RoI heads of FCOS alone: the proposals are the detections."""
+    """RoI heads that do nothing, for FCOS: the proposals are the detections."""
 
     def __init__(self, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> None:
         super().__init__()

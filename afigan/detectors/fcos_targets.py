@@ -20,8 +20,8 @@ class Locations:
     Args:
         points: (R, 2), x and y in pixels.
         strides: (R,), in pixels.
-        sizes: (R, 2), in pixels, the least and the greatest distance to a box's farthest side that a location's level
-            takes.
+        sizes: (R, 2), in pixels, the bounds of a location's level: the least and the greatest distance to the farthest
+            side of a box.
         levels: the part of R that belongs to each level.
     """
 
@@ -51,7 +51,8 @@ def assign(locations: Locations, boxes: Boxes, radius: float) -> Tensor:
     """Return the object that each location learns.
 
     The object's box contains the location, the location is within `radius` strides of the box's centre in x and in y,
-    and the level takes the distance to the box's farthest side. If there are several such objects, it is the smallest.
+    and the distance to the box's farthest side is within the level's bounds. Of several such objects, it is the
+    smallest.
 
     Args:
         locations: R locations.

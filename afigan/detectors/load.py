@@ -19,7 +19,7 @@ def load_architecture(node: str) -> Architecture:
         return Architecture.from_dict(config["architecture"])
     except (KeyError, TypeError, ValueError) as error:
         path = MODELS / node / "config.json"
-        raise ValueError(f"{path} is not of this version ({error}): run the stage again that made it") from None
+        raise ValueError(f"{path} is of another version of this project ({error}): run its stage again") from None
 
 
 def load_detector(node: str, device: torch.device) -> nn.Module:
@@ -35,7 +35,7 @@ def load_detector(node: str, device: torch.device) -> nn.Module:
 
 
 def load_pyramid(pyramid: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Load all that two pyramids share: for P2-P6 and P3-P7 not the ends, but all of the backbone and of G.
+    """Load the weights that two pyramids share. P2-P6 and P3-P7 share the backbone and G, not the end levels.
 
     Args:
         pyramid: T's pyramid with its backbone.

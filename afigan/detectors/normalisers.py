@@ -1,4 +1,4 @@
-"""Normalisers of dense detectors' losses: over the complete batch, however many processes share it."""
+"""Normalisers of dense detectors' losses: over the complete batch, for any number of processes."""
 
 from torch import Tensor
 from torch import distributed as dist

@@ -16,8 +16,8 @@ WIDTH = 256  # channels that detectron2's initial weights suit
 class SteadyRetinaNet(RetinaNet):
     """RetinaNet with its losses' running normaliser in a buffer that checkpoints hold and its state dict does not.
 
-    detectron2's normaliser is an attribute, so a resumed run begins with another one. It also belongs to one process
-    alone.
+    detectron2's normaliser is an attribute, so a resumed run begins with another one. It also differs between
+    processes.
 
     detectron2 draws the head's weights with deviation 0.01, which suits C = 256 (Lin et al., Focal loss for dense
     object detection, 2017, section 4.1). A layer multiplies the deviation of its input by about 0.01 sqrt(9 C / 2). At

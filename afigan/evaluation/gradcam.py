@@ -1,4 +1,4 @@
-"""Grad-CAM of a pyramid's maps: where the features are by which a detector finds an image's objects (Fig. 7)."""
+"""Grad-CAM of a pyramid's maps: the places of the features by which a detector finds objects (Fig. 7)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from afigan.evaluation.qualitative import annotated, detected, match
 from afigan.reporting.pictures import Objects, Panel, draw_heat_maps
 from afigan.schema import Input
 
-CANDIDATES = 25  # images that are looked at for one with objects on every level
+CANDIDATES = 25  # images that are searched for one with objects on every level
 
 
 def grad_cam(
@@ -84,7 +84,7 @@ class Explained:
 
     @property
     def covers_all_levels(self) -> bool:
-        """Return whether no map is 0 everywhere, as it is if nothing that a detector finds is pooled from its level."""
+        """Return whether no map is 0 everywhere. A map is if no detected object is pooled from its level."""
         return all(cam.any() for cams in self.cams.values() for cam in cams.values())
 
 
@@ -115,15 +115,15 @@ def draw_gradcam_figure(
 ) -> None:
     """Draw `grad_cam` as `out` (PNG): a row for each level, a column for each detector, all of one image.
 
-    y is `found_score`: the same objects in every column, however a detector ranks its detections. Each map is divided
-    by its own maximum, because the scale of a gradient says nothing across networks. The title over a map gives the
+    y is `found_score`, which depends on the same objects in every column, not on a ranking. Each map is divided
+    by its own maximum, because gradients of different networks differ in scale. The title over a map gives the
     share of the map within the objects' boxes, to be compared with the share of the image that the boxes cover.
 
     Args:
         detectors: title -> detector in evaluation mode.
         records: the validation images of `read_split`.
-        position: among the next 25 images with objects from here on, the first without a map that is 0 everywhere is
-            drawn, or else the first; after the last record comes the first.
+        position: where the search begins; it continues at the first record after the last. Of the next 25 images with
+            objects, the first without a map that is 0 everywhere is drawn. If there is none, the first is drawn.
         levels: names of maps, as in p3.
         classes: names by number.
         inputs: params.yaml's `input`.
@@ -164,7 +164,7 @@ def draw_gradcam_figure(
     covered = share_inside(np.ones((height, width)), shown.boxes)
     panel = Panel(f"image {record['id']}: boxes cover {covered:.0%}", image, shown)
     title = (
-        "Grad-CAM of the pyramid's maps: where the features lie that raise the scores of the annotated objects' "
-        "detections; and the share of it inside their boxes."
+        "Grad-CAM of the pyramid's maps: the places whose features raise the scores of the annotated objects' "
+        "detections. The percentages: the share of the heat inside the annotated boxes."
     )
     draw_heat_maps(rows, panel, classes, out, title, "Grad-CAM, as a share of the map's maximum")

@@ -23,7 +23,7 @@ REMEDY = "delete it and run the stage `evaluate` again"
 
 @dataclass(frozen=True)
 class Matches:
-    """Matches of one evaluation, of boxes or of masks, at 100 detections an image, in I images, of K categories.
+    """Matches of one evaluation of boxes or of masks: I images, K categories, at most 100 detections per image.
 
     There are D detections, category after category. Within a category they are sorted by descending score, equal scores
     by image, as `COCOeval.accumulate` sorts them. Ground truths are counted by category and image: N such pairs,
@@ -34,9 +34,9 @@ class Matches:
         categories: (K,) int64 ids, ascending.
         starts: (K + 1,) int64: the detections of category k are `starts[k]:starts[k + 1]`.
         image: (D,) int32, index of the image.
-        found: (A, T, ceil(D / 8)) uint8, by area range and threshold a bit for each detection: 1 for a true positive.
-        left_out: as `found`, 1 for a detection that does not count: it matches a crowd or an object of another size, or
-            matches nothing and is of another size itself.
+        found: (A, T, ceil(D / 8)) uint8, by area range and threshold, one bit per detection: 1 for a true positive.
+        left_out: as `found`, 1 for a detection that does not count, because it matches a crowd or an object of another
+            size, or because it matches nothing and is itself of another size.
         truth_starts: (K + 1,) int64, as `starts`.
         truth_image: (N,) int32, index of the image.
         truths: (A, N) int32, the number of ground truths that count.
@@ -166,7 +166,7 @@ def read_matches(path: Path) -> dict[str, Matches]:
     """Read the file of `write_matches`.
 
     Raises:
-        ValueError: the file is missing or damaged, or is no file of `write_matches`.
+        ValueError: the file is missing or damaged, or was not written by `write_matches`.
     """
     try:
         content = Path(path).read_bytes()
@@ -191,7 +191,7 @@ def _parsed(content: bytes) -> dict[str, Matches]:
     kinds = dict.fromkeys(name.partition(".")[0] for name in arrays)
     found = {kind: Matches(**{f.name: arrays.pop(f"{kind}.{f.name}") for f in fields(Matches)}) for kind in kinds}
     if arrays:
-        raise ValueError(f"it holds {', '.join(arrays)} besides")
+        raise ValueError(f"it also holds {', '.join(arrays)}")
     for matches in found.values():
         _check(matches)
     return found
@@ -220,6 +220,6 @@ def _check(matches: Matches) -> None:
             raise ValueError(f"'{name}' is of shape {array.shape} and type {array.dtype}")
     for starts, index in ((matches.starts, matches.image), (matches.truth_starts, matches.truth_image)):
         if starts[0] != 0 or starts[-1] != len(index) or (np.diff(starts) < 0).any():
-            raise ValueError("the categories do not divide the detections or the objects")
+            raise ValueError("the category starts do not fit the detections or the objects")
         if len(index) and (index.min() < 0 or index.max() >= images):
-            raise ValueError("an image is none of the evaluation's")
+            raise ValueError("an image index is out of range")

@@ -69,7 +69,7 @@ class Predictor:
         self.inputs |= sums([path])
         if split["classes"] != self.classes:
             raise ValueError(
-                f"models/{self.node} knows the classes {self.classes}, the data set has {split['classes']}"
+                f"models/{self.node} was trained on the classes {self.classes}, but the data set has {split['classes']}"
             )
         return predict(self.detector, split, self.read, self.params.evaluate.batch_size)
 

@@ -1,4 +1,4 @@
-"""Detections of two detectors in the same images, which a rule chooses, not a person (Fig. 5 and 8)."""
+"""Detections of two detectors in the same images; a rule chooses the images, not a person (Fig. 5 and 8)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ def annotated(record: dict[str, Any]) -> Objects:
 
 
 def detected(instances: Instances) -> Objects:
-    """Convert detectron2's output for one image; the order of the detections stays."""
+    """Convert detectron2's output for one image, in the same order of detections."""
     instances = instances.to("cpu")
     masks = instances.pred_masks.numpy().astype(bool) if instances.has("pred_masks") else None
     boxes = instances.pred_boxes.tensor.detach().numpy().astype(np.float64)
@@ -98,11 +98,11 @@ def choose_images(
         matched = [match(truth, found) for found in both]
         found = tuple(int((matches >= 0).sum()) for matches, _ in matched)
         before, after = (float(fits.mean()) for _, fits in matched)
-        # from counts: equal differences of counts have equal quotients; differences of quotients may round otherwise
+        # from counts: equal differences of counts have equal quotients; differences of quotients may round differently
         gain = (found[1] - found[0]) / len(truth)
         ranking.append(((-gain, before - after, image), position, len(truth), found))
     if not ranking:
-        raise ValueError(f"none of the {len(ids)} candidate images has an object: take more (figures.candidates)")
+        raise ValueError(f"none of the {len(ids)} candidate images has an object: raise figures.candidates")
     ranking.sort()
     places = np.linspace(0, len(ranking) - 1, min(SHOWN, len(ranking))).round().astype(int)
     return [
@@ -158,8 +158,8 @@ def draw_detection_figure(
         label = f"image {record['id']}\nrank {choice.rank} of {choice.of}"
         rows[label] = [*panels, Panel(f"annotated: {choice.objects}", image, truth)]
     title = (
-        f"{before} and {after}: detections with a score above {score_threshold:g}. Images: those of the first "
-        f"{len(records)} of the validation set that have objects, ranked by recall at IoU {IOU:g} of {after} minus "
-        f"that of {before}, the greatest gain first; shown are the quantiles 100, 75, 50, 25 and 0\u00a0% of it."
+        f"{before} and {after}: detections with a score above {score_threshold:g}. Of the first {len(records)} "
+        f"validation images, those with objects are ranked by the gain in recall at IoU {IOU:g}, {after} minus "
+        f"{before}, the greatest first; the quantiles 100, 75, 50, 25 and 0\u00a0% are shown."
     )
     draw_detections(rows, classes, out, title)

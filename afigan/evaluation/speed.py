@@ -47,7 +47,7 @@ def benchmark(params: Params) -> None:
 
 
 def measure(params: Params, key: str, images: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the model of an evaluation, its parameters in millions and its milliseconds an image."""
+    """Return the model of an evaluation, its parameters in millions and its milliseconds per image."""
     item = params.experiments.evaluations[key]
     predictor = Predictor(params, item.model, item.multi_scale)
     batches = [[predictor.read(image)] for image in images[: params.benchmark.runs]]
@@ -58,7 +58,7 @@ def measure(params: Params, key: str, images: list[dict[str, Any]]) -> dict[str,
 
 
 def measure_paper_size(settings: PaperSize, threads: int, device: torch.device) -> dict[str, Any]:
-    """Measure the paper's Mask R-CNN with nearest and with AFI, whatever the run's own detectors are (claim C8).
+    """Measure the paper's Mask R-CNN with nearest and with AFI, independently of the run's models (claim C8).
 
     Both see the same image in turns, so that a drift of the machine's speed affects both.
 
@@ -69,7 +69,7 @@ def measure_paper_size(settings: PaperSize, threads: int, device: torch.device) 
 
     Returns:
         `channels` C, `height` and `width`; `params_M` and `time_ms`, each with `nearest` and `afi`: millions of
-        parameters, and the median milliseconds an image.
+        parameters, and the median milliseconds per image.
     """
     detectors = {}
     for name in ("nearest", "afi"):

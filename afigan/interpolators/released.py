@@ -9,7 +9,7 @@ _LAYERS = {"0.0": "head", "2.0": "conv", "3.0": "deconv", "4.0": "tail"}
 
 
 def convert_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the generator's entries of a released state dict, of G alone or of a detector, to `AFInterpolator`'s.
+    """Rename the generator's entries of a released state dict, of only G or of a detector, to `AFInterpolator`'s.
 
     Raises:
         ValueError: there is no entry of a generator, or one is unknown.

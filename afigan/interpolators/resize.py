@@ -1,4 +1,4 @@
-"""Interpolations without learned weights, alone or followed by five convolutions (Table 6)."""
+"""Interpolations without learned weights, without or with five convolutions after them (Table 6)."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F

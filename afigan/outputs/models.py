@@ -17,7 +17,7 @@ def load_weights(node: str) -> dict[str, Tensor]:
     """Read the weights of `models/NODE`.
 
     Raises:
-        ValueError: they are missing, or no safetensors file.
+        ValueError: they are missing, or are not a safetensors file.
     """
     path = MODELS / node / "model.safetensors"
     if not path.is_file():
@@ -25,7 +25,7 @@ def load_weights(node: str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as error:  # safetensors' own error type is private
-        raise ValueError(f"{path} is not a whole safetensors file ({error}): remove it and run again") from None
+        raise ValueError(f"{path} is not a complete safetensors file ({error}): remove it and run again") from None
 
 
 def load_config(node: str) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def load_config(node: str) -> dict[str, Any]:
         raise ValueError(f"{path} does not exist: train it first (`dvc repro` or `snakemake` does)")
     config = read_json(path)
     if not isinstance(config, dict) or "params_hash" not in config:
-        raise ValueError(f"{path} does not say what was trained: remove it and run the stage again that made it")
+        raise ValueError(f"{path} does not say what was trained: remove it and run its stage again")
     return config
 
 
@@ -51,8 +51,8 @@ def check_trained(params: Params, node: str) -> None:
     """
     if load_config(node)["params_hash"] != fingerprint(params, node):
         raise ValueError(
-            f"models/{node} was trained with other parameters than these: train it again (`dvc repro` or `snakemake` "
-            "does)"
+            f"models/{node} was trained with other parameters than the current ones: train it again (`dvc repro` or "
+            "`snakemake` does)"
         )
 
 
@@ -65,7 +65,7 @@ def load_part(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Load all of a module's weights.
 
     Raises:
-        ValueError: the weights are of another architecture; what differs is named.
+        ValueError: the weights are of another architecture; the message names what differs.
     """
     try:
         module.load_state_dict(state)

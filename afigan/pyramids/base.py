@@ -37,7 +37,7 @@ class Pyramid(Backbone):
         """
         finer = self.interpolated_levels[:-1]
         if level not in finer:
-            raise ValueError(f"nothing is upsampled towards {level!r} here: choose one of {', '.join(finer)}")
+            raise ValueError(f"no map is upsampled to {level!r} here: choose one of {', '.join(finer)}")
         return self.upsample(coarse, self.upsample.places - 1 - finer.index(level), size)
 
     def output_module(self, level: str) -> nn.Module:

@@ -45,7 +45,9 @@ def _build_pyramid(cfg: CfgNode, input_shape: ShapeSpec, finest: str) -> Pyramid
     if node.PYRAMID not in PYRAMIDS:
         raise ValueError(f"unknown MODEL.AFIGAN.PYRAMID {node.PYRAMID!r}: choose one of {', '.join(PYRAMIDS)}")
     if node.PYRAMID != "fpn" and node.UPSAMPLING != "per_level":
-        raise ValueError(f"MODEL.AFIGAN.UPSAMPLING {node.UPSAMPLING!r} is of fpn: {node.PYRAMID} needs per_level")
+        raise ValueError(
+            f"MODEL.AFIGAN.UPSAMPLING {node.UPSAMPLING!r} needs pyramid fpn: {node.PYRAMID} needs per_level"
+        )
     expected = list(FEATURES) if finest == "p2" else list(FEATURES[1:])
     in_features = list(cfg.MODEL.FPN.IN_FEATURES) or expected
     if in_features != expected:
@@ -62,7 +64,7 @@ def _build_pyramid(cfg: CfgNode, input_shape: ShapeSpec, finest: str) -> Pyramid
         bottom_up = build_resnet_backbone(cfg, input_shape)
     shapes = bottom_up.output_shape()
     if missing := [name for name in in_features if name not in shapes]:
-        raise ValueError(f"the backbone gives no {', '.join(missing)}: add it to MODEL.RESNETS.OUT_FEATURES")
+        raise ValueError(f"the backbone has no output {', '.join(missing)}: add it to MODEL.RESNETS.OUT_FEATURES")
 
     channels = cfg.MODEL.FPN.OUT_CHANNELS
     arguments = {

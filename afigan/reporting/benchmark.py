@@ -19,7 +19,7 @@ class PaperSize:
         channels: C.
         height, width: of the image, in pixels.
         params_M: millions of parameters, by interpolation.
-        time_ms: the median milliseconds an image, by interpolation.
+        time_ms: the median milliseconds per image, by interpolation.
     """
 
     channels: int

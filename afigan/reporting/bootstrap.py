@@ -23,7 +23,7 @@ def replicate_ap(matches: Matches, weights: np.ndarray, area: str = "all") -> np
     """Return AP in percent at IoU 0.50:0.05:0.95 of each replicate, (R,) float64, to rounding.
 
     COCO's evaluation gives the same AP for a set that has image i `weights[r, i]` times. They may differ only if two
-    detections of a class in one image have the same score, because COCO orders the detections of copies otherwise.
+    detections of a class in one image have the same score, because COCO orders the detections of copies differently.
 
     Args:
         matches: the matches of one evaluation.
@@ -59,8 +59,8 @@ def replicate_ap(matches: Matches, weights: np.ndarray, area: str = "all") -> np
 def _category_ap(drawn: np.ndarray, objects: np.ndarray, hits: np.ndarray, ignored: np.ndarray) -> np.ndarray:
     """Return AP of one category, as a share of 1, (r,).
 
-    Precision rises only at true positives, so its envelope and the reached levels of recall are computed there alone.
-    The number of counted detections up to there is one running sum for all thresholds, minus the few ignored ones.
+    Precision rises only at true positives, so its envelope and the reached levels of recall are computed only there.
+    The number of counted detections up to that place is one running sum for all thresholds, minus the ignored ones.
 
     Args:
         drawn: (r, D), the count of each detection in each replicate.

@@ -1,4 +1,4 @@
-"""The rows that the paper's claims C1 to C7 (section 5), and questions beyond the paper, compare.
+"""The rows that are compared by the paper's claims C1 to C7 (section 5) and by questions beyond the paper.
 
 This module states only the paper's words; a run's results are computed from metrics files. C8, on costs, is in
 `afigan.reporting.costs`.
@@ -19,7 +19,7 @@ CONTROL, LONGER = "NN with stage 2", "NN, stages 2 and 3 together"  # rows of ou
 
 
 def paired_rows(table: int, printed: str = "box_AP") -> list[Contrast]:
-    """Return AFI minus nearest for a table's rows of one scale, without self-training, whose `printed` is in print."""
+    """Return AFI minus nearest for a table's rows of one scale, without self-training, that print `printed`."""
     labels, records = printed_rows(table), printed_records(table)
     references = {label: LAYOUTS[table].reference_of(label, labels) for label in labels}
     return [
@@ -138,6 +138,6 @@ QUESTIONS = (
     _ask("Q3", "What does its gradient in G add? On against detached, as in the released code", "A5", "A5 detached"),
     _ask("Q4", "Is stage 1 better on merged maps, which G sees in a pyramid, than on output maps?", "A5 merged", "A5"),
     _ask("Q5", "What does L_AF add in stage 2?", "A5", "AFI, stage 2 without L_AF"),
-    _ask("Q6", "What does longer training alone add? Nearest, for as long as stages 2 and 3 together", LONGER, "A1"),
+    _ask("Q6", "What does longer training alone add? Nearest, as long as stages 2 and 3 together", LONGER, "A1"),
     _ask("Q7", "What does A5 add to longer training?", "A5", LONGER),
 )

@@ -21,7 +21,7 @@ def claims_csv(judged: Judged) -> str:
 
     Columns: low, high: the 95 % interval, not adjusted; se_seeds, se_images, se: standard errors of the seeds' part,
     of the images' part and of both; df: the interval's degrees of freedom; p_X: p value of the test for the verdict X,
-    p_X_adjusted: the same by Holm over the contrasts of the claim.
+    p_X_adjusted: the same after Holm's adjustment over the contrasts of the claim.
     A cell is empty if it does not apply or has not been run.
     """
     rows = [

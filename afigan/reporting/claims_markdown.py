@@ -28,30 +28,31 @@ TESTS = {AGREES: "p for", CONTRADICTS: "p against", HIGHER: "p higher", LOWER: "
 RULES = f"""\
 ## The rules
 
-- **A contrast** is taken seed by seed, of the seeds that all its rows have; of several pairs of rows it is their mean.
-  Chance has two parts in it, each with a standard error (SE). *Seeds*: initialisation, order and sampling in training;
-  from the spread over n seeds, with n − 1 degrees of freedom. *Images*: which images the validation set has, as far as
-  that changes the contrast of all seeds alike; from {REPLICATES:,} resamples of the images, the same ones for all rows
-  and all seeds. Both are shown, and the SE of both: the root of the sum of their squares.
-- **Intervals** are t intervals of 95 % and hold both parts. With one seed there is the images' part alone, and nothing
-  is decided.
-- **Above or below:** the contrast agrees if a one-sided test for the claim's sign has p < {LEVEL}, and contradicts if
+- **A contrast** is computed seed by seed, for the seeds that all its rows have. A contrast of several pairs of rows is
+  the mean of the pairs. Two parts of it are due to chance, and each has a standard error (SE). *Seeds*: initialisation,
+  order and sampling in training; this SE comes from the spread over n seeds, with n − 1 degrees of freedom. *Images*:
+  the choice of the validation images, as far as it changes the contrast of all seeds alike; this SE comes from
+  {REPLICATES:,} resamples of the images, which are the same for all rows and all seeds. The tables show both, and the
+  SE of both: the root of the sum of their squares.
+- **Intervals** are t intervals of 95 % and include both parts. With one seed there is only the images' part, and
+  nothing is decided.
+- **Above or below:** the contrast agrees if a one-sided test for the claim's sign has p < {LEVEL}. It contradicts if
   the test for the other sign has.
-- **The same** means within {MARGIN:g} AP: the contrast agrees if two one-sided tests at {SAME_LEVEL:.0%} reject that it
-  is larger, and contradicts if it is proved to be larger (its whole interval is beyond {MARGIN:g} AP, one-sided
-  p < {LEVEL}). That no difference has been found does not make two rows the same.
-- **Several contrasts of one claim** are tested at once: the p values are adjusted by Holm's method, those for the claim
-  and those against it each among themselves. An interval is of one contrast, and not adjusted.
-- **A claim** agrees if all judged contrasts do, contradicts if one does, and else is undecided. *In part*: some of the
-  rows that it is judged on have not been run. Rows that differ in data or schedule are not judged, but in the
-  questions about longer training (Q6, Q7).
+- **The same** means within {MARGIN:g} AP. The contrast agrees if two one-sided tests at {SAME_LEVEL:.0%} reject that it
+  is larger. It contradicts if it is proved to be larger: its complete interval is beyond {MARGIN:g} AP (one-sided
+  p < {LEVEL}). If no difference is found, this does not prove that two rows are the same.
+- **Several contrasts of one claim** are tested at once. Holm's method adjusts the p values for the claim together, and
+  those against it together. Each interval is for one contrast, and is not adjusted.
+- **A claim** agrees if all judged contrasts do, contradicts if one does, and is undecided otherwise. *In part* means
+  that some of the rows that it is judged on have not been run. Rows that differ in data or schedule are not judged,
+  except in the questions about longer training (Q6, Q7).
 - **“Only”** in C3 is taken to mean that A6 gains less than half of what A5 gains.
-- **C8** is judged at the paper's C = 256 if that was timed: AFI has to add {PARAMS_M:g} M parameters, to
-  {TOLERANCE:.0%}, and to take longer. Without it, on this run's Mask R-CNN if it has the paper's size. Times of
-  different devices are not compared; the paper's ratio of times is shown beside ours.
-- **The paper's difference** is that of its printed values, of the same rows; whether it is in our interval is said, and
-  decides nothing: data and schedule are others.
-- A verdict is on the data and schedule named with it, no others."""
+- **C8** is judged at the paper's C = 256 if that was timed: AFI must add {PARAMS_M:g} M parameters, within
+  {TOLERANCE:.0%}, and must take longer. Otherwise it is judged on this run's Mask R-CNN if that has the paper's size.
+  Times of different devices are not compared; the paper's ratio of times is shown beside ours.
+- **The paper's difference** is the difference of its printed values for the same rows. The tables say whether it is in
+  our interval. This decides nothing, because data and schedule differ.
+- A verdict holds only for the data and schedule named with it."""
 
 
 def claims_markdown(judged: Judged) -> str:
@@ -178,7 +179,7 @@ def _notes(outcome: Outcome, results: Results) -> list[str]:
 
 
 def _gaps(outcome: Outcome, results: Results) -> list[str]:
-    """Return the missing rows, and the missing seeds of rows, of a claim of which something has been run."""
+    """Return the missing rows and the missing seeds of a claim; nothing if none of its rows has been run."""
     comparisons = outcome.claim.comparisons
     labels = dict.fromkeys((c.table, label) for c in comparisons for contrast in c.contrasts for label in contrast)
     rows = {(table, label): results.row(table, label) for table, label in labels}

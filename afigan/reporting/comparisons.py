@@ -71,7 +71,7 @@ class Finding:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval, with one seed over the images alone; None without an effect or its error."""
+        """The 95 % interval, with one seed only over the images; None without an effect or its error."""
         if self.effect is None or self.effect.error is None:
             return None
         return self.effect.interval(CONFIDENCE)
@@ -86,7 +86,7 @@ class Finding:
 
 
 def find(comparison: Comparison, results: Results) -> Finding:
-    """Compute a comparison without the contrasts that have a row that has not been run.
+    """Compute a comparison over the contrasts whose rows have all been run.
 
     Raises ValueError if the matches of an evaluation do not fit its metrics (`afigan.reporting.resamples`).
     """

@@ -52,7 +52,7 @@ class CostOutcome:
 
 
 def judge_costs(results: Results) -> CostOutcome:
-    """Judge C8 at the paper's size if it was timed; for Mask R-CNN in Table 3, else 2; on average over Table 3."""
+    """Judge C8, and return its costs: at the paper's size if timed, of Mask R-CNN, and on average over Table 3."""
     run = [table for table, afi in MASK_RCNN.items() if results.row(table, afi) and results.row(table, NEAREST)]
     table = run[0] if run else 3
     mask_rcnn = _of_rows("Mask R-CNN, as in this run", table, [difference(MASK_RCNN[table], NEAREST)], results)
@@ -67,7 +67,7 @@ def judge_costs(results: Results) -> CostOutcome:
 
 
 def _verdict(ours: Sequence[Cost], size: PaperSize | None, results: Results, table: int) -> str:
-    """Judge parameters at the paper's size, and time by its sign alone, because the device is another one."""
+    """Judge parameters at the paper's size, and time only by its sign, because the paper used another device."""
     if size is not None:
         return _judge(ours[0])
     mask_rcnn, average = ours

@@ -1,6 +1,6 @@
 """Pictures for results/figures: loss curves, and one image's feature maps under each interpolation.
 
-The bytes of a picture depend on its input alone: no date or version in the file, no settings of the user's matplotlib.
+The bytes of a picture depend only on its input: no date or version in the file, no settings of the user's matplotlib.
 """
 
 import json
@@ -79,7 +79,7 @@ def draw_feature_maps(maps: dict[str, np.ndarray], image: np.ndarray, out: Path,
     Raises ValueError if the target is missing, a map is not (C, H, W) with the target's C, or the image not uint8 RGB.
     """
     if target not in maps:
-        raise ValueError(f"the maps {list(maps)} hold no '{target}', to which the others are compared")
+        raise ValueError(f"the maps {list(maps)} have no '{target}', with which the others are compared")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"the image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
     for name, values in maps.items():
@@ -122,15 +122,15 @@ def _read_losses(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
                     if name.startswith("loss_"):
                         points.setdefault(name, []).append((record["iteration"], float(value)))
             except (ValueError, KeyError, AttributeError, TypeError) as error:
-                raise ValueError(f"{path}, line {number} is not a log line ({error!r}); train it anew") from error
+                raise ValueError(f"{path}, line {number} is not a log line ({error!r}); train it again") from error
     if not points:
-        raise ValueError(f"{path} holds no losses; train it anew")
+        raise ValueError(f"{path} holds no losses; train it again")
     return {name: tuple(np.array(pairs).T) for name, pairs in points.items()}
 
 
 def _draw_curve(axis: matplotlib.axes.Axes, iterations: np.ndarray, values: np.ndarray, style: dict) -> None:
     step = math.ceil(len(values) / POINTS)
-    marker = "o" if len(values) == 1 else ""  # one point makes no line
+    marker = "o" if len(values) == 1 else ""  # a line of one point is not visible
     axis.plot(iterations[::step], values[::step], color=style["color"], linewidth=0.6, alpha=0.2)
     axis.plot(iterations[::step], _smooth(values)[::step], **style, linewidth=1.4, marker=marker, markersize=3)
 

@@ -1,7 +1,7 @@
 """The picture of the claims: every contrast of AP as a dot with its interval, the paper's as a tick.
 
 Verdicts differ by shape, and by colours that readers without red or green cones can distinguish; box AP is filled, mask
-AP hollow. Like the other pictures, this one depends on its input alone.
+AP hollow. Like the other pictures, this one depends only on its input.
 """
 
 from collections.abc import Sequence
@@ -121,7 +121,7 @@ def intervals_figure(judged: Judged) -> Figure:
 def _places(judged: Judged) -> tuple[list, list, list[Mark], float]:
     """Return headers (y, name and verdict, words), lines (y, text) and marks, from the top; and the total height.
 
-    A claim of which nothing was run has a header alone.
+    A claim without any run has only a header.
     """
     headers: list[tuple[float, str, str]] = []
     lines: list[tuple[float, str]] = []
@@ -150,7 +150,7 @@ def _places(judged: Judged) -> tuple[list, list, list[Mark], float]:
 
 
 def _scale(axis: Axes, marks: Sequence[Mark]) -> None:
-    """Fit the axis to all intervals and ticks; it is linear about 0, so that large values hide no small ones."""
+    """Fit the axis to all intervals and ticks; it is linear about 0, so that large values do not hide small ones."""
     ends = [0.0, -2 * MARGIN, 2 * MARGIN]
     for finding in (mark.finding for mark in marks if mark.finding.effect is not None):
         ends += [finding.effect.mean, *(finding.interval or ()), *filter(None, [finding.printed])]
@@ -214,7 +214,7 @@ def _write(axis: Axes, mark: Mark) -> None:
 def _title(marks: Sequence[Mark]) -> str:
     effects = [mark.finding.effect for mark in marks if mark.finding.effect is not None]
     chance = "over images alone" if effects and all(e.seed_error is None for e in effects) else "over seeds and images"
-    return f"What this run says of the paper's claims: differences of rows, with 95 % intervals {chance}"
+    return f"What this run says about the paper's claims: differences of rows, with 95 % intervals {chance}"
 
 
 def _legend(figure: Figure, marks: Sequence[Mark]) -> None:

@@ -71,7 +71,7 @@ def _label_table2(row: Record) -> str:
 LAYOUTS = {
     1: TableLayout(
         title="Detectors with nearest and AF interpolation",
-        paper="Paper: COCO test-dev; ours: the validation set, so that only differences can be compared.",
+        paper="Paper: COCO test-dev; ours: the validation set. Compare only differences.",
         shown=("backbone", "detector", "interpolation"),
         label=_label_table1,
         reference="nearest",
@@ -79,8 +79,8 @@ LAYOUTS = {
         costs=True,
     ),
     2: TableLayout(
-        title="G alone and the multi-scale AF extractor, of dense and of residual blocks",
-        paper="Paper: R-50-FPN, COCO val2017; its print is not legible in the copy this was read from: no values.",
+        title="G alone and the multi-scale AF extractor, with dense and with residual blocks",
+        paper="Paper: R-50-FPN, COCO val2017; no values, because the table is not legible in the copy that was read.",
         shown=("detector", "interpolator", "extractor", "blocks"),
         label=_label_table2,
         reference="nearest",
@@ -134,7 +134,7 @@ LAYOUTS = {
         reference="same",
     ),
     8: TableLayout(
-        title="Degradation that makes the low-resolution image",
+        title="Degradation that creates the low-resolution image",
         paper=ABLATION,
         shown=("degradation",),
         label=lambda row: row["degradation"],

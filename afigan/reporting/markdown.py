@@ -23,7 +23,7 @@ Record = dict[str, Any]  # a row of the compared table
 
 
 def table_markdown(table: int, frame: pd.DataFrame, results: Results) -> str:
-    """Return `frame` (of `tables.compare`) as Markdown: values to one decimal, one line a row, a key to `—` etc. below.
+    """Return `frame` (of `tables.compare`) as Markdown: values to one decimal, a line per row, a key to `—` etc. below.
 
     Compared rows are together; rows that the paper cites are folded. The text names the data, schedule and number of
     seeds of our rows; rows that differ in these have a footnote.
@@ -62,7 +62,7 @@ def table_markdown(table: int, frame: pd.DataFrame, results: Results) -> str:
     if cited:
         shown = {words(c): [_paper(record[f"{c}_paper"]) for record in cited] for c in measured if c in printed}
         names = {"cited row": [record["row"] for record in cited]}
-        parts.append(folded("Detectors of other authors, cited by the paper: as printed", grid(names | shown, left=1)))
+        parts.append(folded("Detectors of other authors, cited by the paper, as printed", grid(names | shown, left=1)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -90,7 +90,7 @@ def _caption(layout: TableLayout, common: Row | None, results: Results) -> str:
     text += "."
     if layout.costs:
         timed = results.benchmark.setting if results.benchmark else "not run yet"
-        text += f" Time of ours: {timed}; the ratio is to the same row."
+        text += f" Our time: {timed}; the ratio is to the same row."
     return text
 
 
@@ -118,7 +118,7 @@ def _footnotes(rows: dict[str, Row], common: Row | None) -> tuple[list[str], dic
             note = "; ".join(differences)
             mark = numbers.setdefault(note, str(len(numbers) + 1).translate(SUPERSCRIPTS))
             marks[label] = f" {mark}"
-    return [f"{mark} Not like the other rows: {note}." for note, mark in numbers.items()], marks
+    return [f"{mark} Differs from the other rows: {note}." for note, mark in numbers.items()], marks
 
 
 def _described(records: list[Record], layout: TableLayout) -> Grid:
@@ -170,7 +170,7 @@ def _referred(records: list[Record], values: list[str]) -> list[str]:
 
 
 def _costs(records: list[Record], measured: list[str], printed: set[str]) -> Grid:
-    """Return parameters, time and its ratio to the reference row's: paper / ours, or ours alone if none is printed."""
+    """Return parameters, time and its ratio to the reference row's: paper / ours, or only ours if none is printed."""
     columns: Grid = {}
     for column, (heading, digits) in COSTS.items():
         if column in measured:

@@ -69,8 +69,8 @@ def check_hash(path: Path, found: str, today: str) -> None:
     """Raise ValueError if the content of `path` was written with other parameters than the current ones."""
     if found != today:
         raise ValueError(
-            f"{path} was made with other parameters than today's (its params_hash is {found[:12]}, today's "
-            f"{today[:12]}); {REDO}"
+            f"{path} was created with other parameters than the current ones (its params_hash is {found[:12]}, the "
+            f"current one is {today[:12]}); {REDO}"
         )
 
 

@@ -38,7 +38,7 @@ def printed_records(number: int) -> dict[str, Record]:
 
 
 def is_cited(record: Record) -> bool:
-    """Return True if the paper cites the row from other authors, so that we have no row to compare with it."""
+    """Return True if the paper cites the row from other authors, in which case we have no row to compare with it."""
     return record.get("source") == CITED
 
 

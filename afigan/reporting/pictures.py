@@ -1,6 +1,6 @@
 """Pictures for results/figures over photographs: objects with boxes and masks, and heat maps.
 
-As in `afigan.reporting.figures`, the bytes depend on the input alone; detectron2's own drawing uses random colours.
+As in `afigan.reporting.figures`, the bytes depend only on the input; detectron2's own drawing uses random colours.
 """
 
 import textwrap
@@ -136,7 +136,7 @@ def veil(image: np.ndarray, masks: np.ndarray, colours: Sequence[tuple[float, fl
 
 
 def _add_label(axis: Axes, text: str, box: np.ndarray, shape: tuple[int, int], colour: tuple) -> None:
-    """Write in a box's upper left corner; near the right edge in the right one, because it would be cut off."""
+    """Write in a box's upper left corner; near the image's right edge in the upper right one, to avoid a cut."""
     height, width = shape
     right = box[0] > 0.8 * width
     corner = np.clip((box[2] if right else box[0], box[1]), 0, (width - 1, height - 1))

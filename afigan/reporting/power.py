@@ -1,7 +1,7 @@
 """Power of a study before it is run: the differences that S seeds can find, given the deviation of paired differences.
 
 A study is judged by `afigan.reporting.statistics`. The part of its S seeds has the standard error deviation / sqrt(S)
-and S - 1 degrees of freedom. The part of the images is assumed to be known here. All values are in one unit, as AP.
+and S - 1 degrees of freedom. The part of the images is assumed to be known here. All values have one unit, such as AP.
 """
 
 import math
@@ -32,9 +32,9 @@ def half_width(deviation: float, seeds: int, image_error: float = 0, confidence:
 def detectable(deviation: float, seeds: int, image_error: float = 0, power: float = 0.8, alpha: float = 0.05) -> float:
     """Return the smallest true difference that is found with a probability of `power`.
 
-    A difference is found if the two-sided 1 - alpha interval is on its side of 0: the estimate has to be further from 0
-    than the half width of its study. Without an error of images, this is the power of the t test, from the noncentral t
-    distribution.
+    A difference is found if the two-sided 1 - alpha interval is on its side of 0, which means that the estimate is
+    further from 0 than the half width of its study. Without an error of images, this is the power of the t test, from
+    the noncentral t distribution.
 
     Args:
         deviation, seeds, image_error: as for `half_width`.

@@ -39,7 +39,7 @@ def write_report(params: Params) -> None:
     """
     texts, judged = report(params)
     for stale in (RESULTS / "tables").glob("table[0-9].*"):
-        stale.unlink()  # a table of another profile would pass for one of this profile
+        stale.unlink()  # a table of another profile would look like one of this profile
     draw_intervals(judged, PLOT)
     for path, text in texts.items():
         with atomic_path(path) as temporary:
@@ -47,7 +47,7 @@ def write_report(params: Params) -> None:
 
 
 def report(params: Params) -> tuple[dict[Path, str], Judged]:
-    """Return all texts that the stage writes, with the page that shows them last; and the verdicts in the plot.
+    """Return all texts that the stage writes, README.md last, and the verdicts that the plot shows.
 
     Raises:
         ValueError: as `write_report`.

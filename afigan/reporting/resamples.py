@@ -1,6 +1,6 @@
 """The bootstrap over images of a complete run: the AP of every evaluation on the same resampled sets of images.
 
-All evaluations share the resamples, so that a difference of two rows is taken image set by image set. The seed of the
+All evaluations share the resamples, so a difference of two rows is computed on the same image sets. The seed of the
 draw is fixed: the same files give the same intervals on every machine.
 """
 
@@ -39,8 +39,8 @@ class Resamples:
         """Return AP in percent of an evaluation, (REPLICATES,). kind: `box` or `mask`.
 
         Raises:
-            ValueError: the matches are missing, damaged, of other images than another evaluation's, or do not give the
-                AP of the metrics file.
+            ValueError: the matches are missing or damaged, have other images than another evaluation, or do not give
+                the AP of the metrics file.
         """
         if (run.key, kind) not in self._found:
             self._read(run)
@@ -54,13 +54,13 @@ class Resamples:
                 drawn = image_weights(len(self._images), REPLICATES, SEED)
                 self._weights = np.concatenate([np.ones_like(drawn[:1]), drawn])
             if not np.array_equal(matches.image_ids, self._images):
-                raise ValueError(f"{path} is of other images than the evaluations before it; {REDO}")
+                raise ValueError(f"{path} has other images than the evaluations before it; {REDO}")
             whole, *replicates = replicate_ap(matches, self._weights)
             measured = run.values[f"{kind}_AP"]
             if measured is None:  # there are no objects: nothing is compared
                 continue
             if not abs(whole - measured) < ROUNDING:
-                found = f"gives a {kind} AP of {whole}, and {run.key}.json says {measured}"
+                found = f"gives a {kind} AP of {whole}, but {run.key}.json says {measured}"
                 raise ValueError(f"{path} {found}; delete both and {REDO}")
             self._found[run.key, kind] = np.array(replicates)
         for kind in ("box", "mask"):

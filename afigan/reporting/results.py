@@ -20,7 +20,7 @@ NOT_RUN = "—"  # in place of a number of ours
 class Row:
     """One row of ours.
 
-    evaluations: their keys, one a seed, as named in params.yaml.
+    evaluations: their keys, one per seed, as named in params.yaml.
     runs: the metrics of the evaluations that have been run; none: the row has not been run.
     times: evaluation -> ms per image, for the timed evaluations.
     """
@@ -86,7 +86,7 @@ def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benc
         rows[number] = {}
         for label, keys in named.items():
             if label in printed and is_cited(printed[label]):
-                raise ValueError(f"{name}, row {label}: the paper cites it, nothing of ours fills it; remove the row")
+                raise ValueError(f"{name}, row {label}: the paper cites it, no evaluation fills it; remove the row")
             keys = (keys,) if isinstance(keys, str) else tuple(keys)
             if not keys:
                 raise ValueError(f"{name}, row {label}: no evaluation is named; name one or remove the row")
@@ -98,7 +98,7 @@ def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benc
                     raise ValueError(f"{name}, row {label}, evaluation '{key}': {error}") from error
             seeds = [run.seed for run in runs]
             if len(set(keys)) < len(keys) or len(set(seeds)) < len(seeds):
-                raise ValueError(f"{name}, row {label}: {', '.join(keys)} are not each of another seed ({seeds})")
+                raise ValueError(f"{name}, row {label}: {', '.join(keys)} need different seeds, but have {seeds}")
             times = {key: timed.time_ms[key] for key in keys if key in timed.time_ms} if timed else {}
             rows[number][label] = Row(keys, tuple(runs), times)
     return Results(rows, timed, Resamples(metrics_dir))

@@ -2,7 +2,7 @@
 
 The difference of seed s, measured on I images, is mu + a_s + b + c_s. mu is the true difference, a_s the effect of the
 seed (initialisation, order, sampling), b the effect of the choice of images that all seeds share, c_s its effect on
-this seed alone. The mean over S seeds then has the variance (var a + var c) / S + var b. More seeds do not reduce
+only this seed. The mean over S seeds then has the variance (var a + var c) / S + var b. More seeds do not reduce
 var b, and more images do not reduce var a, so both parts are estimated and added.
 """
 
@@ -46,8 +46,8 @@ class Effect:
 def effect(values: Sequence[float], replicates: np.ndarray | None, images: int) -> Effect:
     """Estimate the effect from paired differences.
 
-    The part of the seeds is the standard error of a mean, stdev(d) / sqrt(S). It includes the images' effect on one
-    seed alone (c above), because c differs from seed to seed. The part of the images must not count c a second time. It
+    The part of the seeds is the standard error of a mean, stdev(d) / sqrt(S). It includes the images' effect on only
+    one seed (c above), because c differs from seed to seed. The part of the images must not count c a second time. It
     is the variance that all seeds share: the covariance of two seeds' differences when the images are drawn again, on
     average over all pairs of seeds, and 0 if that is negative. With one seed c cannot be distinguished from b. The part
     of the images then is the variance of the replicates, and the seed's effect is missing from the error.
@@ -140,7 +140,7 @@ def _p_above(effect: Effect, distance: float) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p values for their number; their order stays (Holm, Scand. J. Statist. 6, 1979).
+    """Adjust p values for their number, in the same order (Holm, Scand. J. Statist. 6, 1979).
 
     Rejecting adjusted values below alpha keeps the probability of any false rejection below alpha.
     """

@@ -1,4 +1,4 @@
-"""Progress of all nodes in params.yaml, from files alone: outputs, states of `afigan.state` in runs/, checkpoints.
+"""Progress of all nodes in params.yaml, from files: outputs, states of `afigan.state` in runs/, checkpoints.
 
 It can be read during a run, on any machine that sees the files. This module writes nothing and imports nothing heavy.
 `done` means done with the current parameters; `dvc status` and `snakemake -n` know whether code or data have changed.
@@ -33,7 +33,7 @@ class Row:
         node: as in `afigan.state.State`.
         status: `done`; `there`, an output without a record of its parameters; `stale`, an output of other parameters;
             `waiting`; or that of the last process: `running`, `failed`, `interrupted`, `preempted`, SILENT.
-        run: the state that the training run has reported, whatever its status.
+        run: the state that the training run has reported, of any status.
         checkpoint: iteration and time of the newest checkpoint.
         note: a few words.
         reason: the error, and the file that has more of it.
@@ -99,7 +99,7 @@ def _row(params: Params, node: str, time: datetime) -> Row:
     ours = {folder: said for folder, said in told.items() if said and said.params_hash == params_hash}
     if not ours:
         others = [said for said in told.values() if said and said.status == "running" and said.process.lives()]
-        return Row(node, made, note=f"{_who(others[0])} is at it with other parameters" if others else "")
+        return Row(node, made, note=f"{_who(others[0])} is running it with other parameters" if others else "")
     folder, last = max(ours.items(), key=lambda item: item[1].written)
     status, reason = _fate(last, time)
     if status == "done" or (made == "done" and status != "running"):
@@ -117,7 +117,7 @@ def _row(params: Params, node: str, time: datetime) -> Row:
 
 
 def _made(node: str, params_hash: str) -> str:
-    """Return `done`, `there`, `stale` or `waiting`, by the output alone."""
+    """Return `done`, `there`, `stale` or `waiting`, from only the output."""
     path = output(node)
     try:
         with open(path, "rb") as file:
@@ -137,9 +137,9 @@ def _fate(said: State, time: datetime) -> tuple[str, str]:
     if said.status != "running":
         return said.status, ""
     lives = said.process.lives()
-    last = f"last heard of at {_clock(said.written)}"
+    last = f"last report at {_clock(said.written)}"
     if lives is False:
-        return SILENT, f"{_who(said)} has ended without a word, as when it is killed or memory runs out; {last}"
+        return SILENT, f"{_who(said)} has ended without a report (killed, or out of memory?); {last}"
     # only a training run writes its state repeatedly
     limit = max(QUIET, 20 * (said.seconds or 0))
     if said.total is not None and (time - said.written).total_seconds() > limit:
@@ -153,7 +153,7 @@ def _checkpoint(run: Path) -> tuple[int, datetime] | None:
         try:
             written = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
             return int(path.stem.partition("-")[2]), written
-        except (OSError, ValueError):  # just removed, because the run goes on; or no checkpoint of ours
+        except (OSError, ValueError):  # just removed by the running training, or not our checkpoint
             continue
     return None
 
@@ -179,7 +179,7 @@ def render(table: list[Row], time: datetime, width: int, height: int | None = No
     lines, left = _lines(table, time, width), ""
     if height is not None and len(lines) + 1 > height:
         busy = [row for row in table if row.status not in ("done", "there", "stale", "waiting")]
-        lines, left = _lines(busy, time, width), f"; not shown: {len(table) - len(busy)} that are done or wait"
+        lines, left = _lines(busy, time, width), f"; not shown: {len(table) - len(busy)} done or waiting"
     return "\n".join([*textwrap.wrap(_summary(table, time) + left, width), *lines])
 
 
@@ -188,7 +188,7 @@ def _summary(table: list[Row], time: datetime) -> str:
     count = Counter(row.status for row in experiments)
     text = ", ".join(f"{count[status]} {status}" for status in COUNTED if count[status])
     left = [row.eta for row in experiments if row.eta is not None]
-    rest = f"; what is training now needs another {_duration(max(left))}" if left else ""
+    rest = f"; the current trainings need another {_duration(max(left))}" if left else ""
     return f"{_clock(time)}: {len(experiments)} experiments: {text}{rest}"
 
 

@@ -6,24 +6,24 @@ from afigan.reporting.claims_markdown import question_table, verdict_table
 from afigan.reporting.judged import Judged
 
 HOW = """\
-Every number of ours was measured by this repository; none was typed. `params.yaml` says what is run; from it come the
-data (`data/prepared`), the models (`models/`), for each evaluation one file of metrics and one of the matches that they
-are made of (`results/metrics/KEY.json`, `KEY.matches.npz`), the times (`results/benchmark.json`) and, from those files,
-the claims and the tables. A file is used only if the hash of its parameters is that of `params.yaml`. A row of several
-seeds is their mean ± sample standard deviation. A difference of two rows is taken seed by seed, of the seeds
-that both have, and has a 95 % interval in brackets; [claims.md](claims.md) says how it is computed. A row that has not
-been run shows `—`. Run `dvc repro` or `snakemake` to fill or redo it. The paper's values are those it prints. Each
-table has a CSV beside it, with the unrounded values, differences and provenance."""
+This repository measured every number of ours; none was typed. `params.yaml` says what is run. The stages create from it
+the data (`data/prepared`), the models (`models/`), each evaluation's metrics and the matches that these come from
+(`results/metrics/KEY.json`, `KEY.matches.npz`), and the times (`results/benchmark.json`). The claims and the tables
+are computed from those files. A file is used only if the hash of its parameters is that of `params.yaml`. A row of
+several seeds shows their mean ± sample standard deviation. A difference between two rows is computed seed by seed, for
+the seeds that both have, and has a 95 % interval in brackets; [claims.md](claims.md) says how. A row that has not been
+run shows `—`. Run `dvc repro` or `snakemake` to fill or redo it. The paper's values are those it prints. Each table has
+a CSV beside it, with the unrounded values, differences and provenance."""
 
 OTHER_SETTING = """\
-**The numbers of ours below are this profile's, not COCO's.** The paper's are of COCO val2017 after about 12 epochs.
-Compare the differences between the rows of one column, never a value of ours with one of the paper."""
-PAPER_SETTING = "The numbers of ours below are of the paper's data and schedules, trained here."
+**Our numbers below are this profile's, not COCO's.** The paper's are for COCO val2017 after about 12 epochs.
+Compare the differences between the rows of one column, never our value with the paper's."""
+PAPER_SETTING = "Our numbers below are for the paper's data and schedules, trained here."
 PLOT = """\
 ![Every contrast with its 95 % interval, and the paper's]({plot})
 
-Every contrast of box AP and of mask AP, with its 95 % interval, and the paper's printed difference as a tick. What each
-verdict is made of, and by which rule: [claims.md](claims.md); unrounded: [claims.csv](claims.csv)."""
+Every contrast of box AP and of mask AP, with its 95 % interval, and the paper's printed difference as a tick.
+[claims.md](claims.md) explains each verdict; [claims.csv](claims.csv) has the unrounded values."""
 
 
 def readme_text(

@@ -52,9 +52,9 @@ def compare(number: int, results: Results) -> pd.DataFrame:
         `data_source`, `train_images`, `val_images`; if the seeds differ in one, all values joined by `; `.
         For each metric X: `X_paper`, `X_ours` (the mean over seeds), `X_ours_spread` (the sample standard deviation).
         For APs: `X_paper_delta`, `X_ours_delta`: the difference to the reference row, over the seeds that both have.
-        For box_AP and mask_AP besides: `X_ours_delta_low`, `X_ours_delta_high`: its 95 % interval, over seeds and
-        images, with one seed over images alone; `X_ours_delta_seeds`: the number of seeds that both have.
-        For `time_ms` besides: `time_ratio_paper`, `time_ratio_ours`: the ratio to the reference row's.
+        For box_AP and mask_AP also: `X_ours_delta_low`, `X_ours_delta_high`: its 95 % interval, over seeds and
+        images, with one seed only over images; `X_ours_delta_seeds`: the number of seeds that both have.
+        For `time_ms` also: `time_ratio_paper`, `time_ratio_ours`: the ratio to the reference row's.
     Cells: `—` means not run. Empty means not reported by the paper, cited by it, undefined for ours (no such objects,
     no masks; no spread of one seed, no difference of rows without a common seed), or a row without a reference.
     """

@@ -25,7 +25,7 @@ class Claim:
     """A claim of the paper about rows of its tables, or a question (`open`) beyond the paper.
 
     says: the paper's words in short, or the question.
-    main: index in `comparisons` of the one to show where there is place for one.
+    main: index in `comparisons` of the one to show where only one fits.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Judgement:
     """The verdict on one contrast.
 
     verdict: None if the contrast is not judged or has not been run.
-    p: verdict -> p value of the test for it. adjusted: the same by Holm, over the contrasts of the claim.
+    p: verdict -> p value of the test for it. adjusted: p after Holm's adjustment over the contrasts of the claim.
     """
 
     verdict: str | None
@@ -155,5 +155,5 @@ def overall(findings: Sequence[Finding], judgements: Sequence[Judgement]) -> str
 
 
 def in_part(verdict: str) -> str:
-    """Mark a verdict for which not everything has been run."""
+    """Mark a verdict because some of its rows have not been run."""
     return f"{verdict}, in part"

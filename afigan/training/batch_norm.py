@@ -10,10 +10,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def synchronise(module: nn.Module) -> None:
     """Let the batch normalisations inside `module` see the inputs of all ranks; frozen ones do not change.
 
-    Names and parameters stay, so optimizers stay valid. GPUs use torch's own `SyncBatchNorm`, which has no CPU version.
+    Names and parameters do not change, so optimizers stay valid. On GPUs this is torch's `SyncBatchNorm`, which has no
+    CPU version.
 
     Args:
-        module: a module that is already on its device and is itself no batch normalisation.
+        module: a module that is already on its device and is not itself a batch normalisation.
     """
     if next(module.parameters()).device.type == "cuda":
         convert_sync_batchnorm(module)
@@ -36,13 +37,13 @@ class WholeBatchNorm(_BatchNorm):
             return super().forward(input)
         assert self.track_running_stats and self.affine and self.momentum is not None
         places = [dim for dim in range(input.dim()) if dim != 1]
-        shape = [-1] + [1] * (input.dim() - 2)  # the shape of one value a channel
+        shape = [-1] + [1] * (input.dim() - 2)  # the shape of one value per channel
         totals = differentiable_all_reduce(
             torch.cat([input.sum(places), input.new_tensor([input.numel() / input.shape[1]])])
         )
         count = totals[-1].detach()
         if count <= 1:
-            raise ValueError(f"batch normalisation of {tuple(input.shape)}: expected more than one value a channel")
+            raise ValueError(f"batch normalisation of {tuple(input.shape)}: expected more than one value per channel")
         mean = totals[:-1] / count
         centred = input - mean.view(shape)
         variance = differentiable_all_reduce(centred.square().sum(places)) / count

@@ -1,8 +1,8 @@
 """A stage on several processes, one GPU each: their start, their end, their communication.
 
-This module starts `processes` of params.yaml on one machine; or `torchrun` has started them, on one or on several.
+This module starts `processes` of params.yaml on one machine; `torchrun` can start them on one or on several.
 
-The modules stay as they are. DistributedDataParallel averages gradients by hooks around a module's own `forward`, and
+The modules are not wrapped. DistributedDataParallel averages gradients by hooks around a module's own `forward`, and
 G, M and D are called in other ways too (a pyramid's parts, D inside the loss of G). Gradients of calls around the
 wrapper are not averaged, as in the authors' released code. Here `engine.Learner.update` averages the gradients that it
 is about to use. The average does not overlap with the backward pass; it costs as much as sending the weights once.
@@ -126,7 +126,7 @@ def _error(ranks: Sequence[BaseProcess], errors: Path) -> Exception:
             return RuntimeError(f"process {rank} of {len(ranks)} was ended by a signal ({name}){hint}")
     for path in sorted(errors.glob("*.pickle")):  # names begin with the time
         return pickle.loads(path.read_bytes())
-    return RuntimeError(f"one of {len(ranks)} processes has ended early; what it printed says why")
+    return RuntimeError(f"one of {len(ranks)} processes has ended early; its output says why")
 
 
 def _run(rank: int, function: Callable[..., None], arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ def _run(rank: int, function: Callable[..., None], arguments: tuple[Any, ...], s
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted parent ends the ranks itself
     threading.Thread(target=_follow, args=(settings["parent"],), daemon=True).start()
     multiprocessing.set_start_method(settings["start_method"], force=True)  # the parent's, not spawn, for loaders
-    logging.basicConfig(format=f"{Path(sys.argv[0]).stem}: %(message)s")  # as the stage scripts have it
+    logging.basicConfig(format=f"{Path(sys.argv[0]).stem}: %(message)s")  # as in the stage scripts
     logging.getLogger("afigan").setLevel(settings["log_level"])
     try:
         torch.set_num_threads(settings["threads"])
@@ -160,7 +160,7 @@ def _run(rank: int, function: Callable[..., None], arguments: tuple[Any, ...], s
 
 
 def _follow(parent: int) -> None:
-    """End this process when the parent has ended, for whatever reason."""
+    """End this process when the parent has ended, for any reason."""
     while os.getppid() == parent:
         time.sleep(1)
     os.killpg(0, signal.SIGKILL)
@@ -171,7 +171,7 @@ def _tell(error: Exception, path: Path) -> None:
     error.add_note(traceback.format_exc())
     try:
         content = pickle.dumps(error)
-        pickle.loads(content)  # some exceptions can be written and not read
+        pickle.loads(content)  # some exceptions can be pickled but not unpickled
     except Exception:
         traceback.print_exc()
         return
@@ -200,7 +200,7 @@ def is_main() -> bool:
 def barrier() -> None:
     """Wait until every rank has called this."""
     if world_size() > 1:
-        dist.all_reduce(torch.zeros(1))  # dist.barrier would go by way of the GPUs
+        dist.all_reduce(torch.zeros(1))  # dist.barrier would use the GPUs
 
 
 def average(values: Tensor) -> Tensor:
@@ -249,7 +249,7 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
 
 
 def _buckets(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Split parameters into runs of at most BUCKET elements; a larger parameter is alone."""
+    """Split parameters into runs of at most BUCKET elements; a larger parameter has its own."""
     buckets: list[list[Tensor]] = []
     size = 0
     for p in parameters:

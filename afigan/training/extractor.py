@@ -26,7 +26,7 @@ class ExtractorStep:
     Args:
         teacher: the frozen detector whose backbone and pyramid are F.
         extractor: M's learner.
-        adversary: D and the losses; None for a control that learns from the detection loss alone.
+        adversary: D and the losses; None for a control that learns only from the detection loss.
         experiment: which maps are matched.
         levels: N_s..N_e.
     """

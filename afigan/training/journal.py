@@ -45,7 +45,7 @@ class Journal:
     """A run's `metrics.jsonl`, `tensorboard/`, `train.log` and its progress on the terminal; for rank 0.
 
     On a terminal progress is a bar, otherwise a line every few seconds; those lines always go to `train.log`. The run's
-    progress is written to `state.json` as often.
+    progress is written to `state.json` at the same times.
 
     Args:
         run: the run's folder.

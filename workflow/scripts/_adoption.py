@@ -17,7 +17,7 @@ def to_dvc(params: Params) -> str:
         ValueError: something is stale, or an engine cannot do its part.
     """
     if not _engines.snakemake_has_records():
-        raise ValueError("Snakemake has made nothing here. If it was DVC that has: `make adopt-snakemake`")
+        raise ValueError("Snakemake has created nothing here. If DVC has, run `make adopt-snakemake`")
     stages = _engines.snakemake_stages()
     found = {stage.name: f"is due: {stage.due}" for stage in stages if stage.due}
     doubts = {path: doubt for stage in stages for path, doubt in stage.doubts.items()} | stale(params)
@@ -30,11 +30,11 @@ def to_dvc(params: Params) -> str:
             again[output] = True
     if found:
         redo = " ".join(["snakemake --cores 2", *(["--forcerun", *again] if again else [])])
-        remedy = f"`{redo}` makes them again. If it was DVC that made them: `make adopt-snakemake`"
-        raise ValueError(listed("not adopted, for not all of it is Snakemake's and today's", found, remedy))
+        remedy = f"`{redo}` creates them again. If DVC created them, run `make adopt-snakemake`"
+        raise ValueError(listed("not adopted, because not all outputs are Snakemake's and current", found, remedy))
     _engines.dvc_takes_all()
     if changes := _engines.dvc_changes():
-        raise ValueError(listed("DVC has taken it, and still finds changed", changes))
+        raise ValueError(listed("DVC has adopted the outputs, but still finds changes", changes))
     return f"DVC has all {len(stages)} stages; `git add dvc.lock` keeps them, `dvc push` shares them"
 
 
@@ -45,24 +45,22 @@ def to_snakemake(params: Params) -> str:
         ValueError: something is stale, or an engine cannot do its part.
     """
     if not _engines.dvc_has_records():
-        raise ValueError(
-            "DVC has made nothing here, for there is no dvc.lock. If it was Snakemake that has: `make adopt-dvc`"
-        )
+        raise ValueError("DVC has created nothing here: there is no dvc.lock. If Snakemake has, run `make adopt-dvc`")
     if changes := _engines.dvc_changes():
         remedy = (
-            "`dvc repro` makes them again, `dvc pull` fetches them if another checkout has pushed them. If it was "
-            "Snakemake that made them: `make adopt-dvc`"
+            "`dvc repro` creates them again, `dvc pull` fetches them if another checkout has pushed them. If "
+            "Snakemake created them, run `make adopt-dvc`"
         )
-        raise ValueError(listed("not adopted, for not all of it is DVC's and today's", changes, remedy))
+        raise ValueError(listed("not adopted, because not all outputs are DVC's and current", changes, remedy))
     if found := stale(params):  # outputs of a `dvc commit -f`, which takes any
         makers = _engines.dvc_stages()
         again = dict.fromkeys(makers[output] for path in found if (output := within(path, makers)))
-        remedy = f"`dvc repro --force --downstream {' '.join(again)}` makes them again"
-        raise ValueError(listed("not adopted, for DVC was given what is stale", found, remedy))
+        remedy = f"`dvc repro --force --downstream {' '.join(again)}` creates them again"
+        raise ValueError(listed("not adopted, because stale outputs were committed to DVC", found, remedy))
     _engines.snakemake_takes_all()
     stages = _engines.snakemake_stages()
     if due := {stage.name: stage.due for stage in stages if stage.runs}:
-        raise ValueError(listed("Snakemake has taken it, and still would run", due))
+        raise ValueError(listed("Snakemake has adopted the outputs, but would still run", due))
     return f"Snakemake has all {len(stages)} stages"
 
 

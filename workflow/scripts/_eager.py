@@ -1,7 +1,7 @@
 """Keep torch's compiler out of processes that never compile: importing it takes as long as a small stage.
 
 torchvision imports `torch._dynamo` to ask whether it can compile, and torch's optimizers import it to disable it. In a
-process that compiles nothing the answers are known, and a stand-in gives them. Any other use of the compiler imports
+process that compiles nothing, the answers are known, and a stand-in gives them. Any other use of the compiler imports
 the real one. Results do not depend on the stand-in: tests/test_scripts.py compares them.
 """
 

@@ -142,9 +142,12 @@ def _doubts(output: str, record: Any, made: set[str], sums: dict[str, str]) -> I
         if path not in sums:
             sums[path] = f"sha256:{sha256_file(path)}" if Path(path).is_file() else ""
         if sums[path] != recorded:
-            yield (path, f"is not what {output} was made from") if path in made else (output, f"is of another {path}")
+            if path in made:
+                yield path, f"is not what {output} was created from"
+            else:
+                yield output, f"was created from another {path}"
     if changed_since(Path(output), record.endtime):
-        yield output, "has changed since Snakemake made it"
+        yield output, "has changed since Snakemake created it"
 
 
 def changed_since(path: Path, recorded: float) -> bool:
@@ -182,7 +185,7 @@ def _changes(reasons: list[Any]) -> Iterator[str]:
     """Convert [{"changed outs": {"models/x": "deleted"}}, "always changed"]: `deleted models/x`, `always changed`."""
     for reason in reasons:
         if reason == "changed command":
-            yield "is of another command, or of other parameters"  # they are behind the command in dvc.yaml
+            yield "has another command or other parameters"  # parameters are behind the command in dvc.yaml
         elif isinstance(reason, str):
             yield reason
         else:

@@ -1,8 +1,8 @@
-"""GPUs of this machine for a stage, when several stages run at a time: each takes GPUs that no other one holds.
+"""GPUs of this machine for a stage, when several stages run at a time: each takes GPUs that no other stage holds.
 
-Snakemake counts GPUs (`--resources gpu=N`) and does not choose them; without this module every stage would compute on
-the first. Queues that choose GPUs, such as Slurm and Kubernetes, show a job no more than it asked for; then this module
-does nothing.
+Snakemake counts GPUs (`--resources gpu=N`) but does not choose them. Without this module every stage would compute on
+the first GPU. Queues that choose GPUs, such as Slurm and Kubernetes, show a job no more than it asked for; then this
+module does nothing.
 """
 
 import contextlib

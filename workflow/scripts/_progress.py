@@ -1,4 +1,4 @@
-"""The progress of a Snakemake run that may take several calls: one line, with the remaining time of all calls."""
+"""The progress of a Snakemake run of one or several calls: one line, with the remaining time of all calls."""
 
 import contextlib
 import math

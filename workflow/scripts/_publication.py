@@ -33,7 +33,7 @@ NAMED = 20  # refused items named in one message
 
 @dataclass(frozen=True)
 class Given:
-    """A run's provenance as given by hand; None: the run's own files have it.
+    """A run's provenance from the command line; None: take it from the run's own files.
 
     wall_time: seconds.
     """
@@ -59,7 +59,7 @@ def publish(
         raise ValueError(f"--name {name}: use small letters, digits and _")
     text = readme.read_text("utf-8") if name == IN_README else ""
     if name == IN_README and not (BEGIN in text and END in text):
-        raise ValueError(f"{readme} has no marks {BEGIN} and {END}: put them where the verdicts belong")
+        raise ValueError(f"{readme} has no marks {BEGIN} and {END}: add them where the verdicts belong")
     with contextlib.chdir(run):
         params = load_params("params.yaml")
         judged = checked(params)
@@ -80,7 +80,7 @@ def publish(
 
 
 def pictures(params: Params) -> list[str]:
-    """Return the pictures to publish: photographs belong to somebody, images of the embedded set do not."""
+    """Return the pictures to publish: photographs have owners, images of the embedded set do not."""
     return [PLOT, DETECTIONS] if params.data.source == "shapes" else [PLOT]
 
 
@@ -97,7 +97,7 @@ def checked(params: Params) -> Judged:
         raise ValueError(_listed("the run is stale", found))
     texts, judged = report.report(params)
     found = {
-        path.as_posix(): "is not what its metrics give"
+        path.as_posix(): "does not match its metrics"
         for path, text in texts.items()
         if not path.is_file() or path.read_text("utf-8") != text
     }
@@ -112,7 +112,7 @@ def provenance(params: Params, name: str, given: Given, folder: Path) -> dict[st
     """Return the provenance of the run in the working directory, and the SHA-256 of every file in `folder`."""
     spans = sorted(_spans())
     if not spans and (given.wall_time is None or given.date is None):
-        raise ValueError("runs/ does not tell when the run was made: give --wall-time and --date")
+        raise ValueError("runs/ does not say when the run took place: give --wall-time and --date")
     summary = read_json("data/prepared/summary.json")
     images = {split: values["images"] for split, values in summary.items()}
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -160,7 +160,7 @@ def page(about: dict[str, Any], judged: Judged) -> str:
         "\n".join(["| | |", "|---|---|", *(f"| {fact} | {value} |" for fact, value in facts.items())]),
         "## The paper's claims",
         verdict_table(judged),
-        "How each verdict comes about: [claims.md](claims.md); every contrast: [claims.csv](claims.csv).",
+        "How each verdict is reached: [claims.md](claims.md); every contrast: [claims.csv](claims.csv).",
         f"![Every contrast with its 95 % interval, and the paper's]({PLOT})",
         "## Questions that the paper does not ask",
         question_table(judged),
@@ -195,7 +195,7 @@ def _machine() -> str:
     here = state.Process().host
     hosts = {told.process.host for path in state.RUNS.rglob(state.FILE) if (told := state.read(path.parent))}
     if hosts != {here}:
-        raise ValueError("the run was made on another machine, or runs/ does not tell on which: give --machine")
+        raise ValueError("the run took place on another machine, or runs/ does not say on which: give --machine")
     device = read_json("results/benchmark.json")["device"]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{device}, {_cores()} cores, {memory:.0f} GiB"
@@ -211,7 +211,7 @@ def _commit() -> str:
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
         if done.returncode:
-            raise ValueError(f"git does not tell the commit ({done.stderr.strip()}): give --commit")
+            raise ValueError(f"git cannot find the commit ({done.stderr.strip()}): give --commit")
         return done.stdout.strip()
 
     return git("rev-parse", "HEAD") + (", with changes" if git("status", "--porcelain", "--", *CODE) else "")

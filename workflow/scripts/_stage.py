@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 SCRIPTS = str(Path(__file__).resolve().parent)
-# Python has put this folder first; now it is last, so that no script hides a package of the same name
+# Python has put this folder first; it must be last, so that no script hides a package of the same name
 sys.path = [str(Path(SCRIPTS).parents[1]), *(path for path in sys.path if path != SCRIPTS), SCRIPTS]
 
 import _eager  # noqa: E402 - found beside this file
@@ -68,7 +68,7 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
             _gpus.take(params.processes if among in TRAINING else 1)
         _eager.install()
         name = "-".join([Path(sys.argv[0]).stem, *values])
-        first = os.environ.get("RANK", "0") == "0"  # under torchrun every rank comes here, and they are one run
+        first = os.environ.get("RANK", "0") == "0"  # under torchrun every rank runs this, and all are one run
         with (
             exclusive(LOCKS / name) if first else contextlib.nullcontext(),
             state.recorded(state.RUNS / node, node, params_hash, first=first),
@@ -80,7 +80,7 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
 def stage_parser(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser with the arguments that all scripts have."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error comes from")
+    parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     return parser
 
 
@@ -111,7 +111,7 @@ def clean_exit(traceback: bool = False) -> Iterator[None]:
         print(f"{stage}: interrupted", file=sys.stderr)
         sys.exit(130)
     except Preempted as end:
-        print(f"{stage}: {end}; started again, it goes on from there", file=sys.stderr)
+        print(f"{stage}: {end}; run it again to continue from there", file=sys.stderr)
         sys.exit(EXIT_STATUS)
     # FloatingPointError: training has diverged; OSError: no file, no space, no permission
     except (ValueError, FloatingPointError, OSError, ModuleNotFoundError) as error:
@@ -142,7 +142,7 @@ def describe(error: Exception) -> str:
         name = error.filename or error
         return f"{name} does not exist: run the stages before this one (`dvc repro` or `snakemake` does), from the root"
     if isinstance(error, OSError) and error.errno in NO_SPACE:
-        return f"{error}: make room there and run it again; what was complete is kept, nothing else is left"
+        return f"{error}: free space there and run it again; complete files are kept, incomplete ones are removed"
     if isinstance(error, ModuleNotFoundError):
         return f"{error}: `make setup` installs what is needed into .venv; put .venv/bin first on PATH"
     return str(error)

@@ -1,8 +1,8 @@
-"""Run all that params.yaml asks for on all cores, with one line of progress; both engines know the result.
+"""Run all stages of params.yaml on all cores, with one line of progress; both engines know the result.
 
 Snakemake runs the stages, as many at a time as there are cores, seed after seed. In a DVC repository, DVC adopts the
 result, so that `dvc status` and `snakemake -n` both have nothing to do. If DVC has run before and Snakemake has not,
-DVC goes on and Snakemake adopts the result. The stages' output is in logs/repro.log.
+DVC continues and Snakemake adopts the result. The stages' output is in logs/repro.log.
 """
 
 import os
@@ -37,7 +37,7 @@ def main() -> None:
         if with_dvc and (not _engines.dvc_has_records() or _engines.dvc_changes()):
             print(f"repro: {_adoption.to_dvc(params)}")
         elif Path(".dvc").is_dir() and not with_dvc:
-            print("repro: DVC needs a Git repository to take the result: `git init`, then `make adopt-dvc`")
+            print("repro: DVC needs a Git repository to adopt the result: run `git init`, then `make adopt-dvc`")
         print("repro: everything is up to date; results/README.md shows it")
 
 
@@ -73,7 +73,7 @@ def run_snakemake(params: Any, cores: int) -> None:
             if progress.follow(command, log):
                 raise ValueError(
                     f"a stage has failed: its message is in the last lines of {LOG}, and `make status` lists failures. "
-                    "Run this again to go on from there:\n" + progress.tail()
+                    "Run this again to continue from there:\n" + progress.tail()
                 )
 
 

@@ -5,9 +5,9 @@ Call it during a run, on any machine that sees this folder.
   done             the output exists and has the current parameters of the experiment and of its ancestors
   there            the output exists, without a record of its parameters
   stale            the output has other parameters
-  running          with iterations done, time to go at the speed so far, newest checkpoint, losses last logged
-  failed           the error, and the file that has all of it
-  interrupted      by Ctrl-C; preempted: by SIGTERM. Started again, a training goes on from its checkpoint
+  running          with iterations done, remaining time at the speed so far, newest checkpoint, last losses
+  failed           the error, and the file with its traceback
+  interrupted      by Ctrl-C; preempted: by SIGTERM. A training that is run again continues from its checkpoint
   no sign of life  the process has ended without a report, or another machine has reported nothing for ten minutes
   waiting          none of these; the stages that it waits for are named
 """
@@ -20,13 +20,13 @@ import time
 
 from _stage import clean_exit, stage_parser
 
-WIDE = 1000  # characters a line if the output is no terminal: nothing is cut
+WIDE = 1000  # characters per line if the output is not a terminal: nothing is cut
 
 
 def main() -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--params", default="params.yaml", help="parameters of the run (default: %(default)s)")
-    parser.add_argument("--watch", type=float, metavar="SECONDS", help="again and again, until it is interrupted")
+    parser.add_argument("--watch", type=float, metavar="SECONDS", help="repeat every SECONDS until interrupted")
     arguments = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `status.py | head`
     with clean_exit(arguments.traceback), contextlib.suppress(KeyboardInterrupt):
