@@ -350,6 +350,7 @@ def own_image(world: World) -> dict[str, Any]:
 
 
 def test_pseudo_labels_are_the_sure_detections_as_annotations(own_world):
+    own_world.model("detectors/swin_t_nn")
     own_world.model("pseudo_labels/swin_t_nn")
     found = json.loads(Path("data/pseudo/swin_t_nn.json").read_text())
     images = json.loads(Path("data/prepared/unlabeled.json").read_text())["images"]

@@ -130,17 +130,18 @@ def autocast(device: torch.device, schedule: Schedule) -> AbstractContextManager
     return nullcontext()
 
 
-def to_device(batch: list[dict], device: torch.device) -> list[dict]:
-    """Return the batch with its images, and the low-resolution ones of pairs, on the device.
+def to_device(value: Any, device: torch.device) -> Any:
+    """Return a batch, or a part of one, with its tensors on the device; other objects, such as `Instances`, stay.
 
     From pinned memory a copy to a GPU does not wait; detectron2's own would, once for each image.
     """
-    moved = []
-    for item in batch:
-        image = item["image"].to(device, non_blocking=True)
-        low = {"low": to_device([item["low"]], device)[0]} if "low" in item else {}
-        moved.append(item | {"image": image} | low)
-    return moved
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {name: to_device(part, device) for name, part in value.items()}
+    if isinstance(value, list):
+        return [to_device(part, device) for part in value]
+    return value
 
 
 def train(
