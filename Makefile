@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
 .PHONY: help repro dvc-repro snakemake test test-faults test-slurm setup adopt-dvc adopt-snakemake zoo evidence
-.PHONY: evidence-photos publish status plan params lint format lock dvc-yaml benchmarks wheels clean
+.PHONY: evidence-photos publish status plan params lint format lock hooks dvc-yaml benchmarks wheels clean
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
@@ -106,6 +106,9 @@ format: setup  ## fix style errors that can be fixed automatically
 
 lock: setup  ## resolve pyproject.toml again into requirements.lock
 	uv pip compile pyproject.toml --quiet --all-extras --universal --generate-hashes --no-annotate --no-header -o requirements.lock
+
+hooks:  ## let git run the checks of make lint before every commit
+	git config core.hooksPath .githooks
 
 dvc-yaml: setup  ## write the modules that the stages import into dvc.yaml
 	python workflow/dependencies.py
