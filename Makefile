@@ -98,6 +98,7 @@ lint: setup  ## the checks of CI besides the tests
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow/rules
+	mypy
 
 format: setup  ## fix style errors that can be fixed automatically
 	ruff check --fix .

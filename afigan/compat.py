@@ -33,7 +33,7 @@ def install() -> None:
     from PIL import Image
 
     if not hasattr(Image, "LINEAR"):
-        Image.LINEAR = Image.Resampling.BILINEAR
+        Image.LINEAR = Image.Resampling.BILINEAR  # type: ignore[attr-defined]
     # importing v0.6 scripts two functions; torch deprecates that, and no user can do anything about it
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)

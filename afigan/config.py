@@ -6,7 +6,7 @@ names its key. All errors are reported at once, before anything runs.
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import ValidationError
@@ -81,7 +81,7 @@ def compose(profile: str, conf: str | Path = "conf") -> dict[str, Any]:
     if profile not in profiles:
         raise ValueError(f"there is no profile {profile!r}: choose one of {', '.join(profiles)}")
     with initialize_config_dir(str(Path(conf).resolve()), version_base=None):
-        values = OmegaConf.to_container(hydra_compose("config", overrides=[f"profile={profile}"]), resolve=True)
-    values = replicate(evaluate_rows(values))
+        composed = OmegaConf.to_container(hydra_compose("config", overrides=[f"profile={profile}"]), resolve=True)
+    values = replicate(evaluate_rows(cast(dict[str, Any], composed)))  # the type is that of any YAML node
     check_params(values, f"profile {profile}")
     return values

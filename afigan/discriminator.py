@@ -26,6 +26,7 @@ class FeaturePatchDiscriminator(nn.Sequential):
             ]
         last = nn.Conv2d(widths[-1], 1, 3, padding=1)
         nn.init.normal_(last.weight, std=1e-3)
+        assert last.bias is not None
         nn.init.zeros_(last.bias)
         super().__init__(*layers, last)
 

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from afigan import experiments as resolved
-from afigan.schema import MASK_HEADS, ExtractorExperiment, Network, Params
+from afigan.schema import MASK_HEADS, DetectorExperiment, ExtractorExperiment, Params
 from afigan.wording import shown
 
 R_CNN = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn")
@@ -155,7 +155,7 @@ class _References:
             self._say(f"{_place(node)}.labels", f"{ours} needs masks, but {labels.model} finds only boxes")
 
     def _network(self, node: str) -> None:
-        item: Network = resolved.experiment(self.params, node)
+        item: ExtractorExperiment | DetectorExperiment = resolved.experiment(self.params, node)
         self._lookup(node, "backbone", f"backbones/{item.backbone}")
         if item.init.startswith("backbones/") and item.init != f"backbones/{item.backbone}":
             self._say(f"{_place(node)}.init", f"is not its backbone; set it to backbones/{item.backbone}")

@@ -13,8 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # Modules that every script imports and that cannot change a result. The last three act through the params hash: the
 # metrics of another hash are refused by `tables`, which depends on them.
-EVERYWHERE = ("__init__", "compat", "config", "files", "preemption", "provenance", "references", "replicas", "state")
-EVERYWHERE += ("wording",)
+EVERYWHERE = (
+    *("__init__", "compat", "config", "files", "preemption", "provenance", "references", "replicas", "state"),
+    "wording",
+)
 HASHED = ("experiments", "lineage", "schema")
 COMPARES_HASHES = "tables"
 

@@ -13,6 +13,8 @@ DETECTION = {"drop_path_rate": 0.2}  # of Swin's detectors; timm's 0.1 is for cl
 
 
 class _WholeWindows:
+    window_size: tuple[int, int]  # of the block that this is mixed into
+
     def _attn(self, x: Tensor) -> Tensor:
         """Attend within windows, (N, H, W, C) -> (N, H, W, C), on a map that is padded to complete windows.
 
@@ -21,7 +23,7 @@ class _WholeWindows:
         """
         height, width = x.shape[1:3]
         padded = F.pad(x, (0, 0, 0, -width % self.window_size[1], 0, -height % self.window_size[0]))
-        return super()._attn(padded)[:, :height, :width]
+        return super()._attn(padded)[:, :height, :width]  # type: ignore[misc]  # the block's
 
 
 class _Block(_WholeWindows, SwinTransformerBlock):

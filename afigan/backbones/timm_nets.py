@@ -1,6 +1,6 @@
 """timm's feature extractors as backbones of a detector (Table 1: ResNeSt and Swin)."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from detectron2.layers import ShapeSpec
@@ -10,6 +10,9 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from afigan.backbones.resnets import FEATURES
+
+if TYPE_CHECKING:
+    from timm.models import FeatureInfo
 
 _STRIDE = 32  # of res5; images are padded to a multiple of it
 
@@ -54,7 +57,7 @@ class TimmBackbone(Backbone):
         except Exception as error:  # each of timm's models has its own kinds of errors
             raise ValueError(f"backbone timm/{name} with options {options}: timm refuses them: {error}") from None
         make_any_size(self.net)
-        reductions, channels = self.net.feature_info.reduction(), self.net.feature_info.channels()[-4:]
+        reductions, channels = self._info.reduction(), self._info.channels()[-4:]
         if reductions[-4:] != [4, 8, 16, 32]:
             raise ValueError(f"backbone timm/{name} gives maps of strides {reductions}: a pyramid needs 4, 8, 16, 32")
         self._out_features = list(FEATURES)
@@ -71,12 +74,16 @@ class TimmBackbone(Backbone):
             module.requires_grad_(False)
         self.train(self.training)
 
+    @property
+    def _info(self) -> "FeatureInfo":
+        return cast("FeatureInfo", self.net.feature_info)  # timm says only that the net is a module
+
     def _first_stages(self, number: int) -> list[nn.Module]:
         """Return the modules of the first `number` of stem and stages; timm registers them in order of use."""
         if number == 0:
             return []
         modules = dict(self.net.named_modules())
-        ends = self.net.feature_info.module_name()[-4:]
+        ends = self._info.module_name()[-4:]
         end = ends[min(max(number - 2, 0), 3)]  # the module that gives res2 or a later map
         stage = next((name for name in names_in_extractor(end) if name in modules), None)
         if stage is None:

@@ -72,8 +72,8 @@ def check_annotations(
     if masks is None:
         masks = has_masks(annotations)
     for key, annotation in objects.items():
-        why_not = _annotation_reasons(annotation, images, categories, masks)
-        problems += [Problem(file, "annotation", key, *why) for why in why_not]
+        reasons = _annotation_reasons(annotation, images, categories, masks)
+        problems += [Problem(file, "annotation", key, *why) for why in reasons]
     for name in lists:
         if not annotations[name] and (labelled or name != "annotations"):
             problems.append(Problem(file, "file", None, f"has no {name}", "use a file that has some"))

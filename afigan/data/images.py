@@ -32,9 +32,8 @@ def read_rgb(path: str | Path) -> Image.Image:
     """Read the image of a file: RGB, 8 bits per channel, upright. Raise Pillow's error for an unreadable file."""
     with Image.open(path, formats=_FORMATS) as image:
         method = _upright_method(image)
-        if method is not None:
-            image = image.transpose(method)
-        return image.convert("RGB")
+        upright = image if method is None else image.transpose(method)
+        return upright.convert("RGB")
 
 
 def inspect_image(path: str | Path) -> tuple[int, int]:
@@ -92,6 +91,6 @@ def _fail(error: OSError) -> NoReturn:
 
 def _upright_method(image: Image.Image) -> Image.Transpose | None:
     try:
-        return _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG))
+        return _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF data does not give the orientation; detectron2 ignores it as well
         return None

@@ -154,7 +154,7 @@ def _segmentation(segmentation: Any, record: dict[str, Any]) -> Any:
 
 
 def batches(
-    dataset: TrainingSet,
+    dataset: Dataset,
     schedule: Schedule,
     first: int,
     *,
@@ -170,7 +170,8 @@ def batches(
     size = schedule.batch_size
     loader = DataLoader(
         dataset,
-        batch_sampler=[range(i * size, (i + 1) * size)[rank::world_size] for i in range(first, schedule.iterations)],
+        # torch takes any iterables of positions; its type asks for lists, which need more memory
+        batch_sampler=[range(i * size, (i + 1) * size)[rank::world_size] for i in range(first, schedule.iterations)],  # type: ignore[misc]
         num_workers=schedule.workers,
         pin_memory=pinned and schedule.workers > 0,  # by a thread; without processes it would take longer than the wait
         collate_fn=list,

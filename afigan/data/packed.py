@@ -36,4 +36,4 @@ class Packed(Sequence):
         if isinstance(index, slice):
             return [self[n] for n in range(*index.indices(len(self)))]
         start, end = self._ends[range(len(self))[index] :][:2].tolist()
-        return pickle.loads(memoryview(self._bytes[start:end].numpy()))
+        return pickle.loads(self._bytes[start:end].numpy().data)

@@ -117,7 +117,9 @@ def _start_worker(counter: Any) -> None:
 
 def _die_with_parent() -> None:
     """Die with the parent: a killed parent cannot stop its workers, and they would wait for tasks for ever."""
-    wait_for_any([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only workers run this"
+    wait_for_any([parent.sentinel])
     os._exit(1)
 
 

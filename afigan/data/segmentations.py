@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -116,7 +116,7 @@ def is_flat(annotation: dict[str, Any]) -> bool:
     return all(abs(a - b) < 0.02 for a, b in zip(extent, (x, y, width, height), strict=True))
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> TypeGuard[int]:
     """Return whether a JSON value is an integer (not true, false) that a float can hold, as COCO's evaluations do."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**53) < value < 2**53
 

@@ -1,19 +1,21 @@
 """Build a detectron2 model from parameters (section 4.3)."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from detectron2.config import CfgNode, get_cfg
-from detectron2.modeling import build_model
+from detectron2.modeling import GeneralizedRCNN, build_model
 from torch import nn
 
 from afigan import experiments
 from afigan.backbones import FEATURES
-from afigan.detectors import retinanet  # noqa: F401 - registers SteadyRetinaNet
+from afigan.detectors import retinanet
 from afigan.detectors.centermask import add_centermask_config
 from afigan.detectors.roi_align import use_implementation
 from afigan.pyramids.registry import add_afigan_config
 from afigan.schema import MASK_HEADS, BackboneExperiment, Head, Model, Params, Pyramid
+
+Detector: TypeAlias = GeneralizedRCNN | retinanet.SteadyRetinaNet  # FCOS and CenterMask are of the first kind
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def _configure_fcos(node: CfgNode, architecture: Architecture, levels: list[str]
     node.CENTERMASK.FC_DIM = architecture.model.roi_heads.fc_dim
 
 
-def build_detector(architecture: Architecture, image_scale: float = 1.0) -> nn.Module:
+def build_detector(architecture: Architecture, image_scale: float = 1.0) -> Detector:
     """Build a detector on the CPU, with random weights from torch's generator.
 
     All other modules get the same weights for any interpolator.

@@ -20,7 +20,7 @@ from detectron2.modeling import ROI_HEADS_REGISTRY, ROIHeads
 from detectron2.modeling.roi_heads import select_foreground_proposals
 from detectron2.modeling.roi_heads.mask_head import mask_rcnn_inference
 from detectron2.structures import Boxes, ImageList, Instances
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from afigan.detectors import spatial_attention  # noqa: F401 - registers the mask head that CenterMask is configured with
@@ -65,7 +65,7 @@ class CenterMaskHeads(ROIHeads):
         *,
         in_features: list[str],
         mask_pooler: AdaptiveROIPooler,
-        mask_head: nn.Module,
+        mask_head: SpatialAttentionMaskHead,
         maskiou_head: MaskIoUHead,
         **kwargs: Any,
     ) -> None:

@@ -32,7 +32,9 @@ class FCOSHead(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.01)
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
+        assert self.classes.bias is not None
         nn.init.constant_(self.classes.bias, -math.log((1 - prior_prob) / prior_prob))
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -35,7 +35,8 @@ class Locations:
         """Return the locations of maps (N, C, H_i, W_i); sizes of interest meet at `bounds`, one fewer than levels."""
         device = maps[0].device
         ranges = pairwise([0.0, *bounds, float("inf")])
-        points, widths, sizes, levels = [], [], [], []
+        points, widths, sizes = [], [], []
+        levels: list[slice] = []
         for x, stride, (least, greatest) in zip(maps, strides, ranges, strict=True):
             rows, columns = ((torch.arange(n, device=device) + 0.5) * stride for n in x.shape[-2:])
             grid = torch.cartesian_prod(rows, columns).flip(1)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from afigan.detectors.build import Architecture, build_detector
+from afigan.detectors.build import Architecture, Detector, build_detector
 from afigan.outputs.models import MODELS, load_config, load_part, load_weights
 from afigan.runtime.device import move
 
@@ -22,7 +22,7 @@ def load_architecture(node: str) -> Architecture:
         raise ValueError(f"{path} is of another version of this project ({error}): run its stage again") from None
 
 
-def load_detector(node: str, device: torch.device) -> nn.Module:
+def load_detector(node: str, device: torch.device) -> Detector:
     """Build the detector of `models/NODE`, frozen and in evaluation mode, with the anchors of full-size images.
 
     The same holds for an extractor's M (A3): anchors follow the images that a detector sees (section 4.2 halves them;

@@ -63,13 +63,12 @@ class MaskIoUHead(nn.Module):
             nn.Conv2d(before, after, 3, stride=stride, padding=1)
             for before, after, stride in zip(widths, widths[1:], [1, 1, 1, 2], strict=False)
         )
-        self.fcs = nn.ModuleList(
-            [nn.Linear(conv_dim * ((resolution + 1) // 2) ** 2, fc_dim), nn.Linear(fc_dim, fc_dim)]
-        )
+        hidden = [nn.Linear(conv_dim * ((resolution + 1) // 2) ** 2, fc_dim), nn.Linear(fc_dim, fc_dim)]
+        self.fcs = nn.ModuleList(hidden)
         self.predictor = nn.Linear(fc_dim, num_classes)
         for conv in self.convs:
             weight_init.c2_msra_fill(conv)
-        for fc in self.fcs:
+        for fc in hidden:
             nn.init.kaiming_normal_(fc.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(fc.bias)
         nn.init.normal_(self.predictor.weight, std=0.01)

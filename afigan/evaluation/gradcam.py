@@ -10,10 +10,11 @@ import torch
 from captum.attr import LayerGradCam
 from detectron2.structures import Instances
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from afigan.data.images import read_rgb
+from afigan.detectors import Detector
 from afigan.evaluation.predict import sized_input
 from afigan.evaluation.qualitative import annotated, detected, match
 from afigan.reporting.pictures import Objects, Panel, draw_heat_maps
@@ -23,7 +24,7 @@ CANDIDATES = 25  # images that are searched for one with objects on every level
 
 
 def grad_cam(
-    detector: nn.Module, level: str, item: dict[str, Any], objective: Callable[[Instances], Tensor]
+    detector: Detector, level: str, item: dict[str, Any], objective: Callable[[Instances], Tensor]
 ) -> np.ndarray:
     """Return Grad-CAM (Selvaraju et al., ICCV 2017) of one map of the pyramid for one image.
 
@@ -89,7 +90,7 @@ class Explained:
 
 
 def _explain(
-    detectors: dict[str, nn.Module], record: dict[str, Any], levels: Sequence[str], inputs: Input, pixel_format: str
+    detectors: dict[str, Detector], record: dict[str, Any], levels: Sequence[str], inputs: Input, pixel_format: str
 ) -> Explained:
     item, truth = sized_input(record, inputs, pixel_format), annotated(record)
 
@@ -104,7 +105,7 @@ def _explain(
 
 
 def draw_gradcam_figure(
-    detectors: dict[str, nn.Module],
+    detectors: dict[str, Detector],
     records: Sequence[dict[str, Any]],
     position: int,
     levels: Sequence[str],
@@ -155,7 +156,7 @@ def draw_gradcam_figure(
         with torch.no_grad():
             matches, _ = match(truth, detected(detector([item])[0]["instances"]))
         found[title] = int((matches >= 0).sum())
-    rows = {}
+    rows: dict[str, dict[str, np.ndarray]] = {}
     for level, cams in chosen.cams.items():
         rows[level] = maps = {}
         for title, cam in cams.items():

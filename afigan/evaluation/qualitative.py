@@ -61,6 +61,7 @@ def match(truth: Objects, found: Objects) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         For each of the G objects the number of its detection, or -1; and their intersection over union, or 0.
     """
+    assert found.scores is not None
     overlaps = box_iou(*(torch.from_numpy(o.boxes) for o in (found, truth))).numpy()  # (D, G)
     overlaps[found.classes[:, None] != truth.classes] = 0
     matches, fits = np.full(len(truth), -1), np.zeros(len(truth))

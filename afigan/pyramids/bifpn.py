@@ -134,7 +134,7 @@ class InterpolatedBiFPN(Pyramid):
         self.repeats = nn.ModuleList(Repeat(out_channels, norm) for _ in range(repeats))
         for module in [*self.laterals.modules(), *self.laterals_again.modules(), *self.repeats.modules()]:
             if hasattr(module, "eps") and hasattr(module, "momentum"):  # FrozenBN and GN have no momentum
-                module.eps, module.momentum = NORM_EPSILON, NORM_MOMENTUM
+                module.eps, module.momentum = NORM_EPSILON, NORM_MOMENTUM  # type: ignore[assignment]  # not attributes of every nn.Module
         self.upsample = Upsampling(interpolator, out_channels, repeats * PLACES, **(options or {}))
         self._out_features = list(LEVELS)
         self._out_feature_channels = dict.fromkeys(LEVELS, out_channels)
@@ -162,4 +162,5 @@ class InterpolatedBiFPN(Pyramid):
 
     def _output_modules(self) -> Sequence[nn.Module]:
         last = self.repeats[-1]
+        assert isinstance(last, Repeat)
         return [last.top_down[LEVELS[0]], *last.bottom_up.values()]

@@ -30,6 +30,8 @@ class InterpolatedFPN(Pyramid, FPN):
         ValueError: unknown interpolator, option or upsampling.
     """
 
+    lateral_convs: list[nn.Module]
+
     def __init__(
         self,
         *,

@@ -31,7 +31,7 @@ def claims_csv(judged: Judged) -> str:
     ]
     for ours, printed in zip(judged.costs.ours, judged.costs.printed, strict=True):
         rows += [{"claim": NAME, "claim_verdict": judged.costs.verdict} | cells for cells in _cost_cells(ours, printed)]
-    rows.sort(key=lambda row: row["claim"])  # C1 to C8, then the questions; stable
+    rows.sort(key=lambda row: str(row["claim"]))  # C1 to C8, then the questions; stable
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object).to_csv(index=False, lineterminator="\n")
 
 

@@ -1,6 +1,6 @@
 """results/claims.md: the verdicts in one table, then the contrasts of each, then the rules of the verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from afigan.reporting.comparisons import Finding
 from afigan.reporting.costs import NAME, PARAMS_M, SAYS, TOLERANCE, Cost, CostOutcome
@@ -140,7 +140,7 @@ def _section(outcome: Outcome, results: Results) -> list[str]:
     return [f"### {claim.name}: {outcome.verdict}", says, table, "\n".join(_notes(outcome, results))]
 
 
-def _line(finding: Finding, judgement: Judgement, tests: Sequence[str]) -> list[str]:
+def _line(finding: Finding, judgement: Judgement, tests: Iterable[str]) -> list[str]:
     effect, comparison = finding.effect, finding.comparison
     errors = (effect.seed_error, effect.image_error, effect.error) if effect is not None else (None,) * 3
     verdict = judgement.verdict or ("not judged" if comparison.expected is None else NOT_RUN)
@@ -199,11 +199,11 @@ def _gaps(outcome: Outcome, results: Results) -> list[str]:
 def _cost_section(costs: CostOutcome) -> list[str]:
     rows, notes = [], []
     for i, (ours, printed) in enumerate(zip(costs.ours, costs.printed, strict=True)):
-        measured = ours.params_M is not None
+        assert printed.params_M is not None and printed.ratio is not None
         rows.append(
             [
                 ours.text,
-                number(ours.params_M, 2, signed=True) if measured else NOT_RUN,
+                NOT_RUN if ours.params_M is None else number(ours.params_M, 2, signed=True),
                 number(printed.params_M, signed=True),
                 NOT_RUN if ours.time_ms is None else number(ours.time_ms, signed=True),
                 NOT_RUN if ours.ratio is None else f"× {number(ours.ratio, 2)}",
@@ -214,7 +214,7 @@ def _cost_section(costs: CostOutcome) -> list[str]:
         if ours.setting:
             pairs = f"; mean of {ours.pairs} of {ours.possible} pairs" if ours.possible > 1 else ""
             notes.append(f"- {ours.text}: {ours.setting}{pairs}")
-        if ours.missing and measured:
+        if ours.missing and ours.params_M is not None:
             notes.append(f"- {ours.text}, not run: {', '.join(f'`{label}`' for label in ours.missing)}")
     headings = ("AFI − nearest", "parameters (M)", "paper", "time (ms)", "time ratio", "paper's ratio", "verdict")
     return [

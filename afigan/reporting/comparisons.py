@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -140,7 +140,7 @@ def _printed(comparison: Comparison, used: list[Contrast]) -> float | None:
     records, contrasts = printed_records(comparison.table), used or comparison.contrasts
     values = []
     for contrast in contrasts:
-        printed = {label: records.get(label, {}).get(comparison.column) for label in contrast}
+        printed: dict[str, Any] = {label: records.get(label, {}).get(comparison.column) for label in contrast}
         if None in printed.values():
             return comparison.quoted
         values.append(sum(weight * printed[label] for label, weight in contrast.items()))

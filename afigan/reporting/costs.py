@@ -76,19 +76,23 @@ def _verdict(ours: Sequence[Cost], size: PaperSize | None, results: Results, tab
     if mask_rcnn.params_M is None:
         return in_part(UNDECIDED)
     printed = printed_records(3)[NEAREST]["params_M"]
-    measured = results.row(table, NEAREST).sample("params_M").mean
+    nearest = results.row(table, NEAREST)
+    assert nearest is not None
+    measured = _mean(nearest, "params_M")
     verdict = OTHER_SIZE if abs(measured - printed) > TOLERANCE * printed else _judge(mask_rcnn)
     whole = mask_rcnn.time_ms is not None and not mask_rcnn.missing and not average.missing
     return verdict if whole else in_part(verdict)
 
 
 def _judge(cost: Cost) -> str:
+    assert cost.params_M is not None
     more = abs(cost.params_M - PARAMS_M) <= TOLERANCE * PARAMS_M
     slower = cost.time_ms is None or cost.time_ms > 0
     return AGREES if more and slower else CONTRADICTS
 
 
 def _of_size(size: PaperSize, results: Results) -> Cost:
+    assert results.benchmark is not None
     params, time = size.params_M, size.time_ms
     return Cost(
         f"Mask R-CNN at C = {size.channels}",
@@ -110,6 +114,7 @@ def _of_rows(text: str, table: int, contrasts: Sequence[Contrast], results: Resu
     timed = [c for c in used if all(rows[label].sample("time_ms") for label in c)]
     setting = "; ".join(dict.fromkeys("; ".join(rows[label].setting) for contrast in used for label in contrast))
     if timed:
+        assert results.benchmark is not None
         setting += f"; time: {results.benchmark.setting}"
     return Cost(
         text,
@@ -130,12 +135,14 @@ def _printed(text: str, contrasts: Sequence[Contrast]) -> Cost:
         for column in ("params_M", "time_ms")
     }
     times = [{label: records[label]["time_ms"] for label in contrast} for contrast in contrasts]
-    means = [statistics.fmean(values[column]) for column in ("params_M", "time_ms")]
-    return Cost(text, *means, _ratio(times, contrasts), pairs=len(contrasts), possible=len(contrasts))
+    params, time = (statistics.fmean(values[column]) for column in ("params_M", "time_ms"))
+    return Cost(text, params, time, _ratio(times, contrasts), pairs=len(contrasts), possible=len(contrasts))
 
 
 def _mean(row: Row, column: str) -> float:
-    return row.sample(column).mean
+    sample = row.sample(column)
+    assert sample is not None
+    return sample.mean
 
 
 def _sum(contrast: Contrast, rows: dict[str, Row], column: str) -> float:

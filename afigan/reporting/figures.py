@@ -6,6 +6,7 @@ The bytes of a picture depend only on its input: no date or version in the file,
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.style
@@ -39,8 +40,8 @@ def draw_losses(logs: dict[str, Path], out: Path, title: str) -> None:
     rows = math.ceil(len(terms) / columns)
     legend_rows = math.ceil(len(curves) / 5)
     with matplotlib.style.context("default"):
-        colours = matplotlib.colormaps["tab10"].colors
-        styles = [
+        colours = matplotlib.color_sequences["tab10"]
+        styles: list[dict[str, Any]] = [
             {"color": colours[i % len(colours)], "linestyle": LINE_STYLES[i // len(colours) % len(LINE_STYLES)]}
             for i in range(len(curves))
         ]

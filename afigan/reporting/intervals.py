@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -49,7 +51,7 @@ PLOT, LEFT = 0.38, 0.255  # shares of the picture's width: the plot, the part le
 COLUMNS = {"": 1.03, "mean [95 % interval]": 1.11, "paper": 1.49, "verdict": 1.53}  # x positions, in plot widths
 LINEAR = 10.0  # AP; values farther from 0 are drawn by their logarithm
 TICKS = (5, 10, 20, 50, 100)
-PAPER = {"color": "black", "marker": "|", "markersize": 11, "markeredgewidth": 1.6, "linestyle": "none"}
+PAPER: dict[str, Any] = {"color": "black", "marker": "|", "markersize": 11, "markeredgewidth": 1.6, "linestyle": "none"}
 BAND, STRIP, INK = "#DCE6EE", "#F3F3F3", "#303030"
 
 
@@ -152,8 +154,9 @@ def _places(judged: Judged) -> tuple[list, list, list[Mark], float]:
 def _scale(axis: Axes, marks: Sequence[Mark]) -> None:
     """Fit the axis to all intervals and ticks; it is linear about 0, so that large values do not hide small ones."""
     ends = [0.0, -2 * MARGIN, 2 * MARGIN]
-    for finding in (mark.finding for mark in marks if mark.finding.effect is not None):
-        ends += [finding.effect.mean, *(finding.interval or ()), *filter(None, [finding.printed])]
+    for finding in (mark.finding for mark in marks):
+        if finding.effect is not None:
+            ends += [finding.effect.mean, *(finding.interval or ()), *filter(None, [finding.printed])]
     low, high = min(ends), max(ends)
     label = "difference in AP (percentage points)"
     if max(-low, high) > LINEAR:
@@ -185,11 +188,11 @@ def _draw(axis: Axes, mark: Mark) -> None:
     if finding.effect is None:
         return
     if finding.interval is not None:
-        ends = {"color": colour, "linewidth": 1.6, "solid_capstyle": "butt", "zorder": 3}
+        ends: dict[str, Any] = {"color": colour, "linewidth": 1.6, "solid_capstyle": "butt", "zorder": 3}
         axis.plot(finding.interval, (mark.y, mark.y), gid=f"{mark.name}, interval", **ends)
     face = colour if mark.kind == "box" else "white"
-    dot = {"color": colour, "marker": shape, "markersize": 6, "markerfacecolor": face, "linestyle": "none"}
-    axis.plot([finding.effect.mean], [mark.y], zorder=5, gid=f"{mark.name}, mean", **dot)
+    dot: dict[str, Any] = {"color": colour, "marker": shape, "markersize": 6, "linestyle": "none"}
+    axis.plot([finding.effect.mean], [mark.y], zorder=5, gid=f"{mark.name}, mean", markerfacecolor=face, **dot)
     if finding.printed is not None:
         axis.plot([finding.printed], [mark.y], zorder=4, gid=f"{mark.name}, tick", **PAPER)
 
@@ -220,12 +223,12 @@ def _title(marks: Sequence[Mark]) -> str:
 def _legend(figure: Figure, marks: Sequence[Mark]) -> None:
     """Draw the legend: a row of the verdicts that occur, below it a row of the other symbols."""
     used = {mark.style for mark in marks if mark.finding.effect is not None}
-    verdicts = [
+    verdicts: list[Artist] = [
         Line2D([], [], color=colour, marker=shape, markersize=6, linewidth=1.6, label=verdict)
         for verdict, (colour, shape) in STYLES.items()
         if (colour, shape) in used
     ]
-    others = [
+    others: list[Artist] = [
         Line2D([], [], color=INK, marker="o", markerfacecolor=face, linestyle="none", label=label)
         for label, face in (("filled: box AP", INK), ("hollow: mask AP", "white"))
     ]

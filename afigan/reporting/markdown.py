@@ -99,6 +99,7 @@ def _footnotes(rows: dict[str, Row], common: Row | None) -> tuple[list[str], dic
     numbers: dict[str, str] = {}
     marks = {}
     for label, row in rows.items():
+        assert common is not None  # it is one of the rows
         differences = []
         if any(model.startswith("extractors/") for model in row.distinct("model")):
             differences.append("the extractor M itself is evaluated, there is no stage 3")

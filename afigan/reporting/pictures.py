@@ -4,9 +4,10 @@ As in `afigan.reporting.figures`, the bytes depend only on the input; detectron2
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import matplotlib
 import matplotlib.style
@@ -22,6 +23,8 @@ from afigan.reporting.figures import save
 SIDE = 3.2  # inches: the width of one picture
 MASK_OPACITY = 0.45
 HEAT, HEAT_OPACITY = "inferno", 0.9
+
+RGB = tuple[float, float, float]  # from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Panel:
     objects: Objects
 
 
-def draw_detections(rows: dict[str, Sequence[Panel]], classes: Sequence[str], out: Path, title: str) -> None:
+def draw_detections(rows: Mapping[str, Sequence[Panel]], classes: Sequence[str], out: Path, title: str) -> None:
     """Draw rows of images with their objects as `out` (PNG).
 
     rows: label -> as many panels as in every other row, of images of one size. classes: names by number.
@@ -115,7 +118,8 @@ def _draw_objects(axis: Axes, panel: Panel, classes: Sequence[str]) -> None:
     objects = panel.objects
     # by score, so that the surest object is drawn last, on top
     order = np.arange(len(objects)) if objects.scores is None else np.argsort(objects.scores, kind="stable")
-    palette = matplotlib.colormaps["tab10" if len(classes) <= 10 else "tab20"].colors
+    # the type of the sequences is that of any colour
+    palette = cast(list[RGB], matplotlib.color_sequences["tab10" if len(classes) <= 10 else "tab20"])
     colours = [palette[objects.classes[i] % len(palette)] for i in order]
     axis.imshow(veil(panel.image, objects.masks[order], colours) if objects.masks is not None else panel.image)
     _add_boxes(axis, objects.boxes[order], colours, linewidth=1.2)
@@ -127,7 +131,7 @@ def _draw_objects(axis: Axes, panel: Panel, classes: Sequence[str]) -> None:
     _finish(axis, panel.image, panel.title)
 
 
-def veil(image: np.ndarray, masks: np.ndarray, colours: Sequence[tuple[float, float, float]]) -> np.ndarray:
+def veil(image: np.ndarray, masks: np.ndarray, colours: Sequence[RGB]) -> np.ndarray:
     """Blend every mask of (N, H, W) in its colour (RGB from 0 to 1), the largest first; return (H, W, 3) uint8."""
     blended = image.astype(np.float64)
     for i in np.argsort(-masks.sum(axis=(1, 2)), kind="stable"):

@@ -128,7 +128,7 @@ def render(items: list[Item], processes: int) -> str:
     return f"{text}\n{hours}; stages one after the other."
 
 
-def _sum(name: str, items: list[Item]) -> tuple[str, ...]:
+def _sum(name: str, items: list[Item]) -> tuple[str, str, str, str, str]:
     done = sum(item.status in ("done", "there") for item in items)
     unknown = sum(item.seconds is None for item in items)
     iterations = [item.iterations for item in items if item.iterations is not None]

@@ -55,6 +55,7 @@ class Resamples:
                 self._weights = np.concatenate([np.ones_like(drawn[:1]), drawn])
             if not np.array_equal(matches.image_ids, self._images):
                 raise ValueError(f"{path} has other images than the evaluations before it; {REDO}")
+            assert self._weights is not None
             whole, *replicates = replicate_ap(matches, self._weights)
             measured = run.values[f"{kind}_AP"]
             if measured is None:  # there are no objects: nothing is compared

@@ -1,6 +1,7 @@
 """Measurements of a run, row by row: the evaluations that `tables` of params.yaml names, read and checked."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from afigan.reporting.paper import is_cited, printed_records
 from afigan.reporting.resamples import Resamples
 from afigan.reporting.seeds import Sample
 
-Tables = dict[str, dict[str, str | list[str]]]  # {"table4": {"A1": "a1" or ["a1", "a1_s1"], ...}, ...}
+Tables = Mapping[str, Mapping[str, str | list[str]]]  # {"table4": {"A1": "a1" or ["a1", "a1_s1"], ...}, ...}
 
 NOT_RUN = "—"  # in place of a number of ours
 
@@ -34,12 +35,14 @@ class Row:
 
         None: the value is undefined (no such objects, no masks), or none of the runs has been timed.
         """
+        values: dict[int, float | None]
         if column == "time_ms":
             values = {run.seed: self.times[run.key] for run in self.runs if run.key in self.times}
         else:
             values = {run.seed: run.values[column] for run in self.runs}
-        undefined = not values or None in values.values()
-        return None if undefined else Sample(tuple(values.values()), tuple(values))
+        known = tuple(value for value in values.values() if value is not None)
+        undefined = not values or len(known) < len(values)
+        return None if undefined else Sample(known, tuple(values))
 
     def distinct(self, attribute: str) -> list:
         """Return the distinct values of an attribute of `Metrics` over the runs."""
@@ -79,15 +82,15 @@ def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benc
     paper cites, two evaluations of one seed in a row, or a file that is malformed or stale.
     """
     timed = None if benchmark is None else read_benchmark(Path(benchmark), hashes)
-    rows = {}
+    rows: dict[int, dict[str, Row]] = {}
     for name, named in tables.items():
         number = _table_number(name)
         printed = printed_records(number)
         rows[number] = {}
-        for label, keys in named.items():
+        for label, one_or_more in named.items():
             if label in printed and is_cited(printed[label]):
                 raise ValueError(f"{name}, row {label}: the paper cites it, no evaluation fills it; remove the row")
-            keys = (keys,) if isinstance(keys, str) else tuple(keys)
+            keys = (one_or_more,) if isinstance(one_or_more, str) else tuple(one_or_more)
             if not keys:
                 raise ValueError(f"{name}, row {label}: no evaluation is named; name one or remove the row")
             runs = []

@@ -73,9 +73,11 @@ def compare(number: int, results: Results) -> pd.DataFrame:
         cells = {"row": label} | {column: record.get(column) for column in described}
         cells |= {"printed": int(label in printed), "reference": reference}
         cells |= _provenance(named.get(label))
+        base = {} if reference is None else printed.get(reference, {})
+        referred = None if reference is None else named.get(reference)
         for column in columns:
-            paper = _paper(column, record, printed.get(reference, {}))
-            cells |= paper | _ours(column, named.get(label), named.get(reference), reference is not None)
+            paper = _paper(column, record, base)
+            cells |= paper | _ours(column, named.get(label), referred, reference is not None)
             if column in HEADLINE:
                 cells |= _interval(number, column, label, reference, results)
         if label not in fillable:
@@ -95,12 +97,11 @@ def _provenance(row: Row | None) -> Cells:
 
 def _paper(column: str, record: Record, reference: Record) -> Cells:
     value, base = record.get(column), reference.get(column)
-    both = value is not None and base is not None
     cells = {f"{column}_paper": value}
     if column in AP_COLUMNS:
-        cells[f"{column}_paper_delta"] = _rounded(value - base) if both else None
+        cells[f"{column}_paper_delta"] = None if value is None or base is None else _rounded(value - base)
     if column == "time_ms":
-        cells["time_ratio_paper"] = _rounded(value / base) if both else None
+        cells["time_ratio_paper"] = None if value is None or base is None else _rounded(value / base)
     return cells
 
 
@@ -132,10 +133,11 @@ def _interval(number: int, column: str, label: str, reference: str | None, resul
 
 def _estimate(column: str, terms: list[tuple[float, Row | None]]) -> tuple[Any, Any]:
     """Return mean and spread of a row, or of a difference of two, over the seeds that both have."""
-    if any(row is None or not row.runs for _, row in terms):
+    rows = [(weight, row) for weight, row in terms if row is not None and row.runs]
+    if len(rows) < len(terms):
         return NOT_RUN, NOT_RUN
-    samples = [(weight, row.sample(column)) for weight, row in terms]
-    if any(sample is None for _, sample in samples):
+    samples = [(weight, sample) for weight, row in rows if (sample := row.sample(column)) is not None]
+    if len(samples) < len(rows):
         return (NOT_RUN, NOT_RUN) if column == "time_ms" else (None, None)
     sample = paired(samples)
     return (None, None) if sample is None else (sample.mean, _rounded(sample.spread))

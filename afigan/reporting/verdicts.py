@@ -71,10 +71,11 @@ def judge(claim: Claim, results: Results) -> Outcome:
 def judge_findings(findings: Sequence[Finding]) -> tuple[Judgement, ...]:
     """Judge contrasts that belong together: each test of one is adjusted for the same test of the others."""
     testable = [excuse(finding) == "" for finding in findings]
-    raw = [
-        p_values(finding.effect, finding.comparison.expected) if tested else {}
-        for finding, tested in zip(findings, testable, strict=True)
-    ]
+    raw: list[dict[str, float]] = [{} for _ in findings]
+    for i, (finding, tested) in enumerate(zip(findings, testable, strict=True)):
+        if tested:
+            assert finding.effect is not None and finding.comparison.expected is not None
+            raw[i] = p_values(finding.effect, finding.comparison.expected)
     adjusted: list[dict[str, float]] = [{} for _ in findings]
     for word in dict.fromkeys(word for p in raw for word in p):
         family = [i for i, p in enumerate(raw) if word in p]

@@ -28,7 +28,7 @@ def move(module: nn.Module, device: torch.device) -> nn.Module:
     docs/benchmarks.md has the times. Shapes, names and values do not change.
     """
     if device.type == "cuda":
-        return module.to(device, memory_format=torch.channels_last)
+        return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
     return module.to(device)
 
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from afigan.losses import adversarial_loss, content_loss, discriminator_loss
+from afigan.pyramids import Pyramid
 from afigan.training.engine import Learner
 
 
-def pyramid_maps(pyramid: nn.Module, images: Tensor, levels: Sequence[str], features: str = "output") -> list[Tensor]:
+def pyramid_maps(pyramid: Pyramid, images: Tensor, levels: Sequence[str], features: str = "output") -> list[Tensor]:
     """Return a pyramid's maps (N, C, H_i, W_i) at `levels`: outputs, or merged maps before the output convolutions."""
     maps = pyramid(images) if features == "output" else pyramid.merged(images)
     return [maps[level] for level in levels]

@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from afigan import experiments
 from afigan.data.loader import TrainingSet
 from afigan.data.pairs import PAIRS, PairReader
 from afigan.data.split import PREPARED, read_split
+from afigan.detectors import Detector
 from afigan.detectors.load import load_architecture, load_detector
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.interpolators import build_interpolator
 from afigan.outputs.models import prefixed
 from afigan.runtime.device import choose_device, move, seed_everything
-from afigan.schema import AfiganExperiment, Params
+from afigan.schema import AdversarialSchedule, AfiganExperiment, Params
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, pyramid_maps
 from afigan.training.stage import on_all_ranks, open_run, save_model
@@ -33,7 +34,7 @@ class AfiganStep:
 
     def __init__(
         self,
-        teacher: nn.Module,
+        teacher: Detector,
         generator: engine.Learner,
         adversary: Adversary,
         experiment: AfiganExperiment,
@@ -80,6 +81,7 @@ def _train(params: Params, key: str) -> None:
         experiments.schedule(params, node),
         experiments.seed(params, node),
     )
+    assert isinstance(schedule, AdversarialSchedule)
     seed_everything(seed, params.threads, params.deterministic)
     device = choose_device(params.device)
     pairs = PAIRS / experiment.degradation
@@ -113,7 +115,7 @@ def _train(params: Params, key: str) -> None:
             dataset=dataset,
             device=device,
         )
-        state = {}
+        state: dict[str, Tensor] = {}
         for name, learner in learners.items():
             state |= prefixed(learner.module, f"{name}.")
         save_model(params, node, inputs, state, log, {"channels": channels, "blocks": experiment.blocks})

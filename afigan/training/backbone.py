@@ -88,6 +88,7 @@ class ClassifyStep:
     def __call__(self, batch: list[dict]) -> dict[str, Tensor]:
         images = (torch.stack([item["image"] for item in batch]) - self.mean) / self.std
         labels = torch.tensor([item["label"] for item in batch], device=self.device)
+        assert isinstance(self.learner.module, nn.ModuleList)
         backbone, classifier = self.learner.module
         loss = F.cross_entropy(classifier(backbone(images)["res5"].mean(dim=(2, 3))), labels)
         return self.learner.update({"loss_cls": loss})

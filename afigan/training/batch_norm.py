@@ -21,7 +21,7 @@ def synchronise(module: nn.Module) -> None:
         return
     for part in module.modules():
         if isinstance(part, BatchNormAct2d):
-            part.__class__ = WholeBatchNormAct2d
+            part.__class__ = WholeBatchNormAct2d  # type: ignore[assignment]  # no subclass, but with the same attributes
         elif isinstance(part, _BatchNorm):
             part.__class__ = WholeBatchNorm
 
@@ -47,6 +47,7 @@ class WholeBatchNorm(_BatchNorm):
         mean = totals[:-1] / count
         centred = input - mean.view(shape)
         variance = differentiable_all_reduce(centred.square().sum(places)) / count
+        assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
@@ -57,6 +58,9 @@ class WholeBatchNorm(_BatchNorm):
 
 class WholeBatchNormAct2d(WholeBatchNorm):
     """The same for timm's batch normalisation with an activation in it."""
+
+    act: nn.Module
+    drop: nn.Module
 
     def forward(self, input: Tensor) -> Tensor:
         return self.act(self.drop(super().forward(input)))

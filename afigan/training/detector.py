@@ -2,13 +2,13 @@
 
 from itertools import chain
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from afigan import experiments
 from afigan.data.loader import TrainingSet
 from afigan.data.packed import Packed
 from afigan.data.split import PREPARED, PSEUDO, read_split
-from afigan.detectors import Architecture, build_detector
+from afigan.detectors import Architecture, Detector, build_detector
 from afigan.detectors.load import load_pyramid
 from afigan.outputs.models import load_part, load_weights, part
 from afigan.runtime.device import choose_device, move, seed_everything
@@ -27,7 +27,7 @@ class DetectorStep:
         return engine.with_total(self.detector.update(dict(self.detector.module(batch))))
 
 
-def initialise(detector: nn.Module, experiment: DetectorExperiment) -> None:
+def initialise(detector: Detector, experiment: DetectorExperiment) -> None:
     """Load T's initial weights; heads and parts that are not reused stay random.
 
     Every T starts from the classification backbone. Then `reuse: G` takes the interpolators of stage 1 or 2, and
@@ -49,7 +49,7 @@ def initialise(detector: nn.Module, experiment: DetectorExperiment) -> None:
         load_part(detector.backbone.upsample[0], part(start, "interpolator."), experiment.init)
 
 
-def freeze_interpolator(detector: nn.Module) -> None:
+def freeze_interpolator(detector: Detector) -> None:
     """Keep T's interpolators bit for bit as they are (A4); batch normalisation inside them keeps its statistics too.
 
     Call it after `detector.train()`.

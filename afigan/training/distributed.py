@@ -241,11 +241,14 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     dist.all_reduce(present, dist.ReduceOp.MAX)
     used = [p for p, anywhere in zip(parameters, present.tolist(), strict=True) if anywhere]
     for bucket in _buckets(used):
+        gradients = []
         for p in bucket:
-            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-        means = average(torch.cat([p.grad.float().flatten() for p in bucket]))
-        for p, mean in zip(bucket, means.split([p.numel() for p in bucket]), strict=True):
-            p.grad.copy_(mean.view_as(p))
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+            gradients.append(p.grad)
+        means = average(torch.cat([gradient.float().flatten() for gradient in gradients]))
+        for gradient, mean in zip(gradients, means.split([p.numel() for p in bucket]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
 
 def _buckets(parameters: Iterable[Tensor]) -> list[list[Tensor]]:

@@ -22,8 +22,9 @@ import torch
 from detectron2.solver.build import get_default_optimizer_params
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from afigan.data.loader import TrainingSet, batches
+from afigan.data.loader import batches
 from afigan.files import atomic_path
 from afigan.preemption import Preempted, noted
 from afigan.schema import Schedule
@@ -150,7 +151,7 @@ def train(
     schedule: Schedule,
     learners: dict[str, Learner],
     step: Callable[[list[dict]], dict[str, Tensor]],
-    dataset: TrainingSet,
+    dataset: Dataset,
     device: torch.device,
 ) -> list[dict[str, float]]:
     """Run a stage to its end, from its last checkpoint if there is one; called on every rank.

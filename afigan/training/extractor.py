@@ -9,12 +9,12 @@ from afigan import experiments
 from afigan.data.loader import TrainingSet
 from afigan.data.pairs import PAIRS, PairReader
 from afigan.data.split import PREPARED, read_split
-from afigan.detectors import Architecture, build_detector
+from afigan.detectors import Architecture, Detector, build_detector
 from afigan.detectors.load import load_detector
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.outputs.models import load_part, load_weights, part, prefixed
 from afigan.runtime.device import choose_device, move, seed_everything
-from afigan.schema import ExtractorExperiment, Params, Schedule
+from afigan.schema import AdversarialSchedule, ExtractorExperiment, Params, Schedule
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, halve, pyramid_maps
 from afigan.training.stage import on_all_ranks, open_run, save_model
@@ -33,7 +33,7 @@ class ExtractorStep:
 
     def __init__(
         self,
-        teacher: nn.Module,
+        teacher: Detector,
         extractor: engine.Learner,
         adversary: Adversary | None,
         experiment: ExtractorExperiment,
@@ -43,7 +43,8 @@ class ExtractorStep:
         self.experiment, self.levels = experiment, levels
         self._seen: dict[str, Tensor] = {}
         # M's own forward returns only losses; a hook keeps its pyramid's maps
-        extractor.module.backbone.register_forward_hook(self._remember)
+        detector: Detector = extractor.module
+        detector.backbone.register_forward_hook(self._remember)
 
     def _remember(self, module: nn.Module, arguments: Any, output: dict[str, Tensor]) -> None:
         self._seen = output
@@ -59,9 +60,9 @@ class ExtractorStep:
                 reals = pyramid_maps(self.teacher.backbone, self.teacher.preprocess_image(batch).tensor, self.levels)
             if different:  # Table 7: G(M(I)_{i+1}) against F(I)_i of the same image
                 reals = reals[:-1]
-                interpolate = self.extractor.module.backbone.interpolate
+                detector: Detector = self.extractor.module
                 fakes = [
-                    interpolate(coarse, level, real.shape[-2:])
+                    detector.backbone.interpolate(coarse, level, real.shape[-2:])
                     for coarse, level, real in zip(maps[1:], self.levels, reals, strict=False)
                 ]
             else:
@@ -90,6 +91,7 @@ def _train(params: Params, key: str) -> None:
         experiments.schedule(params, node),
         experiments.seed(params, node),
     )
+    assert isinstance(schedule, AdversarialSchedule)
     seed_everything(seed, params.threads, params.deterministic)
     device = choose_device(params.device)
     pairs = PAIRS / experiment.degradation
@@ -101,7 +103,7 @@ def _train(params: Params, key: str) -> None:
         extractor = build_detector(architecture, image_scale)
         backbone = f"backbones/{experiment.backbone}"
         load_part(extractor.backbone.bottom_up, load_weights(backbone), backbone)
-        learners = {}
+        learners: dict[str, engine.Learner] = {}
         start = load_weights(experiment.init) if experiment.init != backbone else {}
         if start:
             load_part(extractor.backbone.upsample[0], part(start, "interpolator."), experiment.init)

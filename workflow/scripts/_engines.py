@@ -62,7 +62,8 @@ def snakemake_stages() -> list[Stage]:
     """
     with _snakemake("dryrun", DAGSettings(force_incomplete=True)) as workflow:
         jobs = [job for job in workflow.dag.jobs if job.shellcmd]
-        made, sums = {str(out) for job in jobs for out in job.output}, {}
+        made = {str(out) for job in jobs for out in job.output}
+        sums: dict[str, str] = {}
         return [_stage(job, workflow.dag, workflow.persistence, made, sums) for job in jobs]
 
 

@@ -81,7 +81,6 @@ def groups(params: Any) -> list[tuple[list[str], list[str]]]:
     """Return the targets of each Snakemake call, and those of their inputs that other stages wait for."""
     from afigan import experiments
 
-    extractors = {key: f"models/extractors/{key}/model.safetensors" for key in params.experiments.extractors}
     by_seed: dict[int, list[str]] = {}
     for key, item in params.experiments.evaluations.items():
         by_seed.setdefault(experiments.seed(params, item.model), []).append(key)
