@@ -60,7 +60,7 @@ def peak_memory(device: torch.device) -> float | None:
 
 
 def clear(device: torch.device) -> None:
-    """Give a GPU's unused memory back, and begin to count anew."""
+    """Return a GPU's unused memory, and reset the count of its peak."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

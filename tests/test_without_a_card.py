@@ -1,4 +1,4 @@
-"""What can be certain of a GPU without one: every tensor is on it, the host waits rarely, and losses are in float32.
+"""Properties of training on a GPU, tested without one: one device, few waits of the host, losses in float32.
 
 Under torch's FakeTensorMode tensors have a device, a type and a shape, and no values. An operation on tensors of two
 devices is an error there, and so is a value that the host asks for. torch's backward pass needs a real card: here each
