@@ -198,7 +198,7 @@ FIELDS = {
     "box far outside": (
         ("annotations", 0, "bbox"),
         [900, 900, 5, 5],
-        "exceeds the image of 31x20 pixels (clip the box",
+        "is not that of its mask, which extends from (2, 3) to (12, 11) (correct the box or the mask",
     ),
     "area negative": (("annotations", 0, "area"), -1, "annotation 100: its area is -1"),
     "area NaN": (("annotations", 0, "area"), NAN, "annotation 100: its area is nan"),
@@ -833,7 +833,11 @@ WORKING = {
     ),
     "iscrowd null": (field("iscrowd", None), lambda s: first(s)["iscrowd"] == 0),
     "a box out by part of a pixel": (
-        field("bbox", [-0.5, 0, 32, 20.9]),
+        lambda g: (
+            field("bbox", [-0.5, 0, 32, 20.9])(g),
+            field("segmentation", [[-0.5, 0, 31.5, 0, 31.5, 20.9]])(g),
+            field("area", ...)(g),
+        ),
         lambda s: first(s)["bbox"] == [-0.5, 0, 32, 20.9],
     ),
     "no area": (field("area", ...), lambda s: first(s)["area"] == 80),

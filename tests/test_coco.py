@@ -9,13 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from afigan.data.coco import (
-    check_annotations,
-    check_images,
-    check_same_categories,
-    clean,
-    has_masks,
-)
+from afigan.data.coco import check_annotations, check_same_categories, clean, has_masks
+from afigan.data.image_files import check_images
 from afigan.data.images import find_images
 from afigan.data.problems import MAX_SHOWN, DataError, Problem
 from afigan.data.segmentations import is_flat
@@ -43,7 +38,11 @@ def test_a_valid_set_has_no_problems():
 
 def test_the_peculiarities_of_coco_2017_are_accepted():
     data = tiny_coco.annotations()
-    data["annotations"][0]["bbox"] = [-0.4, 0, 31.9, 20.5]  # out of the image by fractions of a pixel
+    data["annotations"][0] |= {  # out of the image by fractions of a pixel
+        "bbox": [-0.4, 0, 31.9, 20.5],
+        "segmentation": [[-0.4, 0, 31.5, 0, 31.5, 20.5]],
+        "area": 327.0,
+    }
     flat = [[2.65, 8.33, 2.65, 8.33, 3.68, 8.33, 3.68, 8.33]]  # as annotation 918 of train2017
     data["annotations"][1] |= {"bbox": [2.65, 8.33, 1.03, 0.0], "area": 0.0, "segmentation": flat}
     assert reasons(data) == []

@@ -143,7 +143,7 @@ def test_all_problems_of_both_splits_are_shown_and_nothing_is_left(tmp_path):
     (tmp_path / "val/sub/bild-ä1.png").unlink()
     (tmp_path / "more/b.jpg").write_bytes(b"no image")
     text = refused(data, tmp_path / "data/prepared")
-    assert f"{tmp_path / 'train.json'}: annotation 100: its category_id 8" in text
+    assert f"{tmp_path / 'train.json'}: annotation 100: no category has its category_id 8" in text
     assert f"{tmp_path / 'val.json'}: annotation 100: it has no segmentation" in text
     assert f"{tmp_path / 'val.json'}: category 5: is 'owl' here but missing in train" in text
     assert f"{tmp_path / 'val.json'}: image 17: 'sub/bild-ä1.png' the file does not exist" in text

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from afigan.data.coco import (
-    check_annotations,
-    check_images,
-    check_same_categories,
-    clean,
-    has_masks,
-    inspect_images,
-    is_unicode,
-    load_annotations,
-)
+from afigan.data.coco import check_annotations, check_same_categories, clean, has_masks, load_annotations
+from afigan.data.entries import is_unicode
+from afigan.data.image_files import check_images, inspect_images
 from afigan.data.images import find_images
 from afigan.data.parallel import available_cpus
 from afigan.data.problems import DataError, Problem
