@@ -12,7 +12,6 @@ from pycocotools import mask as coco_mask
 from afigan.data.coco import check_annotations, check_same_categories, clean, has_masks
 from afigan.data.image_files import check_images
 from afigan.data.images import find_images
-from afigan.data.problems import MAX_SHOWN, DataError, Problem
 from afigan.data.segmentations import is_flat
 
 NAN, INF = float("nan"), float("inf")
@@ -145,19 +144,6 @@ def test_images_are_found_in_sorted_order(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert list(find_images(tmp_path)) == ["a.jpeg", "b/1.png", "b/2.JPG"]
-
-
-def test_the_message_is_capped_and_the_list_is_complete(tmp_path):
-    problems = [Problem("set.json", "image", k, "is blue", "paint it") for k in range(MAX_SHOWN + 7)]
-    listing = tmp_path / "data" / "problems.txt"
-    error = DataError(problems, listing)
-    assert isinstance(error, ValueError)
-    text = str(error)
-    assert str(listing) in text
-    assert "57 problems" in text
-    assert text.count("is blue") == MAX_SHOWN
-    assert text.endswith("... and 7 more")
-    assert listing.read_text().splitlines() == [str(problem) for problem in problems]
 
 
 def test_the_input_is_not_changed():

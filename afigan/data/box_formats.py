@@ -93,7 +93,8 @@ def by_images(boxes: np.ndarray, sizes: np.ndarray, areas: np.ndarray, tolerance
     if limit < 2 or limit < 0.05 * len(boxes):  # some boxes may be wrong without being all of another format
         return None
     name = min(failures, key=failures.__getitem__)  # the first of equal ones
-    return name if failures[name] <= min(limit / 5, 0.02 * len(boxes)) else None
+    turned = _outside((a, b, a + c, b + d), sizes[:, ::-1], tolerance)  # the images' sizes are wrong, not the boxes
+    return name if failures[name] <= min(limit / 5, 0.02 * len(boxes)) and failures[name] < turned else None
 
 
 def within_a_pixel(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
