@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from afigan.data.coco import check_annotations, check_same_categories, clean, has_masks
-from afigan.data.image_files import check_images
 from afigan.data.images import find_images
 from afigan.data.segmentations import is_flat
 
@@ -119,24 +118,6 @@ def test_categories_of_both_splits_must_agree():
     assert "val.json: category 3: is 'cat' here but 'naïve dog' in train" in texts[0]
     assert "val.json: category 4: is 'cup' here but missing in train" in texts[1]
     assert "val.json: category 90: is missing here but 'cup' in train" in texts[2]
-
-
-# --- images ----------------------------------------------------------------------------------------------------------
-
-
-def image_reasons(value, root, workers=1):
-    found = check_images(value, root, file="set.json", workers=workers, description="checking")
-    return [str(problem) for problem in found]
-
-
-def test_workers_report_the_same_in_the_same_order(tmp_path):
-    value = tiny_coco.annotations(images=70)
-    tiny_coco.write_images(value, tmp_path)
-    for image in value["images"][::9]:
-        (tmp_path / image["file_name"]).unlink()
-    alone = image_reasons(value, tmp_path)
-    assert len(alone) == 8
-    assert image_reasons(value, tmp_path, workers=2) == alone
 
 
 def test_images_are_found_in_sorted_order(tmp_path):

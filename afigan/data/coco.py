@@ -11,6 +11,7 @@ from typing import Any
 
 from afigan.data.entries import Reasons, by_id, category_reasons, image_reasons, name_reasons
 from afigan.data.geometry import Geometry
+from afigan.data.names import oddity
 from afigan.data.problems import Problem
 from afigan.data.segmentations import are_finite, is_area, is_flat, is_whole, mask_area, segmentation_reasons
 from afigan.wording import shown
@@ -24,6 +25,8 @@ def load_annotations(path: str | Path) -> Any:
         return json.loads(Path(path).read_bytes(), object_pairs_hook=_without_twins)
     except OSError as error:
         reason, remedy = f"cannot be read: {error.strerror}", "correct the path in params.yaml"
+        if odd := oddity(str(path)):
+            reason, remedy = f"{reason}: {odd[0]}", odd[1]
     except (ValueError, RecursionError) as error:
         reason, remedy = f"is not JSON: {error}", "copy or export it again"
     return Problem(str(path), "file", None, reason, remedy)

@@ -1,0 +1,19 @@
+"""Recognise file names that no file can have here: URLs, the home folder's ~, Windows' backslashes."""
+
+import re
+
+from afigan.wording import shown
+
+_URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
+
+
+def oddity(name: str) -> tuple[str, str] | None:
+    """Return for the name of a missing file the reason why it is missing, and a remedy; None for an ordinary name."""
+    if _URL.match(name):
+        return "the name is a URL", "download the file, and name it relative to its folder"
+    if name == "~" or name.startswith("~/"):
+        return "~ is not replaced by your home folder", "write the path without ~"
+    if "\\" in name:
+        better = name.replace("\\", "/")
+        return "the name has backslashes", f"write / between the folders of a path: {shown(better)}"
+    return None
