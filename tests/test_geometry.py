@@ -189,6 +189,17 @@ def test_one_wrong_box_is_named_and_clipping_is_advised_only_for_a_right_one():
     assert problems(data) == []
 
 
+def test_annotations_of_a_larger_picture_are_not_to_be_clipped():
+    data = sound()
+    for annotation in data["annotations"]:
+        annotation["segmentation"] = [[2 * value for value in annotation["segmentation"][0]]]
+        annotation["bbox"] = [2 * value for value in annotation["bbox"]]
+        annotation["area"] *= 4
+    lines = problems(data)
+    assert len(lines) > 20
+    assert all(line.endswith("(correct box and mask, or the image's width and height)") for line in lines)
+
+
 def box(left: float, top: float, right: float, bottom: float) -> list[float]:
     return [left, top, right, top, right, bottom, left, bottom]
 
@@ -237,6 +248,11 @@ def test_one_area_for_boxes_of_all_sizes_is_named():
     lines = problems(data)
     assert any("150.0, as in 40 of 40 annotations of all sizes" in line for line in lines)
     assert all("as in 40 of 40" in line or "more than that of its box" in line for line in lines)
+
+
+def test_a_constant_for_some_objects_is_named_without_masks():
+    lines = problems(boxes_only(changed(sound(), area=lambda a: 0.1 if a["id"] % 3 == 0 else a["area"])))
+    assert [line.split(":")[0] for line in lines] == [f"annotation {key}" for key in range(3, 41, 3)]
 
 
 def test_an_area_may_be_one_per_cent_more_than_the_box():

@@ -75,7 +75,7 @@ def check_annotations(
     for key, annotation in objects.items():
         # an image that is listed as a problem has no size to compare with
         image = sound.get(annotation["image_id"]) if is_whole(annotation.get("image_id")) else None
-        why_not = _annotation_reasons(annotation, images, categories)
+        why_not = [*_annotation_reasons(annotation, images, categories)]
         problems += [Problem(file, "annotation", key, *why) for why in why_not]
         shape = [*segmentation_reasons(annotation.get("segmentation"), image)] if masks else []
         problems += [Problem(file, "annotation", key, *why) for why in shape]

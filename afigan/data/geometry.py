@@ -18,9 +18,10 @@ from afigan.wording import shown
 BOX_TOLERANCE = 1.0  # pixels by which a box may stick out of its image
 _COLUMNS = 12  # box, area, image size, mask's extent, crowd
 
-Reasons = Iterator[tuple[int, str, str]]  # annotation id, reason, remedy
+Found = Iterator[tuple[int, str, str]]  # annotation id, reason, remedy
 
 _NAN = float("nan")
+_THINNEST = 0.0005  # the part of its box that the thinnest object fills: a line of two pixels across a photograph
 _NO_AREA = "give the area in square pixels of the image, or leave it out: it then comes from the mask, or from the box"
 
 
@@ -49,7 +50,7 @@ class Geometry:
         self._rows.extend(annotation["bbox"])
         self._rows.extend((area if is_area(area) else _NAN, *size, *(found or (_NAN,) * 4), crowd))
 
-    def reasons(self) -> Reasons:
+    def reasons(self) -> Found:
         """Yield the problems of boxes, then those of areas."""
         for key in self._empty:
             yield key, "its mask has no pixel", "correct or remove the annotation"
@@ -65,7 +66,7 @@ class Geometry:
 
     def _box_reasons(
         self, boxes: np.ndarray, areas: np.ndarray, sizes: np.ndarray, extents: np.ndarray, misread: np.ndarray
-    ) -> Reasons:
+    ) -> Found:
         """Yield the problems of boxes; mark in `misread` the rows whose numbers are not x, y, width, height."""
         ends = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
         outside = (ends[:, :2] < -BOX_TOLERANCE).any(axis=1) | (ends[:, 2:] > sizes + BOX_TOLERANCE).any(axis=1)
@@ -98,8 +99,10 @@ class Geometry:
         guess = box_formats.by_images(boxes[lone], sizes[lone], areas[lone], BOX_TOLERANCE) if lone.any() else None
         if guess:
             misread |= lone
-        # the format is certain where the mask says the same, and where almost all boxes are inside
-        certain = masked | bool((outside & lone).sum() < 0.05 * lone.sum())
+        # where almost all boxes are inside, their format is right; a mask also vouches for it, if not for its units
+        certain = np.where(
+            masked, (outside & masked).sum() < 0.2 * masked.sum(), (outside & lone).sum() < 0.05 * lone.sum()
+        )
         for row in np.flatnonzero((outside | (lone if guess else False)) & ~off & ~normalised):
             size = "x".join(f"{side:.0f}" for side in sizes[row])
             reason = f"its bbox {self._box(row)} (x, y, width, height) exceeds the image of {size} pixels"
@@ -109,12 +112,12 @@ class Geometry:
             elif certain[row]:
                 remedy = "correct the image's width and height if they are wrong, or else clip the box to the image"
             else:
-                remedy = "correct the box, or the image's width and height"
+                remedy = f"correct {'box and mask' if masked[row] else 'the box'}, or the image's width and height"
             yield self._keys[row], reason, remedy
 
     def _area_reasons(
         self, of_box: np.ndarray, areas: np.ndarray, extents: np.ndarray, crowds: np.ndarray, misread: np.ndarray
-    ) -> Reasons:
+    ) -> Found:
         masked = ~np.isnan(extents[:, 0])
         above = (areas > 1.01 * of_box + 1) & ~misread  # 1: pixels of a tiny mask that are counted whole
         for row in np.flatnonzero(above):
@@ -144,7 +147,7 @@ class Geometry:
         lone = left & ~masked & (of_box > 4)
         tiny = lone & (areas < 0.05 * of_box)
         if tiny.sum() * 2 <= lone.sum():  # a thin object in a large box, whose mask is not given
-            tiny &= areas == 0
+            tiny &= areas < _THINNEST * of_box
         for row in np.flatnonzero(tiny & ~wrong):
             reason = f"its area is {self._area(row)}, far below that of its box, {of_box[row]:g}"
             yield self._keys[row], reason, _NO_AREA
