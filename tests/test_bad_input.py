@@ -471,8 +471,20 @@ SETS = {
     "image of a drive": (
         lambda g: g.train["images"][0].update(file_name="C:\\set\\bild-ä0.png"),
         "train.json: image 7",
-        "the file does not exist: the name has backslashes",
-        "write / between the folders of a path: 'C:/set/bild-ä0.png'",
+        "the file does not exist: the name has a drive of Windows",
+        "write the path that the file has here",
+    ),
+    "image of a drive with slashes": (
+        lambda g: g.train["images"][0].update(file_name="c:/set/bild-ä0.png"),
+        "train.json: image 7",
+        "the file does not exist: the name has a drive of Windows",
+        "write the path that the file has here",
+    ),
+    "image folder of backslashes": (
+        lambda g: g.set("data.train.images", "set\\train"),
+        "set\\train: this folder",
+        "is not a folder: the name has backslashes",
+        "write / between the folders of a path: 'set/train'",
     ),
     "image of the web": (
         lambda g: g.train["images"][0].update(file_name="https://example.org/bild-ä0.png"),
@@ -501,8 +513,8 @@ SETS = {
     "image folder of a Windows path": (
         lambda g: g.set("data.train.images", "D:\\train"),
         "D:\\train: this folder",
-        "is not a folder: the name has backslashes",
-        "write / between the folders of a path: 'D:/train'",
+        "is not a folder: the name has a drive of Windows",
+        "write the path that the file has here",
     ),
     "unlabeled folder at home": (
         lambda g: g.set("data.unlabeled.images", "~/more"),

@@ -1,10 +1,11 @@
-"""Recognise file names that no file can have here: URLs, the home folder's ~, Windows' backslashes."""
+"""Recognise file names that no file can have here: URLs, the home folder's ~, Windows' drives and backslashes."""
 
 import re
 
 from afigan.wording import shown
 
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
+_DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 
 
 def oddity(name: str) -> tuple[str, str] | None:
@@ -13,6 +14,8 @@ def oddity(name: str) -> tuple[str, str] | None:
         return "the name is a URL", "download the file, and name it relative to its folder"
     if name == "~" or name.startswith("~/"):
         return "~ is not replaced by your home folder", "write the path without ~"
+    if _DRIVE.match(name):
+        return "the name has a drive of Windows", "write the path that the file has here, with / between folders"
     if "\\" in name:
         better = name.replace("\\", "/")
         return "the name has backslashes", f"write / between the folders of a path: {shown(better)}"
