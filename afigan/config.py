@@ -4,6 +4,7 @@ Unknown keys, wrong types, impossible values and references to experiments that 
 names its key. All errors are reported at once, before anything runs.
 """
 
+import os
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, cast
@@ -59,7 +60,8 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     try:
         values = yaml.load(Path(path).read_text("utf-8"), _Loader)
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist: compose it with `make params PROFILE=mini`") from None
+        above = _above(path)
+        raise ValueError(f"{path} does not exist: {above or 'compose it with `make params PROFILE=mini`'}") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # PyYAML has no error of its own for a month 13, 5000 digits, 1000 brackets
@@ -71,13 +73,16 @@ def compose(profile: str, conf: str | Path = "conf") -> dict[str, Any]:
     """Compose the values of params.yaml for a profile of `conf/profile` with Hydra; write out evaluations and `seeds`.
 
     Raises:
-        ValueError: there is no such profile, or the composed values are wrong.
+        ValueError: there is no such profile, no profile at all, or the composed values are wrong.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
 
     profiles = sorted(path.stem for path in (Path(conf) / "profile").glob("*.yaml"))
+    if not profiles:
+        above = _above(Path(conf, "profile")) or "run this in the project's root, or name its folder with --conf"
+        raise ValueError(f"{conf} has no profiles: {above}")
     if profile not in profiles:
         raise ValueError(f"there is no profile {profile!r}: choose one of {', '.join(profiles)}")
     with initialize_config_dir(str(Path(conf).resolve()), version_base=None):
@@ -85,3 +90,12 @@ def compose(profile: str, conf: str | Path = "conf") -> dict[str, Any]:
     values = replicate(evaluate_rows(cast(dict[str, Any], composed)))  # the type is that of any YAML node
     check_params(values, f"profile {profile}")
     return values
+
+
+def _above(path: str | Path) -> str:
+    """Return the command that leads from a subfolder to the folder that has a relative path; "" if none has it."""
+    if not Path(path).is_absolute():
+        for folder in Path.cwd().parents:
+            if (folder / path).exists():
+                return f"this runs in a folder above: `cd {os.path.relpath(folder)}`"
+    return ""

@@ -10,7 +10,7 @@ import yaml
 from composed import composed, put
 from dags import copy_project, environment, write_params
 
-from afigan.config import check_params, load_params
+from afigan.config import check_params, compose, load_params
 from afigan.lineage import fingerprint, parents
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +47,25 @@ def test_at_the_papers_sizes_no_image_is_padded_to_another(profile):
 def test_committed_parameters_are_those_of_mini():
     assert yaml.safe_load((ROOT / "params.yaml").read_text("utf-8")) == MINI
     assert load_params(ROOT / "params.yaml") == check_params(MINI)
+
+
+@pytest.mark.parametrize("place", ["docs", "docs/deep"])
+def test_a_subfolder_of_the_project_says_where_to_run(tmp_path, monkeypatch, place):
+    (tmp_path / "conf/profile").mkdir(parents=True)
+    (tmp_path / "conf/profile/mini.yaml").touch()
+    (tmp_path / "docs/deep").mkdir(parents=True)
+    (tmp_path / "params.yaml").touch()
+    monkeypatch.chdir(tmp_path / place)
+    up = {"docs": r"\.\.", "docs/deep": r"\.\./\.\."}[place]
+    with pytest.raises(ValueError, match=f"^conf has no profiles: this runs in a folder above: `cd {up}`$"):
+        compose("mini")
+    with pytest.raises(ValueError, match=f"^params.yaml does not exist: this runs in a folder above: `cd {up}`$"):
+        load_params()
+    with pytest.raises(ValueError, match=r"^nowhere has no profiles: run this in the project's root"):
+        compose("mini", "nowhere")
+    with pytest.raises(ValueError, match=r"^params.yaml does not exist: compose it with `make params PROFILE=mini`$"):
+        (tmp_path / "params.yaml").unlink()
+        load_params()
 
 
 def test_an_experiment_of_dvc_keeps_edits(tmp_path):

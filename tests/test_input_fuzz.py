@@ -22,11 +22,14 @@ import yaml
 from composed import composed
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from afigan import experiments
 from afigan.config import check_params, load_params
+from afigan.data.coco import check_annotations
+from afigan.data.image_files import check_images
 from afigan.data.loader import TrainingSet
 from afigan.data.prepare import prepare
 from afigan.data.problems import DataError
@@ -133,9 +136,9 @@ def mutated(draw: st.DrawFn, value: Any) -> Any:
 
 
 def varied(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw a COCO set that is mostly valid except for geometry: any polygons and boxes, some of them valid."""
+    """Draw a COCO set that is mostly valid except for geometry: any polygons and boxes, most of them of one another."""
     value = tiny_coco.annotations()
-    coordinate = st.floats(-3, 40) | st.integers(-3, 40)
+    coordinate = st.floats(0, 20) | st.integers(0, 20) | st.floats(-3, 40)
     if draw(st.booleans()):
         del value["annotations"][2]  # a crowd as run lengths, which makes bitmaps of all masks
     for annotation in value["annotations"]:
@@ -147,6 +150,8 @@ def varied(draw: st.DrawFn) -> dict[str, Any]:
             annotation["segmentation"] = draw(
                 st.lists(points.map(lambda p: p[: len(p) // 2 * 2]), min_size=1, max_size=3)
             )
+        if draw(st.integers(0, 5)):
+            agree(annotation)
         if draw(st.booleans()):
             annotation["iscrowd"] = draw(st.sampled_from([0, 1, True, None]))
         if draw(st.booleans()):
@@ -155,6 +160,14 @@ def varied(draw: st.DrawFn) -> dict[str, Any]:
         for annotation in value["annotations"]:
             del annotation["segmentation"]
     return value
+
+
+def agree(annotation: dict[str, Any]) -> None:
+    """Give an annotation the box and the area of its polygons."""
+    if isinstance(annotation["segmentation"], list):
+        xs, ys = ([v for polygon in annotation["segmentation"] for v in polygon[axis::2]] for axis in (0, 1))
+        annotation["bbox"] = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+        annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
 
 
 @st.composite
@@ -186,12 +199,29 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def hold_together(image: dict[str, Any]) -> None:
+    """Assert that areas are at most those of the boxes, and that boxes are those of the polygons, whole or clipped."""
+    for annotation in image["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        assert annotation["area"] <= (width + 2) * (height + 2)  # pixels of a mask are counted whole
+        polygons = annotation.get("segmentation")
+        if not annotation["iscrowd"] and isinstance(polygons, list):
+            for axis, side in enumerate(("width", "height")):
+                values = [v for polygon in polygons for v in polygon[axis::2]]
+                ends = (x, x + width) if axis == 0 else (y, y + height)
+                for end, value in zip(ends, (min(values), max(values)), strict=True):
+                    inside = min(max(value, 0), image[side])
+                    assert min(value, inside) - 2.1 <= end <= max(value, inside) + 2.1
+
+
 def use(folder: Path) -> None:
     """Run all readers of a prepared training and validation set."""
     masks = json.loads((folder / "summary.json").read_text("utf-8"))["train"]["masks"]
     for name in ("train", "val"):
         split = read_split(folder / f"{name}.json")
         assert split["masks"] is masks
+        for image in split["images"]:
+            hold_together(image)
         for flip in (False, True):
             inputs = Input(short_sides=[40], max_side=90, test_short_side=40, flip=flip)
             dataset = TrainingSet(split, inputs, "RGB", 0, annotated=name == "train" and flip)
@@ -236,12 +266,113 @@ def test_an_annotation_file_is_fit_for_use_or_refused(photographs, tmp_path, con
     except DataError as error:
         event("refused")
         assert all(str(problem).startswith(str(tmp_path)) and problem.remedy for problem in error.problems)
-        assert len(str(error)) < 300 * (len(error.problems) + 1)
+        assert len(str(error)) < 500 * (len(error.problems) + 1)
         listing = tmp_path / "prepared.problems.txt"
         assert len(listing.read_text("utf-8").splitlines()) == len(error.problems)
         return
     event("taken")
     use(out)
+
+
+# --- sound sets, spoilt as exporters and scripts do ------------------------------------------------------------------
+
+# what becomes of left, top, width, height of a box, and of the image's width and height; what the error names
+SPOILT_BOXES = {
+    "corners": (lambda x, y, w, h, *_: [x, y, x + w, y + h], "left, top, right, bottom"),
+    "corners, rows first": (lambda x, y, w, h, *_: [y, x, y + h, x + w], "top, left, bottom, right"),
+    "centre": (lambda x, y, w, h, *_: [x + w / 2, y + h / 2, w, h], "x and y of the centre, width, height"),
+    "exchanged": (lambda x, y, w, h, *_: [x, y, h, w], "x, y, height, width"),
+    "0..1": (lambda x, y, w, h, iw, ih: [x / iw, y / ih, w / iw, h / ih], "normalised to 0..1"),
+    "per cent": (lambda x, y, w, h, iw, ih: [100 * x / iw, 100 * y / ih, 100 * w / iw, 100 * h / ih], "in per cent"),
+    "twice": (lambda x, y, w, h, *_: [2 * x, 2 * y, 2 * w, 2 * h], "in other units, about 2 times"),
+}
+SPOILT_AREAS = {
+    "too much": lambda area, box, image: 1.02 * box + 2,
+    "the image": lambda area, box, image: image,
+    "one": lambda area, box, image: 1,
+    "none": lambda area, box, image: 0.0,
+    "a part": lambda area, box, image: area / image,
+    "small": lambda area, box, image: area / 5,
+}
+SPOILT_NAMES = {
+    "backslashes": lambda name: name.replace("/", "\\"),
+    "URL": lambda name: f"http://localhost:8080/data/{name}",
+    "~": lambda name: f"~/{name}",
+    "missing": lambda name: f"elsewhere/{name}",
+}
+
+
+def sound(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw a sound set of eight to sixteen oblong hexagons in images of 400 x 300 pixels."""
+    value = tiny_coco.annotations(images=2)
+    value["annotations"] = []
+    for image in value["images"]:
+        image |= {"width": 400, "height": 300}
+    for key in range(draw(st.integers(8, 16))):
+        width, height = draw(st.integers(40, 90)), draw(st.integers(15, 28))
+        if draw(st.booleans()):
+            width, height = height, width
+        x, y = draw(st.integers(30, 390 - width)), draw(st.integers(30, 290 - height))
+        cut = width / 4
+        polygon = [x + cut, y, x + width - cut, y, x + width, y + height / 2]
+        polygon += [x + width - cut, y + height, x + cut, y + height, x, y + height / 2]
+        box = {"bbox": [x, y, width, height], "area": 0.75 * width * height, "segmentation": [polygon]}
+        image = value["images"][key % 2]["id"]
+        value["annotations"].append({"id": key + 1, "image_id": image, "category_id": 3, "iscrowd": 0, **box})
+    return value
+
+
+@settings(fuzz, max_examples=EXAMPLES or 60)
+@given(st.data())
+def test_a_spoilt_set_is_refused_for_what_it_is(data):
+    value = sound(data.draw)
+    objects = value["annotations"]
+    assert check_annotations(value, file="set.json") == []
+    kind = data.draw(one_of([*SPOILT_BOXES, *SPOILT_AREAS]))
+    event(kind)
+    some = objects if data.draw(st.booleans()) else objects[: data.draw(st.integers(1, len(objects)))]
+    for annotation in some:
+        box = annotation["bbox"]
+        if kind in SPOILT_BOXES:
+            annotation["bbox"] = SPOILT_BOXES[kind][0](*box, 400, 300)
+        else:
+            annotation["area"] = SPOILT_AREAS[kind](annotation["area"], box[2] * box[3], 400 * 300)
+    problems = check_annotations(value, file="set.json")
+    assert {problem.id for problem in problems} == {annotation["id"] for annotation in some}
+    for problem in problems:
+        assert "clip" not in problem.remedy
+        assert ("bbox" in problem.reason) == (kind in SPOILT_BOXES)
+    if kind in SPOILT_BOXES and len(some) == len(objects):
+        assert sum(SPOILT_BOXES[kind][1] in problem.reason for problem in problems) > 0.5 * len(objects)
+
+
+@settings(fuzz, max_examples=EXAMPLES or 40)
+@given(st.data())
+def test_spoilt_names_and_turned_pictures_are_named(tmp_path_factory, data):
+    root = tmp_path_factory.mktemp("turned")
+    value = tiny_coco.annotations(images=data.draw(st.integers(1, 4)))
+    (root / "sub").mkdir()
+    expected = {}
+    for image in value["images"]:
+        exif = Image.Exif()
+        orientation = exif[0x0112] = data.draw(st.integers(1, 8))
+        Image.new("RGB", (image["width"], image["height"])).save(root / image["file_name"], exif=exif)
+        if orientation >= 5:
+            expected[image["id"]] = f"its EXIF orientation tag is {orientation}"
+        if data.draw(st.booleans()):
+            kind = data.draw(st.sampled_from(list(SPOILT_NAMES)))
+            image["file_name"] = SPOILT_NAMES[kind](image["file_name"])
+            expected[image["id"]] = "the file does not exist" + ("" if kind == "missing" else ": ")
+            expected[image["id"]] += {"missing": "", "~": "~ is not"}.get(kind, f"the name {'is a' * (kind == 'URL')}")
+    found = check_images(value, root, file="set.json", workers=1, description="checking")
+    of_images = {problem.id: problem.reason for problem in found if problem.kind == "image"}
+    assert of_images.keys() == expected.keys()
+    assert all(reason in of_images[key] for key, reason in expected.items())
+    missing = sum(reason == "the file does not exist" for reason in expected.values())
+    assert (found[:1] != [] and found[0].kind == "folder") == (missing == len(value["images"]))
+    if found:
+        error = DataError(found, root / "problems.txt")
+        assert len((root / "problems.txt").read_text("utf-8").splitlines()) == len(found) == len(error.problems)
 
 
 # --- params.yaml ------------------------------------------------------------------------------------------------------

@@ -143,12 +143,69 @@ def test_all_problems_of_both_splits_are_shown_and_nothing_is_left(tmp_path):
     (tmp_path / "val/sub/bild-ä1.png").unlink()
     (tmp_path / "more/b.jpg").write_bytes(b"no image")
     text = refused(data, tmp_path / "data/prepared")
-    assert f"{tmp_path / 'train.json'}: annotation 100: its category_id 8" in text
+    assert f"{tmp_path / 'train.json'}: annotation 100: no category has its category_id 8" in text
     assert f"{tmp_path / 'val.json'}: annotation 100: it has no segmentation" in text
     assert f"{tmp_path / 'val.json'}: category 5: is 'owl' here but missing in train" in text
     assert f"{tmp_path / 'val.json'}: image 17: 'sub/bild-ä1.png' the file does not exist" in text
     assert f"{tmp_path / 'more'}: image b.jpg: cannot be read" in text
     assert text.startswith("5 problems")
+
+
+def many(images: int, width: int, height: int) -> dict:
+    """Return a sound set of two rectangles an image."""
+    value = tiny_coco.annotations(images=images)
+    value["annotations"] = []
+    for image in value["images"]:
+        image |= {"width": width, "height": height}
+        for x in (5, 30):
+            polygon = [x, 6, x + 20, 6, x + 20, 30, x, 30]
+            item = {"bbox": [x, 6, 20, 24], "area": 480.0, "iscrowd": 0, "segmentation": [polygon]}
+            key = len(value["annotations"]) + 1
+            value["annotations"].append({"id": key, "image_id": image["id"], "category_id": 3, **item})
+    return value
+
+
+def real_files(tmp_path: Path, given: dict) -> SimpleNamespace:
+    """Return a data section with the value for both splits and with images of 64 x 48 pixels."""
+    data = coco(tmp_path, given, given)
+    for name in ("train", "val"):
+        tiny_coco.write_images(many(len(given["images"]), 64, 48), tmp_path / name)
+    return data
+
+
+def test_exchanged_sides_are_not_hidden_behind_the_boxes_that_they_push_out(tmp_path):
+    text = refused(real_files(tmp_path, many(60, 48, 64)), tmp_path / "data/prepared")
+    head, *lines = text.splitlines()
+    assert head.startswith("240 problems in the data") and len(lines) == 16
+    for group, name in ((lines[0:4], "train"), (lines[4:8], "val")):
+        wanted = "is 64x48 pixels upright, but declared as 48x64: width and height are exchanged"
+        assert all(f"{name}.json: image" in line and wanted in line for line in group[:3])
+        assert group[3] == f"    ... 60 images of {tmp_path / name}.json in all (these are the first 3)"
+    assert all("annotation" in line for line in lines[8:]) and "clip" not in text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("area", lambda a: 1.0, "its area is 1.0, far below that of its mask, 480"),
+        ("area", lambda a: 481 * 1.02, "its area is 490.62, more than that of its box, 480"),
+        (
+            "bbox",
+            lambda a: [a["bbox"][0] + 10, 18, 20, 24],
+            "(x and y of the centre, width, height) of its mask, which extends from (5, 6) to (25, 30)",
+        ),
+        ("bbox", lambda a: [a["bbox"][0], 6, a["bbox"][0] + 20, 30], "is (left, top, right, bottom) of its mask"),
+    ],
+)
+def test_areas_and_boxes_are_compared_with_masks_before_anything_is_prepared(tmp_path, field, value, message):
+    given = many(4, 64, 48)
+    for annotation in given["annotations"]:
+        annotation[field] = value(annotation)
+    text = refused(real_files(tmp_path, given), tmp_path / "data/prepared")
+    head, *lines = text.splitlines()
+    assert head.startswith("16 problems") and len(lines) == 8
+    assert message in lines[0] and "8 annotations of" in lines[3]
+    prepare(real_files(tmp_path / "sound", many(4, 64, 48)), 0, tmp_path / "sound/prepared", workers=1)
 
 
 def test_a_refused_set_leaves_the_previous_one_alone_and_a_good_one_clears_the_list(tmp_path):

@@ -6,22 +6,17 @@ and two polygons of train2017 are flat (see `is_flat`).
 """
 
 import json
-import math
-import os
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from afigan.data.images import inspect_image
-from afigan.data.parallel import map_images
+from afigan.data.entries import Reasons, by_id, category_reasons, image_reasons, name_reasons
+from afigan.data.geometry import Geometry
+from afigan.data.names import oddity
 from afigan.data.problems import Problem
-from afigan.data.segmentations import are_finite, is_flat, is_whole, mask_area, segmentation_reasons
+from afigan.data.segmentations import are_finite, is_area, is_flat, is_whole, mask_area, segmentation_reasons
 from afigan.wording import shown
 
-BOX_TOLERANCE = 1.0  # pixels by which a box may stick out of its image
-_CHUNK = 32  # images that a worker inspects at a time
-
-Reasons = Iterator[tuple[str, str]]  # (reason, remedy)
+LARGEST = 1e9  # of a box's numbers; beyond it, arithmetic on them overflows or loses pixels
 
 
 def load_annotations(path: str | Path) -> Any:
@@ -30,6 +25,8 @@ def load_annotations(path: str | Path) -> Any:
         return json.loads(Path(path).read_bytes(), object_pairs_hook=_without_twins)
     except OSError as error:
         reason, remedy = f"cannot be read: {error.strerror}", "correct the path in params.yaml"
+        if odd := oddity(str(path)):
+            reason, remedy = f"{reason}: {odd[0]}", odd[1]
     except (ValueError, RecursionError) as error:
         reason, remedy = f"is not JSON: {error}", "copy or export it again"
     return Problem(str(path), "file", None, reason, remedy)
@@ -58,22 +55,33 @@ def check_annotations(
         reason = "is not an object with the lists images, annotations and categories"
         return [Problem(file, "file", None, reason, "export it in COCO's instances format")]
     problems: list[Problem] = []
-    categories = _by_id(annotations["categories"], "category", file, problems)
-    images = _by_id(annotations["images"], "image", file, problems)
-    objects = _by_id(annotations["annotations"], "annotation", file, problems)
+    categories = by_id(annotations["categories"], "category", file, problems)
+    images = by_id(annotations["images"], "image", file, problems)
+    objects = by_id(annotations["annotations"], "annotation", file, problems)
 
     names: dict[str, int] = {}
     for key, category in categories.items():
-        problems += [Problem(file, "category", key, *why) for why in _category_reasons(key, category, names)]
+        problems += [Problem(file, "category", key, *why) for why in category_reasons(key, category, names)]
     names = {}
-    for key, image in images.items():
-        why_not = [*_image_reasons(image), *_name_reasons(key, image, names)]
-        problems += [Problem(file, "image", key, *why) for why in why_not]
+    sound = {}
+    for key, listed in images.items():
+        why_not = [*image_reasons(listed)]
+        if not why_not:
+            sound[key] = listed
+        problems += [Problem(file, "image", key, *why) for why in (*why_not, *name_reasons(key, listed, names))]
     if masks is None:
         masks = has_masks(annotations)
+    geometry = Geometry()
     for key, annotation in objects.items():
-        reasons = _annotation_reasons(annotation, images, categories, masks)
-        problems += [Problem(file, "annotation", key, *why) for why in reasons]
+        # an image that is listed as a problem has no size to compare with
+        image = sound.get(annotation["image_id"]) if is_whole(annotation.get("image_id")) else None
+        why_not = [*_annotation_reasons(annotation, images, categories)]
+        problems += [Problem(file, "annotation", key, *why) for why in why_not]
+        shape = [*segmentation_reasons(annotation.get("segmentation"), image)] if masks else []
+        problems += [Problem(file, "annotation", key, *why) for why in shape]
+        if not any(_box_reasons(annotation)) and not is_flat(annotation):
+            geometry.add(key, annotation, image, mask=masks and not shape)
+    problems += [Problem(file, "annotation", *why) for why in geometry.reasons()]
     for name in lists:
         if not annotations[name] and (labelled or name != "annotations"):
             problems.append(Problem(file, "file", None, f"has no {name}", "use a file that has some"))
@@ -81,39 +89,6 @@ def check_annotations(
         reason = "has no usable objects, because all of them are crowds or flat"
         problems.append(Problem(file, "file", None, reason, "use a file that has some"))
     return problems
-
-
-def check_images(annotations: Any, root: Path, *, file: str, workers: int, description: str) -> list[Problem]:
-    """Decode every image under `root` completely, in `workers` processes, and return the problems.
-
-    Entries whose id, name or size `check_annotations` rejects are skipped.
-    """
-    if not os.path.isdir(root):  # Path.is_dir raises for a name that is too long or not accessible
-        return [Problem(str(root), "folder", None, "is not a folder", "correct the path in params.yaml")]
-    entries = annotations.get("images") if isinstance(annotations, dict) else None
-    images = _by_id(entries if isinstance(entries, list) else [], "image", file, [])
-    images = {key: image for key, image in images.items() if not any(_image_reasons(image))}
-    inspected = inspect_images([root / image["file_name"] for image in images.values()], workers, description)
-    problems = []
-    for (key, image), result in zip(images.items(), inspected, strict=True):
-        name, declared = image["file_name"], (image["width"], image["height"])
-        if isinstance(result, str):
-            reason, remedy = f"{shown(name)} {result}", f"put a complete, single-frame 8-bit image there (under {root})"
-        elif result != declared:
-            sizes = [f"{width}x{height}" for width, height in (result, declared)]
-            reason = f"{shown(name)} is {sizes[0]} pixels upright, but declared as {sizes[1]}"
-            remedy = "correct width and height, or restore the image that was annotated"
-        else:
-            continue
-        problems.append(Problem(file, "image", key, reason, remedy))
-    return problems
-
-
-def inspect_images(paths: Sequence[Path], workers: int, description: str) -> list[tuple[int, int] | str]:
-    """Return for each path `inspect_image`'s width and height, or the reason why the file is not an image."""
-    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    results = map_images(_inspect_chunk, chunks, workers=workers, images=len(paths), description=description)
-    return [result for chunk in results for result in chunk]
 
 
 def check_same_categories(train: Any, val: Any, *, file: str) -> list[Problem]:
@@ -168,109 +143,24 @@ def clean(annotations: dict[str, Any], *, masks: bool) -> tuple[dict[str, Any], 
     return {"images": images, "annotations": cleaned, "categories": categories}, flat
 
 
-def _by_id(entries: list[Any], kind: str, file: str, problems: list[Problem]) -> dict[int, dict[str, Any]]:
-    """Return the entries that are objects with an id of their own; add the problems of the others to `problems`."""
-    found: dict[int, dict[str, Any]] = {}
-    for position, entry in enumerate(entries):
-        place = f"number {position + 1} of the list"
-        if not isinstance(entry, dict):
-            problems.append(Problem(file, kind, place, "is not an object", "remove or correct it"))
-        # annotations can be renumbered; COCO's evaluations and servers know images and categories by these ids
-        elif not is_whole(entry.get("id")) or (entry["id"] < 0 and kind != "annotation"):
-            reason = f"its id is {shown(entry.get('id'))}, not a whole number from 0 to 2^53"
-            problems.append(Problem(file, kind, place, reason, "give it a whole number as id"))
-        elif entry["id"] in found:
-            problems.append(Problem(file, kind, entry["id"], f"its id is used twice ({place})", "make ids unique"))
-        else:
-            found[entry["id"]] = entry
-    return found
-
-
-def _category_reasons(key: int, category: dict[str, Any], names: dict[str, int]) -> Reasons:
-    name = category.get("name")
-    if not isinstance(name, str) or not name or not is_unicode(name):
-        yield f"its name is {shown(name)}", "give it a name in valid Unicode"
-    elif names.setdefault(name, key) != key:
-        yield f"its name {shown(name)} is also that of category {names[name]}", "give every category a unique name"
-
-
-def _image_reasons(image: dict[str, Any]) -> Reasons:
-    name = image.get("file_name")
-    if not isinstance(name, str) or not name:
-        yield f"its file_name is {shown(name)}", "name its file, relative to the image folder"
-    elif not is_unicode(name):
-        yield f"its file_name {shown(name)} is not valid Unicode", "rename the file on disk and here"
-    elif Path(name).is_absolute():
-        yield f"its file_name {shown(name)} is an absolute path", "name its file relative to the image folder"
-    elif Path(os.path.normpath(name)).parts[:1] in ((), ("..",)):
-        yield f"its file_name {shown(name)} leads out of the image folder", "name a file inside the image folder"
-    if not all(is_whole(image.get(side)) and image[side] > 0 for side in ("width", "height")):
-        reason = f"its size is {shown(image.get('width'))} x {shown(image.get('height'))}"
-        yield reason, "give its width and height in pixels, as whole numbers above 0"
-
-
-def _name_reasons(key: int, image: dict[str, Any], names: dict[str, int]) -> Reasons:
-    """Yield a reason if a file has two ids: each entry would treat the other's objects as background."""
-    name = image.get("file_name")
-    if isinstance(name, str) and (other := names.setdefault(os.path.normpath(name), key)) != key:
-        yield f"its file_name {shown(name)} is also that of image {other}", "assign all objects of a file to one image"
-
-
-def is_unicode(name: str) -> bool:
-    """Return whether UTF-8 can encode a name; JSON and folders can have names that it cannot encode."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def _annotation_reasons(
-    annotation: dict[str, Any], images: dict[int, Any], categories: dict[int, Any], masks: bool
-) -> Reasons:
+def _annotation_reasons(annotation: dict[str, Any], images: dict[int, Any], categories: dict[int, Any]) -> Reasons:
     image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
-    image = images.get(image_id) if is_whole(image_id) else None
-    if image is None:
+    if not is_whole(image_id) or image_id not in images:
         yield f"no image has its image_id {shown(image_id)}", "add the image or remove the annotation"
-    elif any(_image_reasons(image)):
-        image = None  # already listed as a problem; without a size nothing can be compared with it
     if not is_whole(category_id) or category_id not in categories:
         reason = f"no category has its category_id {shown(category_id)}"
         yield reason, "add the category or remove the annotation"
-    yield from _box_reasons(annotation, image)
+    yield from _box_reasons(annotation)
     area, crowd = annotation.get("area"), annotation.get("iscrowd")
-    if area is not None and not (are_finite([area]) and 0 <= area <= _largest_area(image)):
+    if area is not None and not is_area(area):
         yield f"its area is {shown(area)}", "give the area in square pixels of the image, or leave it out"
     if crowd is not None and not (isinstance(crowd, int) and crowd in (0, 1)):
         yield f"its iscrowd is {shown(crowd)}", "use 0 or 1"
-    if masks:
-        yield from segmentation_reasons(annotation.get("segmentation"), image)
 
 
-def _largest_area(image: dict[str, Any] | None) -> float:
-    """Return the area of the largest possible box in an image of known size."""
-    return math.inf if image is None else (image["width"] + 2 * BOX_TOLERANCE) * (image["height"] + 2 * BOX_TOLERANCE)
-
-
-def _box_reasons(annotation: dict[str, Any], image: dict[str, Any] | None) -> Reasons:
+def _box_reasons(annotation: dict[str, Any]) -> Reasons:
     box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not are_finite(box):
+    if not isinstance(box, list) or len(box) != 4 or not are_finite(box) or max(map(abs, box)) > LARGEST:
         yield f"its bbox is {shown(box)}", "give it as four finite numbers x, y, width, height"
-        return
-    x, y, width, height = box
-    if min(width, height) <= 0 and not is_flat(annotation):
+    elif min(box[2:]) <= 0 and not is_flat(annotation):
         yield f"its bbox {box} has no width or no height", "correct or remove the annotation"
-    elif image is not None and (
-        min(x, y) < -BOX_TOLERANCE
-        or x + width > image["width"] + BOX_TOLERANCE
-        or y + height > image["height"] + BOX_TOLERANCE
-    ):
-        reason = f"its bbox {box} (x, y, width, height) exceeds the image of {image['width']}x{image['height']} pixels"
-        yield reason, "clip the box to the image"
-
-
-def _inspect_chunk(paths: Sequence[Path], tick: Callable[[], None]) -> list[tuple[int, int] | str]:
-    results: list[tuple[int, int] | str] = []
-    for path in paths:
-        try:
-            results.append(inspect_image(path))
-        except ValueError as error:
-            results.append(str(error))
-        tick()
-    return results

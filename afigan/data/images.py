@@ -5,7 +5,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from PIL import Image, UnidentifiedImageError
 
@@ -15,6 +15,7 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", "
 # The formats that Pillow may read, for any file name. It knows others; an EPS file is a program that it would run.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 _ORIENTATION_TAG = 0x0112
+MISSING = "the file does not exist"  # what `inspect_image` says of a missing file
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -24,20 +25,28 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
+_SIDEWAYS = frozenset((5, 6, 7, 8))
 _EIGHT_BIT_MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB"))
 
 
 def read_rgb(path: str | Path) -> Image.Image:
     """Read the image of a file: RGB, 8 bits per channel, upright. Raise Pillow's error for an unreadable file."""
     with Image.open(path, formats=_FORMATS) as image:
-        method = _upright_method(image)
+        method = _UPRIGHT.get(_orientation(image))
         upright = image if method is None else image.transpose(method)
         return upright.convert("RGB")
 
 
-def inspect_image(path: str | Path) -> tuple[int, int]:
-    """Decode an image file completely; return its upright width and height in pixels.
+class Inspected(NamedTuple):
+    """The size of a sound image as it is read, upright, and the EXIF orientation by which its pixels are turned."""
+
+    width: int  # pixels
+    height: int
+    orientation: int  # 1 (as stored) to 8; from 5 on, width and height are those of the stored pixels exchanged
+
+
+def inspect_image(path: str | Path) -> Inspected:
+    """Decode an image file completely; return its upright size and its orientation.
 
     Raises:
         ValueError: the file cannot be used as an image; the text is the reason.
@@ -50,10 +59,10 @@ def inspect_image(path: str | Path) -> tuple[int, int]:
             with Image.open(path, formats=_FORMATS) as image:
                 image.load()
                 frames, file_format, mode = getattr(image, "n_frames", 1), image.format, image.mode
-                method = _upright_method(image)
+                orientation = _orientation(image)
                 width, height = image.size
     except FileNotFoundError:
-        raise ValueError("the file does not exist") from None
+        raise ValueError(MISSING) from None
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ValueError(f"has too many pixels: more than the {most} that Pillow reads") from None
@@ -67,9 +76,9 @@ def inspect_image(path: str | Path) -> tuple[int, int]:
         raise ValueError(f"has {frames} frames, not one")
     if mode not in _EIGHT_BIT_MODES:
         raise ValueError(f"has pixels of mode {mode}, which do not fit into 8 bits per channel")
-    if method is not None and method in _SIDEWAYS:
+    if orientation in _SIDEWAYS:
         width, height = height, width
-    return width, height
+    return Inspected(width, height, orientation)
 
 
 def find_images(folder: Path) -> Iterator[str]:
@@ -89,8 +98,9 @@ def _fail(error: OSError) -> NoReturn:
     raise error
 
 
-def _upright_method(image: Image.Image) -> Image.Transpose | None:
+def _orientation(image: Image.Image) -> int:
     try:
-        return _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        return int(orientation) if orientation in _UPRIGHT else 1
     except Exception:  # damaged EXIF data does not give the orientation; detectron2 ignores it as well
-        return None
+        return 1

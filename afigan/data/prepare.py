@@ -7,16 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from afigan.data.coco import (
-    check_annotations,
-    check_images,
-    check_same_categories,
-    clean,
-    has_masks,
-    inspect_images,
-    is_unicode,
-    load_annotations,
-)
+from afigan.data.coco import check_annotations, check_same_categories, clean, has_masks, load_annotations
+from afigan.data.entries import is_unicode
+from afigan.data.image_files import check_images, folder_problem, inspect_images
 from afigan.data.images import find_images
 from afigan.data.parallel import available_cpus
 from afigan.data.problems import DataError, Problem
@@ -107,7 +100,7 @@ def _read_unlabeled(images: Any, workers: int, problems: list[Problem]) -> _Spli
                 found.append({"id": key, "file_name": name, "width": size[0], "height": size[1]})
         if not names:
             reason = f"is not a folder with images in it{why}"
-            problems.append(Problem(str(folder), "folder", None, reason, "correct data.unlabeled.images"))
+            problems.append(folder_problem(folder, reason, "correct data.unlabeled.images"))
     root = str(images) if images else ""
     return _Split("unlabeled", root, folder, root, {"images": found, "annotations": []})
 

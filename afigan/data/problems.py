@@ -1,10 +1,19 @@
-"""The problems of a data set: all of them are collected and shown at once."""
+"""The problems of a data set: all of them are collected, and shown at once in groups of one reason."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-MAX_SHOWN = 50
+EXAMPLES = 3  # problems shown of each group
+MAX_GROUPS = 16  # groups shown
+
+# A wrong file or folder explains other problems; a wrong image size those of the boxes in the image.
+_MOST_TELLING = ("file", "folder", "category", "image", "annotation")
+_PLURALS = {"category": "categories"}
+_NUMBER = re.compile(r"[-+]?(?:\d[\d.]*(?:e[-+]?\d+)?|\b(?:inf|nan)\b)")
+# a value as `repr` writes it, also one that is cut short
+_TEXT = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|$)|"(?:[^"\\]|\\.)*(?:"|$)""", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -22,20 +31,39 @@ class Problem:
         return f"{self.file}: {where}: {self.reason} ({self.remedy})"
 
 
-class DataError(ValueError):
-    """The error of a data set that cannot be used; `problems` has all reasons, the text the first `MAX_SHOWN`.
+def grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
+    """Return the problems in groups of one file, kind and reason, the most telling group first.
 
-    The complete list, one problem per line, is in the file `listing`, which the text names.
+    Two reasons are one if they differ only in numbers and quoted values. Files and folders come before categories,
+    images and annotations; among those of one kind, the larger group comes first, and then the earlier one.
+    """
+    groups: dict[tuple[str, str, str], list[Problem]] = {}
+    for problem in problems:
+        reason = _NUMBER.sub("0", _TEXT.sub("''", problem.reason))
+        groups.setdefault((problem.file, problem.kind, reason), []).append(problem)
+    return sorted(groups.values(), key=lambda group: (_MOST_TELLING.index(group[0].kind), -len(group)))
+
+
+class DataError(ValueError):
+    """The error of a data set that cannot be used; `problems` has all reasons, the text examples of each group.
+
+    The complete list, one problem per line and in the same order, is in the file `listing`, which the text names.
     """
 
     def __init__(self, problems: Sequence[Problem], listing: Path):
         assert problems, "a DataError needs a problem"
-        self.problems = tuple(problems)
+        groups = grouped(problems)
+        self.problems = tuple(problem for group in groups for problem in group)
         listing.parent.mkdir(parents=True, exist_ok=True)
-        listing.write_text("".join(f"{problem}\n" for problem in problems), "utf-8", errors="backslashreplace")
+        listing.write_text("".join(f"{problem}\n" for problem in self.problems), "utf-8", errors="backslashreplace")
         count = len(problems)
         lines = [f"{count} problem{'s' * (count > 1)} in the data; nothing was prepared. Complete list: {listing}"]
-        lines += [f"  {problem}" for problem in problems[:MAX_SHOWN]]
-        if count > MAX_SHOWN:
-            lines.append(f"  ... and {count - MAX_SHOWN} more")
+        for group in groups[:MAX_GROUPS]:
+            lines += [f"  {problem}" for problem in group[:EXAMPLES]]
+            if len(group) > EXAMPLES:
+                kind = group[0].kind
+                kinds = _PLURALS.get(kind, f"{kind}s")
+                lines.append(f"    ... {len(group)} {kinds} of {group[0].file} in all (these are the first {EXAMPLES})")
+        if hidden := sum(map(len, groups[MAX_GROUPS:])):
+            lines.append(f"  ... and {hidden} more, for {len(groups) - MAX_GROUPS} other reasons")
         super().__init__("\n".join(lines))

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterator
+from itertools import chain
+from operator import mul
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -94,6 +96,26 @@ def mask_pixels(segmentation: list[Any] | dict[str, Any], height: int, width: in
     return coco_mask.decode(_compressed(segmentation, height, width)).astype(bool)
 
 
+def extent(segmentation: list[Any] | dict[str, Any]) -> tuple[float, float, float, float] | None:
+    """Return left, top, right, bottom of a checked segmentation, in pixels; None if it has no pixel."""
+    if isinstance(segmentation, dict):
+        left, top, width, height = coco_mask.toBbox(_compressed(segmentation, *segmentation["size"])).tolist()
+        return (left, top, left + width, top + height) if width and height else None
+    numbers = segmentation[0] if len(segmentation) == 1 else list(chain.from_iterable(segmentation))
+    xs, ys = numbers[0::2], numbers[1::2]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def outline_area(polygons: list[list[float]]) -> float:
+    """Return the area of checked polygons in square pixels, by the shoelace formula; where they overlap, it is more."""
+    area = 0.0
+    for polygon in polygons:
+        xs, ys = polygon[0::2], polygon[1::2]
+        next_xs, next_ys = [*xs[1:], xs[0]], [*ys[1:], ys[0]]
+        area += abs(sum(map(mul, xs, next_ys)) - sum(map(mul, next_xs, ys))) / 2
+    return area
+
+
 def _compressed(segmentation: list[Any] | dict[str, Any], height: int, width: int) -> dict[str, Any]:
     """Return a segmentation of any kind as pycocotools' run-length encoding."""
     if isinstance(segmentation, dict) and isinstance(segmentation["counts"], str):
@@ -119,6 +141,11 @@ def is_flat(annotation: dict[str, Any]) -> bool:
 def is_whole(value: Any) -> TypeGuard[int]:
     """Return whether a JSON value is an integer (not true, false) that a float can hold, as COCO's evaluations do."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**53) < value < 2**53
+
+
+def is_area(value: Any) -> TypeGuard[float]:
+    """Return whether a JSON value can be an area: a finite number from 0."""
+    return are_finite([value]) and value >= 0
 
 
 def are_finite(values: list[Any]) -> bool:
