@@ -99,7 +99,7 @@ def by_images(boxes: np.ndarray, sizes: np.ndarray, areas: np.ndarray, tolerance
 
 def within_a_pixel(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Return the rows of boxes that are normalised to 0..1, if most are: all four numbers at most 1, not all whole."""
-    rows: np.ndarray = (boxes >= 0).all(axis=1) & (boxes <= 1.01).all(axis=1) & (sizes > 2).all(axis=1)
+    rows = np.asarray((boxes >= 0).all(axis=1) & (boxes <= 1.01).all(axis=1) & (sizes > 2).all(axis=1))
     parts = (boxes[rows] % 1 != 0).any()
     return rows if parts and rows.sum() * 2 > len(boxes) else np.zeros_like(rows)
 
