@@ -16,11 +16,12 @@ def evaluate_rows(values: dict[str, Any]) -> dict[str, Any]:
     figures = values.get("figures", {})
     named = [key for rows in values["tables"].values() for key in rows.values()]
     named += [figures.get("nearest"), figures.get("afi"), *figures.get("gradcam", {}).values()]
-    evaluations = dict(experiments.get("evaluations", {}))
+    evaluations: dict[str, Any] = {}
     for kind in ("detectors", "students"):
         for key in experiments.get(kind, {}):
-            if key in named and key not in evaluations:
-                evaluations[key] = {"model": f"{kind}/{key}"}
+            if key in named:
+                evaluations.setdefault(key, {"model": f"{kind}/{key}"})
+    evaluations |= experiments.get("evaluations", {})
     submissions = {
         key: item or evaluations.get(key, {}) for key, item in (experiments.get("submissions") or {}).items()
     }
