@@ -122,10 +122,13 @@ def render(items: list[Item], processes: int) -> str:
     lines.append(_sum("all", items))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = "\n".join("  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in lines)
-    known = [item for item in items if item.seconds is not None]
-    trained = sum(item.seconds or 0 for item in known if item.iterations is not None)
-    hours = f"{trained * processes / 3600:.1f} hours of processes (GPUs, if there are any) for training"
-    return f"{text}\n{hours}; stages one after the other."
+    trainings = [item for item in items if item.iterations]
+    hours = sum(item.seconds or 0 for item in trainings) * processes / 3600
+    unknown = sum(item.seconds is None for item in trainings)
+    if unknown and unknown == len(trainings):
+        return f"{text}\nNothing like these trainings has run here with the current parameters: no time is known."
+    note = f", without {unknown} trainings of unknown cost" if unknown else ""
+    return f"{text}\n{hours:.1f} hours of processes (GPUs, if there are any) for training{note}; one after the other."
 
 
 def _sum(name: str, items: list[Item]) -> tuple[str, str, str, str, str]:
