@@ -159,7 +159,7 @@ def main() -> int:
     for name in arguments.only:
         if name in FIGURES:
             one(name)
-    with ThreadPoolExecutor(1 if arguments.device == "cpu" else AT_ONCE) as pool:
+    with ThreadPoolExecutor(min(AT_ONCE, len(os.sched_getaffinity(0)))) as pool:
         list(pool.map(one, [name for name in arguments.only if name in CHECKS]))
     print((out / "gpu.md").read_text("utf-8"))
     return int(any("error" in found or found.get("passed") is False for found in results.values()))

@@ -535,7 +535,7 @@ def test_a_training_that_is_killed_is_found_dead(own_world, monkeypatch):
 
 
 def test_the_script_in_a_fresh_checkout(root):
-    (root / "params.yaml").write_text(yaml.safe_dump(SMOKE))
+    (root / "params.yaml").write_text(yaml.safe_dump(SMOKE, sort_keys=False))
     command = [sys.executable, "-X", "importtime", str(SCRIPTS / "status.py")]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0
