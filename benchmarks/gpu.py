@@ -6,6 +6,7 @@ same code at toy sizes.
 """
 
 import argparse
+import importlib
 import json
 import os
 import signal
@@ -22,32 +23,32 @@ sys.path[:0] = [str(ROOT)]
 
 import afigan  # noqa: E402, F401 - this repository's, before detectron2
 
-# part: module, seconds that it may take
+# part -> seconds that it may take
 CHECKS = {
-    "steps": ("gpu_checks", 100),
-    "heads": ("gpu_checks", 100),
-    "bfloat16": ("gpu_checks", 60),
-    "repeated": ("gpu_checks", 100),
-    "resume": ("gpu_checks", 100),
-    "processes": ("gpu_checks", 80),
-    "smoke": ("gpu_checks", 200),
-    "evaluation": ("gpu_checks", 160),
+    "steps": 100,
+    "heads": 100,
+    "bfloat16": 60,
+    "repeated": 100,
+    "resume": 100,
+    "processes": 80,
+    "smoke": 200,
+    "evaluation": 160,
 }
 FIGURES = {
-    "environment": ("gpu_figures", 30),
-    "machine": ("gpu_figures", 30),
-    "stage1": ("gpu_figures", 90),
-    "stage2": ("gpu_figures", 60),
-    "stage3": ("gpu_figures", 60),
-    "networks": ("gpu_figures", 60),
-    "inference": ("gpu_figures", 60),
-    "roi_align": ("gpu_figures", 30),
-    "settings": ("gpu_figures", 40),
-    "profile": ("gpu_figures", 60),
-    "batches": ("gpu_figures", 60),
-    "memory": ("gpu_figures", 60),
-    "loader": ("gpu_figures", 40),
-    "compiled": ("gpu_figures", 120),
+    "environment": 30,
+    "machine": 30,
+    "stage1": 90,
+    "stage2": 60,
+    "stage3": 60,
+    "networks": 60,
+    "inference": 60,
+    "roi_align": 30,
+    "settings": 40,
+    "profile": 60,
+    "batches": 60,
+    "memory": 60,
+    "loader": 40,
+    "compiled": 120,
 }
 PARTS = {**CHECKS, **FIGURES}
 AT_ONCE = 4  # checks; figures are timed one after the other, with nothing beside them
@@ -55,7 +56,7 @@ AT_ONCE = 4  # checks; figures are timed one after the other, with nothing besid
 
 def run_part(name: str, out: Path, device: str, quick: bool, limit: float) -> dict[str, Any]:
     """Run a part in a new process; return its result, or `error` with the end of what it printed."""
-    limit = min(limit, PARTS[name][1])
+    limit = min(limit, PARTS[name])
     result, log = out / f"{name}.json", out / f"{name}.log"
     result.unlink(missing_ok=True)
     command = [sys.executable, str(HERE / "gpu.py"), "--part", name, "--out", str(out), "--device", device]
@@ -81,7 +82,7 @@ def run_part(name: str, out: Path, device: str, quick: bool, limit: float) -> di
 
 def execute(name: str, out: Path, device: str, quick: bool) -> None:
     """Compute a part in this process and write its result."""
-    module = __import__(PARTS[name][0])
+    module = importlib.import_module("gpu_checks" if name in CHECKS else "gpu_figures")
     import torch
 
     if device == "auto":
