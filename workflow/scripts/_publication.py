@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from afigan import state
 from afigan.config import load_params
 from afigan.files import atomic_dir, atomic_path, digest, read_json, sha256_file, write_json
@@ -65,8 +67,11 @@ def publish(
         judged = checked(params)
         with atomic_dir(docs / name) as folder:
             shutil.copytree("results/tables", folder / "tables", ignore=shutil.ignore_patterns(".*"))
-            for file in ("claims.md", "claims.csv", *(f"figures/{picture}" for picture in pictures(params))):
+            for file in ("claims.md", "claims.csv"):
                 shutil.copy(Path("results", file), folder)
+            for picture in pictures(params):
+                with Image.open(Path("results/figures", picture)) as image:  # git keeps every version of it
+                    image.convert("RGB").quantize(256).save(folder / picture, optimize=True)
             about = provenance(params, name, given, folder)
             write_json(folder / "provenance.json", about)
             (folder / "README.md").write_text(page(about, judged), "utf-8")
