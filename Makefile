@@ -48,7 +48,7 @@ setup: .venv/ready  ## the environment of requirements.lock in .venv; uv itself,
 	@touch $@
 
 test-faults: setup  ## every stage killed at random moments, 200 times in all; KILLS=200
-	AFIGAN_KILLS=$(KILLS) python -m pytest -s tests/test_faults.py
+	AFIGAN_KILLS=$(KILLS) python -m pytest -s tests/training/test_faults.py
 
 zoo: setup  ## every row of Tables 1-9 at toy size, in zoo/, under Snakemake: zoo/results/README.md
 	@mkdir -p zoo

@@ -1,5 +1,5 @@
 # The stages as Snakemake runs them: `snakemake --cores 2`. dvc.yaml has the same stages with the same commands, and
-# explains the dependencies; tests/test_pipelines.py compares the two.
+# explains the dependencies; tests/workflow/test_pipelines.py compares the two.
 import json
 import shutil
 import sys
@@ -10,9 +10,9 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 sys.path[:0] = [str(workflow.basedir), str(Path(workflow.basedir, "workflow"))]
-from afigan.config import load_params
-from afigan.files import read_json
-from afigan.lineage import fingerprint, parents
+from afigan.params.loading import load_params
+from afigan.runtime.files import read_json
+from afigan.params.lineage import fingerprint, parents
 from dependencies import code  # a stage's script and the modules that it imports
 
 if config:

@@ -44,8 +44,8 @@ def make_everything(clone: Path) -> None:
     """Write a stand-in for every output, and both engines' records of it."""
     from dvc.repo import Repo
 
-    from afigan.config import load_params
-    from afigan.lineage import fingerprint
+    from afigan.params.lineage import fingerprint
+    from afigan.params.loading import load_params
 
     params = load_params(clone / "params.yaml")
     with Repo(str(clone)) as repo:

@@ -19,11 +19,12 @@ from gpu_scenes import CHECK, QUICK, STAGES, Scene, build, images, same_samples,
 from torch import Tensor, multiprocessing
 from torch import distributed as dist
 
-from afigan.config import check_params, compose
 from afigan.data.pairs import write_pairs
-from afigan.data.prepare import prepare
-from afigan.schema import Params
-from afigan.training import distributed, engine
+from afigan.data.prepare.stage import prepare
+from afigan.params.loading import check_params, compose
+from afigan.params.schema import Params
+from afigan.runtime import comm
+from afigan.training import engine
 from afigan.training.afigan import AfiganStep, train_afigan
 from afigan.training.backbone import write_backbone
 from afigan.training.detector import DetectorStep, train_detector
@@ -250,7 +251,7 @@ def stage1_weights(device: torch.device, quick: bool) -> dict[str, Tensor]:
         scene = build("stage1", scale, device, schedule(False))
         found = {f"start.{k}": v.cpu().clone() for k, v in engine_weights(scene).items()}
         for number in range(ITERATIONS):
-            scene.run(images(scale, number)[distributed.rank() :: distributed.world_size()])
+            scene.run(images(scale, number)[comm.get_rank() :: comm.get_world_size()])
     return found | {k: v.cpu() for k, v in engine_weights(scene).items()}
 
 

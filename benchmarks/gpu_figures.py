@@ -413,7 +413,7 @@ def loader(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
 
     from afigan.data.loader import TrainingSet
     from afigan.data.loader import batches as load
-    from afigan.schema import Input
+    from afigan.params.schema import Input
 
     folder.mkdir(parents=True, exist_ok=True)
     count = 8 if quick else 64

@@ -26,7 +26,7 @@ def measure(split: Path, images: int, plain: bool) -> None:
     import afigan  # noqa: F401 - before detectron2
     from afigan.data.loader import TrainingSet, batches
     from afigan.data.split import read_split
-    from afigan.schema import Input, Schedule
+    from afigan.params.schema import Input, Schedule
 
     imported = time.monotonic()
     split = split.resolve()

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from afigan import schema
 from afigan.interpolators import INTERPOLATORS, AFInterpolator, build_interpolator
 from afigan.interpolators.released import convert_released
+from afigan.params import schema
 
 VARIANTS = {name: (name, {}) for name in INTERPOLATORS if name != "afi"} | {
     f"afi-{blocks}": ("afi", {"blocks": blocks}) for blocks in ("rdb", "rb")

@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 # Modules that every script imports and that cannot change a result. The last three act through the params hash: the
 # metrics of another hash are refused by `tables`, which depends on them.
 EVERYWHERE = (
-    *("__init__", "compat", "config", "files", "preemption", "provenance", "references", "replicas", "state"),
-    "wording",
+    *("__init__", "compat", "outputs/provenance"),
+    *("params/loading", "params/references", "params/seeds"),
+    *("runtime/files", "runtime/messages", "runtime/preemption", "runtime/state"),
 )
-HASHED = ("experiments", "lineage", "schema")
+HASHED = ("params/lineage", "params/schema", "params/stages")
 COMPARES_HASHES = "tables"
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from afigan.data.images import read_rgb
 from afigan.data.pairs import PairReader
 from afigan.data.split import half, resized_shape, to_tensor
-from afigan.schema import Input, Schedule
+from afigan.params.schema import Input, Schedule
 
 # bytes of resized pixels that a data-loading process may keep, so that it decodes a small set only once
 KEPT = 2**28

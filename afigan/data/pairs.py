@@ -22,7 +22,7 @@ from PIL import Image
 from afigan.data.degradation import DEGRADATIONS, downscale, downscaled_size
 from afigan.data.images import read_rgb
 from afigan.data.parallel import map_images
-from afigan.files import atomic_dir, atomic_path, digest, read_json, sha256_file, write_json
+from afigan.runtime.files import atomic_dir, atomic_path, digest, read_json, sha256_file, write_json
 
 PAIRS = Path("data/pairs")
 SCALE = 0.5

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from afigan.data.packed import Packed
-from afigan.files import read_json
+from afigan.runtime.files import read_json
 
 PREPARED = Path("data/prepared")
 PSEUDO = Path("data/pseudo")

@@ -7,13 +7,13 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import GeneralizedRCNN, build_model
 from torch import nn
 
-from afigan import experiments
 from afigan.backbones import FEATURES
 from afigan.detectors import retinanet
-from afigan.detectors.centermask import add_centermask_config
+from afigan.detectors.centermask.heads import add_centermask_config
 from afigan.detectors.roi_align import use_implementation
+from afigan.params import stages as experiments
+from afigan.params.schema import MASK_HEADS, BackboneExperiment, Head, Model, Params, Pyramid
 from afigan.pyramids.registry import add_afigan_config
-from afigan.schema import MASK_HEADS, BackboneExperiment, Head, Model, Params, Pyramid
 
 Detector: TypeAlias = GeneralizedRCNN | retinanet.SteadyRetinaNet  # FCOS and CenterMask are of the first kind
 
@@ -26,7 +26,7 @@ class Architecture:
         model: `model` of params.yaml: the sizes that all detectors share.
         backbone: the backbone's experiment in params.yaml.
         num_classes: of the data set.
-        head: one of `afigan.schema.Head`.
+        head: one of `afigan.params.schema.Head`.
         pyramid: fpn, pafpn or bifpn; `repeats` is for bifpn.
         interpolator, blocks, upsampling: of the pyramid.
     """

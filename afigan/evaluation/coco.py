@@ -4,15 +4,15 @@ import contextlib
 import io
 from pathlib import Path
 
-from afigan import experiments
 from afigan.data.split import PREPARED, read_summary
 from afigan.evaluation.matches import indexed, match, write_matches
 from afigan.evaluation.predict import Predictor
 from afigan.evaluation.results import results_of
-from afigan.files import sha256_file, write_json
 from afigan.outputs.models import load_config
-from afigan.provenance import record
-from afigan.schema import Params
+from afigan.outputs.provenance import record
+from afigan.params import stages as experiments
+from afigan.params.schema import Params
+from afigan.runtime.files import sha256_file, write_json
 
 try:  # several times as fast
     from faster_coco_eval import COCO

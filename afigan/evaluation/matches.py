@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from afigan.evaluation.results import results_of
-from afigan.files import atomic_path
+from afigan.runtime.files import atomic_path
 
 AREAS = ("all", "small", "medium", "large")  # COCO's area ranges
 IOUS = 10  # thresholds: 0.50, 0.55, ..., 0.95

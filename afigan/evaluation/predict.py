@@ -17,9 +17,9 @@ from afigan.data.split import read_split, resized_shape, to_tensor
 from afigan.detectors.build import Architecture, detectron2_config, set_test_limits
 from afigan.detectors.load import load_architecture, load_detector
 from afigan.outputs.models import MODELS, check_trained, load_config
-from afigan.provenance import sums
+from afigan.outputs.provenance import sums
+from afigan.params.schema import Evaluate, Input, Params
 from afigan.runtime.device import choose_device, seed_everything
-from afigan.schema import Evaluate, Input, Params
 
 
 class Predictor:

@@ -4,9 +4,9 @@ import json
 
 from afigan.data.split import PREPARED, PSEUDO
 from afigan.evaluation.predict import Predictor
-from afigan.files import write_json
-from afigan.provenance import record
-from afigan.schema import Params
+from afigan.outputs.provenance import record
+from afigan.params.schema import Params
+from afigan.runtime.files import write_json
 
 
 def write_pseudo_labels(params: Params, key: str) -> None:

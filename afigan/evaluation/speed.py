@@ -14,10 +14,10 @@ from afigan.data.split import PREPARED, read_split
 from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import set_test_limits
 from afigan.evaluation.predict import Predictor
-from afigan.files import write_json
-from afigan.lineage import fingerprint
+from afigan.params.lineage import fingerprint
+from afigan.params.schema import BackboneExperiment, Evaluate, Model, PaperSize, Params
 from afigan.runtime.device import choose_device, move, seed_everything
-from afigan.schema import BackboneExperiment, Evaluate, Model, PaperSize, Params
+from afigan.runtime.files import write_json
 
 BENCHMARK = Path("results/benchmark.json")
 PAPER_MODEL = Model(anchor_sizes=[32, 64, 128, 256, 512])  # the other values are defaults: C = 256

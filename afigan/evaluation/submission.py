@@ -7,9 +7,9 @@ from pathlib import Path
 from afigan.data.split import PREPARED
 from afigan.evaluation.predict import Predictor
 from afigan.evaluation.results import results_of
-from afigan.files import atomic_dir, write_json
-from afigan.provenance import record
-from afigan.schema import Params
+from afigan.outputs.provenance import record
+from afigan.params.schema import Params
+from afigan.runtime.files import atomic_dir, write_json
 
 SUBMISSIONS = Path("results/submissions")
 NO_DATE = (1980, 1, 1, 0, 0, 0)  # so that the same results give the same bytes

@@ -6,9 +6,9 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from afigan.files import read_json
-from afigan.lineage import fingerprint
-from afigan.schema import Params
+from afigan.params.lineage import fingerprint
+from afigan.params.schema import Params
+from afigan.runtime.files import read_json
 
 MODELS = Path("models")
 

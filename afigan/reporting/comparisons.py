@@ -9,7 +9,7 @@ import numpy as np
 
 from afigan.reporting.paper import printed_records
 from afigan.reporting.results import Results, Row
-from afigan.reporting.seeds import Sample, paired
+from afigan.reporting.samples import Sample, paired
 from afigan.reporting.statistics import Effect, effect
 
 CONFIDENCE = 0.95

@@ -19,8 +19,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from afigan.reporting.comparisons import Finding
-from afigan.reporting.figures import save
 from afigan.reporting.judged import Judged
+from afigan.reporting.png import save
 from afigan.reporting.text import number, with_interval
 from afigan.reporting.verdicts import (
     AGREES,

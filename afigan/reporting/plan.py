@@ -10,12 +10,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from afigan import experiments
-from afigan.experiments import STAGES
-from afigan.lineage import fingerprint
-from afigan.reporting import status
-from afigan.schema import Params
-from afigan.state import RUNS, State, read
+from afigan.outputs import status
+from afigan.params import stages as experiments
+from afigan.params.lineage import fingerprint
+from afigan.params.schema import Params
+from afigan.params.stages import STAGES
+from afigan.runtime.state import RUNS, State, read
 
 OWN = "its own run"
 
@@ -25,8 +25,8 @@ class Item:
     """A node with the time that it still needs.
 
     Args:
-        node: as in `afigan.state.State`.
-        status: as in `afigan.reporting.status.Row`.
+        node: as in `afigan.runtime.state.State`.
+        status: as in `afigan.outputs.status.Row`.
         iterations: those that a training still has to do; None for other nodes.
         seconds: the rest of the node on one process per stage; 0 if it is done; None if nothing like it has run.
         basis: whose journals the estimate is from; empty if the node is done or nothing like it has run.

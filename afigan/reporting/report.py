@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from afigan.config import check_params, compose
-from afigan.files import atomic_path
-from afigan.lineage import fingerprint
+from afigan.params.lineage import fingerprint
+from afigan.params.loading import check_params, compose
+from afigan.params.schema import Params, Schedule
 from afigan.reporting.claims_csv import claims_csv
 from afigan.reporting.claims_markdown import claims_markdown
 from afigan.reporting.intervals import draw_intervals
@@ -13,7 +13,7 @@ from afigan.reporting.judged import Judged, judge_run
 from afigan.reporting.results import read_results
 from afigan.reporting.summary import readme_text
 from afigan.reporting.tables import tables_text
-from afigan.schema import Params, Schedule
+from afigan.runtime.files import atomic_path
 
 RESULTS = Path("results")
 PLOT = RESULTS / "figures/claims.png"

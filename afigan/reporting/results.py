@@ -10,7 +10,7 @@ from afigan.reporting.layout import LAYOUTS
 from afigan.reporting.metrics import Metrics, read_metrics
 from afigan.reporting.paper import is_cited, printed_records
 from afigan.reporting.resamples import Resamples
-from afigan.reporting.seeds import Sample
+from afigan.reporting.samples import Sample
 
 Tables = Mapping[str, Mapping[str, str | list[str]]]  # {"table4": {"A1": "a1" or ["a1", "a1_s1"], ...}, ...}
 

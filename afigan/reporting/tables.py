@@ -13,7 +13,7 @@ from afigan.reporting.markdown import HEADLINE, table_markdown
 from afigan.reporting.metrics import AP_NAMES
 from afigan.reporting.paper import is_cited, metric_columns, printed_records, printed_table
 from afigan.reporting.results import NOT_RUN, Results, Row
-from afigan.reporting.seeds import paired
+from afigan.reporting.samples import paired
 
 AP_COLUMNS = tuple(f"{kind}_{name}" for kind in ("box", "mask") for name in AP_NAMES)
 COSTS = ("params_M", "time_ms")

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from afigan import experiments
 from afigan.data.loader import TrainingSet
 from afigan.data.pairs import PAIRS, PairReader
 from afigan.data.split import PREPARED, read_split
@@ -14,8 +13,9 @@ from afigan.detectors.load import load_architecture, load_detector
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.interpolators import build_interpolator
 from afigan.outputs.models import prefixed
+from afigan.params import stages as experiments
+from afigan.params.schema import AdversarialSchedule, AfiganExperiment, Params
 from afigan.runtime.device import choose_device, move, seed_everything
-from afigan.schema import AdversarialSchedule, AfiganExperiment, Params
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, pyramid_maps
 from afigan.training.stage import on_all_ranks, open_run, save_model

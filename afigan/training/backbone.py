@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from afigan import experiments
 from afigan.backbones import build_backbone
 from afigan.data.images import read_rgb
 from afigan.data.split import PREPARED, read_split, to_tensor
+from afigan.params import stages as experiments
+from afigan.params.schema import BackboneExperiment, Params
 from afigan.runtime.device import choose_device, move, seed_everything
-from afigan.schema import BackboneExperiment, Params
 from afigan.training import engine
 from afigan.training.stage import on_all_ranks, open_run, save_model
 from afigan.weights import load_pretrained

@@ -4,15 +4,15 @@ from itertools import chain
 
 from torch import Tensor
 
-from afigan import experiments
 from afigan.data.loader import TrainingSet
 from afigan.data.packed import Packed
 from afigan.data.split import PREPARED, PSEUDO, read_split
 from afigan.detectors import Architecture, Detector, build_detector
 from afigan.detectors.load import load_pyramid
 from afigan.outputs.models import load_part, load_weights, part
+from afigan.params import stages as experiments
+from afigan.params.schema import DetectorExperiment, Input, Params, Schedule, StudentExperiment
 from afigan.runtime.device import choose_device, move, seed_everything
-from afigan.schema import DetectorExperiment, Input, Params, Schedule, StudentExperiment
 from afigan.training import engine
 from afigan.training.stage import check_labels, on_all_ranks, open_run, save_model
 

@@ -4,11 +4,11 @@ A run's folder is `runs/STAGE/KEY-HASH/`, outside the outputs that DVC and Snake
 all that can change the run's result: parameters, input files and the code. A restarted run goes on from its last
 complete checkpoint and ends as if it had never stopped. A finished run's checkpoints are removed; its logs stay.
 
-On several processes (`afigan.training.distributed`) each rank has its part of every batch, and all take the same steps
+On several processes (`afigan.runtime.comm`) each rank has its part of every batch, and all take the same steps
 down the mean of their gradients: weights are the same bits on all of them. Batch normalisation sees the complete batch
 (`afigan.training.batch_norm`). Each rank draws its own random samples, such as RoIs. Rank 0 alone writes.
 
-On SIGTERM, a run writes a checkpoint after the current iteration (`afigan.preemption`).
+On SIGTERM, a run writes a checkpoint after the current iteration (`afigan.runtime.preemption`).
 """
 
 import logging
@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from afigan.data.loader import batches
-from afigan.files import atomic_path
-from afigan.preemption import Preempted, noted
-from afigan.schema import Schedule
-from afigan.training import distributed
+from afigan.params.schema import Schedule
+from afigan.runtime import comm
+from afigan.runtime.files import atomic_path
+from afigan.runtime.preemption import Preempted, noted
 from afigan.training.journal import Journal, Window
 
 KEEP = 2  # checkpoints: the newest may turn out to be unreadable
@@ -50,7 +50,7 @@ class Learner:
     """
 
     def __init__(self, module: nn.Module, schedule: Schedule) -> None:
-        if distributed.world_size() > 1:
+        if comm.get_world_size() > 1:
             from afigan.training.batch_norm import synchronise  # imports timm: half a second
 
             synchronise(module)
@@ -86,11 +86,11 @@ class Learner:
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
-        distributed.average_gradients(self.parameters)
+        comm.average_gradients(self.parameters)
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         # one check for both, because its result has to be waited for; one rank's NaN reaches all ranks in the means
-        if not torch.isfinite(distributed.average(total.detach().clone()) + norm):
-            means = distributed.average_scalars(losses)
+        if not torch.isfinite(comm.average(total.detach().clone()) + norm):
+            means = comm.average_scalars(losses)
             raise TrainingDiverged(_in_words(means | {"norm of the gradient": norm.item()}))
         if self.clip is not None:
             nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
@@ -172,7 +172,7 @@ def train(
         TrainingDiverged: a loss is not finite; it names the iteration and the loss terms, means over the ranks.
         Preempted: SIGTERM has come; the checkpoint is written.
     """
-    main = distributed.is_main()
+    main = comm.is_main_process()
     if main:
         run.mkdir(parents=True, exist_ok=True)
     window = Window()
@@ -182,8 +182,8 @@ def train(
         dataset,
         schedule,
         start,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
         pinned=device.type == "cuda",
     )
     journal_of_run = Journal(run, schedule.iterations, start, log) if main else nullcontext()
@@ -207,7 +207,7 @@ def train(
                 log.append({"iteration": iteration, "lr": lr, **window.close()})
                 if journal:
                     journal.write(log[-1])
-            ending = iteration < schedule.iterations and distributed.anywhere(sigterm())
+            ending = iteration < schedule.iterations and comm.anywhere(sigterm())
             if ending or (iteration % schedule.checkpoint_every == 0 and iteration < schedule.iterations):
                 _save(run, iteration, learners, log, window, device)
             if journal:
@@ -219,7 +219,7 @@ def train(
 
 def finish(run: Path) -> None:
     """Remove a run's checkpoints, on rank 0; call it when the result has been written."""
-    if distributed.is_main():
+    if comm.is_main_process():
         for path in run.glob("*checkpoint-*.pt"):  # also the half-written checkpoint of a killed process
             path.unlink()
 
@@ -240,7 +240,7 @@ def _save(
         name: {place: buffer.cpu() for place, buffer in learner.module.named_buffers()}
         for name, learner in learners.items()
     }
-    ranks = distributed.gather(own)
+    ranks = comm.gather(own)
     if ranks is None:
         return
     shared = {name: learner.state_dict() for name, learner in learners.items()}
@@ -254,17 +254,17 @@ def _resume(
     run: Path, learners: dict[str, Learner], window: Window, device: torch.device
 ) -> tuple[int, list[dict[str, float]]]:
     """Load the newest readable checkpoint, or begin; return the number of iterations done and their log."""
-    path, state = _newest(run) if distributed.is_main() else (None, None)
-    path = distributed.from_main(path)
+    path, state = _newest(run) if comm.is_main_process() else (None, None)
+    path = comm.from_main(path)
     if path is None:
         for learner in learners.values():
-            distributed.broadcast(learner.module)
-        if not distributed.is_main():
-            torch.manual_seed(torch.initial_seed() + SEED_STRIDE * distributed.rank())
+            comm.broadcast(learner.module)
+        if not comm.is_main_process():
+            torch.manual_seed(torch.initial_seed() + SEED_STRIDE * comm.get_rank())
         return 0, []
     state = state or torch.load(path, map_location="cpu", weights_only=True)
-    assert len(state["ranks"]) == distributed.world_size(), "a run's hash holds the number of its processes"
-    own = state["ranks"][distributed.rank()]
+    assert len(state["ranks"]) == comm.get_world_size(), "a run's hash holds the number of its processes"
+    own = state["ranks"][comm.get_rank()]
     for name, learner in learners.items():
         learner.load_state_dict(state["learners"][name])
         for place, buffer in learner.module.named_buffers():

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from afigan import experiments
 from afigan.data.loader import TrainingSet
 from afigan.data.pairs import PAIRS, PairReader
 from afigan.data.split import PREPARED, read_split
@@ -13,8 +12,9 @@ from afigan.detectors import Architecture, Detector, build_detector
 from afigan.detectors.load import load_detector
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.outputs.models import load_part, load_weights, part, prefixed
+from afigan.params import stages as experiments
+from afigan.params.schema import AdversarialSchedule, ExtractorExperiment, Params, Schedule
 from afigan.runtime.device import choose_device, move, seed_everything
-from afigan.schema import AdversarialSchedule, ExtractorExperiment, Params, Schedule
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, halve, pyramid_maps
 from afigan.training.stage import on_all_ranks, open_run, save_model

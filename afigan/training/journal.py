@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from afigan import state
-from afigan.files import atomic_path
-from afigan.training.distributed import average_scalars
+from afigan.runtime import state
+from afigan.runtime.comm import average_scalars
+from afigan.runtime.files import atomic_path
 
 
 class Window:

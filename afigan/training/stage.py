@@ -12,15 +12,17 @@ from safetensors.torch import save
 from torch import Tensor
 
 import afigan
-from afigan import experiments, state
 from afigan.data.split import PSEUDO, read_summary
-from afigan.files import atomic_path, digest, read_json, sha256_file, write_json
-from afigan.lineage import fingerprint, parents
 from afigan.outputs.models import MODELS, check_trained
-from afigan.provenance import record, sums
+from afigan.outputs.provenance import record, sums
+from afigan.params import stages as experiments
+from afigan.params.lineage import fingerprint, parents
+from afigan.params.schema import MASK_HEADS, Params
+from afigan.runtime import comm, state
 from afigan.runtime.device import choose_device
-from afigan.schema import MASK_HEADS, Params
-from afigan.training import distributed, engine
+from afigan.runtime.files import atomic_path, digest, read_json, sha256_file, write_json
+from afigan.training import engine
+from afigan.training.launch import launch
 
 
 def on_all_ranks(function: Callable[..., None], params: Params, name: str) -> None:
@@ -31,7 +33,7 @@ def on_all_ranks(function: Callable[..., None], params: Params, name: str) -> No
         Exception: any error of the function.
     """
     torch.set_num_threads(params.threads)
-    distributed.launch(params.processes, function, params, name, device=choose_device(params.device))
+    launch(params.processes, function, params, name, device=choose_device(params.device))
 
 
 def code_version() -> str:
@@ -109,7 +111,7 @@ def open_run(params: Params, node: str, inputs: list[Path]) -> Iterator[tuple[Pa
     kind, _, key = node.rpartition("/")
     params_hash = fingerprint(params, node)
     run = state.RUNS / kind / f"{key}-{digest([params_hash, found, software])[:12]}"
-    with state.recorded(run, node, params_hash, first=distributed.is_main()):
+    with state.recorded(run, node, params_hash, first=comm.is_main_process()):
         yield run, found
         engine.finish(run)
 
@@ -127,7 +129,7 @@ def save_model(
     Args:
         inputs: the hashes of the model's inputs, from `open_run`. The config has them, and the hash of the weights.
     """
-    if not distributed.is_main():
+    if not comm.is_main_process():
         return
     out = MODELS / node
     out.mkdir(parents=True, exist_ok=True)

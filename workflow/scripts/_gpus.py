@@ -17,7 +17,7 @@ _held = contextlib.ExitStack()  # the locks of this process's GPUs, until it end
 
 def take(count: int) -> None:
     """Let CUDA see `count` of the visible GPUs, free ones first, and hold them until this process ends."""
-    from afigan.files import exclusive
+    from afigan.runtime.files import exclusive
 
     visible = visible_gpus()
     if len(visible) <= count:

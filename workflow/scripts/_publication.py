@@ -14,14 +14,15 @@ from typing import Any
 
 from PIL import Image
 
-from afigan import state
-from afigan.config import load_params
-from afigan.files import atomic_dir, atomic_path, digest, read_json, sha256_file, write_json
-from afigan.provenance import stale
-from afigan.reporting import report, status
+from afigan.outputs import status
+from afigan.outputs.provenance import stale
+from afigan.params.loading import load_params
+from afigan.params.schema import Params
+from afigan.reporting import report
 from afigan.reporting.claims_markdown import BEGIN, END, question_table, verdict_table
 from afigan.reporting.judged import Judged
-from afigan.schema import Params
+from afigan.runtime import state
+from afigan.runtime.files import atomic_dir, atomic_path, digest, read_json, sha256_file, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS, README = ROOT / "docs/results", ROOT / "README.md"

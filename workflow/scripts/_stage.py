@@ -18,8 +18,7 @@ SCRIPTS = str(Path(__file__).resolve().parent)
 # Python has put this folder first; it must be last, so that no script hides a package of the same name
 sys.path = [str(Path(SCRIPTS).parents[1]), *(path for path in sys.path if path != SCRIPTS), SCRIPTS]
 
-import _eager  # noqa: E402 - found beside this file
-import _gpus  # noqa: E402
+import _gpus  # noqa: E402 - found beside this file
 
 LOCKS = Path("runs/locks")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -46,10 +45,10 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
         parser.add_argument(f"--{option}", required=True, help=f"one of {among} in the parameters")
     arguments = parser.parse_args()
     with clean_exit(arguments.traceback):
-        from afigan import state
-        from afigan.config import load_params
-        from afigan.files import exclusive
-        from afigan.lineage import fingerprint
+        from afigan.params.lineage import fingerprint
+        from afigan.params.loading import load_params
+        from afigan.runtime import state
+        from afigan.runtime.files import exclusive
 
         params = load_params(arguments.params)
         node, params_hash = Path(sys.argv[0]).stem, ""
@@ -66,7 +65,6 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
         # under torchrun a rank's number chooses its GPU
         if params.device != "cpu" and Path(sys.argv[0]).stem not in CPU_STAGES and "LOCAL_RANK" not in os.environ:
             _gpus.take(params.processes if among in TRAINING else 1)
-        _eager.install()
         name = "-".join([Path(sys.argv[0]).stem, *values])
         first = os.environ.get("RANK", "0") == "0"  # under torchrun every rank runs this, and all are one run
         with (
@@ -102,7 +100,7 @@ def clean_exit(traceback: bool = False) -> Iterator[None]:
     stage = Path(sys.argv[0]).stem
     logging.basicConfig(format=f"{stage}: %(message)s")
     logging.getLogger("afigan").setLevel(logging.INFO)
-    from afigan.preemption import EXIT_STATUS, Preempted
+    from afigan.runtime.preemption import EXIT_STATUS, Preempted
 
     try:
         with sigterm(stage):
@@ -124,7 +122,7 @@ def clean_exit(traceback: bool = False) -> Iterator[None]:
 @contextlib.contextmanager
 def sigterm(stage: str) -> Iterator[None]:
     """Let SIGTERM end the body with exit status 75, even where a library turns it into an error of its own."""
-    from afigan.preemption import EXIT_STATUS, asked, exit_at_once
+    from afigan.runtime.preemption import EXIT_STATUS, asked, exit_at_once
 
     exit_at_once()
     try:

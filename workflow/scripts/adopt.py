@@ -13,12 +13,12 @@ def main() -> None:
     parser.add_argument("--to", choices=("dvc", "snakemake"), required=True, help="the engine that takes over")
     arguments = parser.parse_args()
     with clean_exit(arguments.traceback):
-        from afigan.config import load_params
+        from afigan.params.loading import load_params
 
         params = load_params("params.yaml")  # the engines read it here
-        import _adoption
+        from workflow.adopt import adoption
 
-        print(f"adopt: {_adoption.to_dvc(params) if arguments.to == 'dvc' else _adoption.to_snakemake(params)}")
+        print(f"adopt: {adoption.to_dvc(params) if arguments.to == 'dvc' else adoption.to_snakemake(params)}")
 
 
 if __name__ == "__main__":

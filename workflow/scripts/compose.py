@@ -5,7 +5,7 @@ from pathlib import Path
 from _stage import clean_exit, stage_parser
 
 HEADER = """\
-# Composed from conf/ by `make params PROFILE={profile}`, which overwrites it. What the keys mean: afigan/schema.py.
+# Composed from conf/ by `make params PROFILE={profile}`, which overwrites it. Its keys: afigan/params/schema.py.
 """
 
 
@@ -18,8 +18,8 @@ def main() -> None:
     with clean_exit(arguments.traceback):
         import yaml
 
-        from afigan.config import compose
-        from afigan.files import atomic_path
+        from afigan.params.loading import compose
+        from afigan.runtime.files import atomic_path
 
         text = yaml.safe_dump(compose(arguments.profile, arguments.conf), sort_keys=False, allow_unicode=True)
         with atomic_path(arguments.output) as temporary:

@@ -6,7 +6,7 @@ from _stage import main
 
 
 def run(params: Any) -> None:
-    from afigan.evaluation.figures import draw_figures
+    from afigan.figures.stage import draw_figures
 
     draw_figures(params)
 

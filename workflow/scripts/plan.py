@@ -14,9 +14,9 @@ def main() -> None:
     arguments = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `plan.py | head`
     with clean_exit(arguments.traceback):
-        from afigan.config import load_params
+        from afigan.params.loading import load_params
         from afigan.reporting.plan import plan, render
-        from afigan.state import now
+        from afigan.runtime.state import now
 
         params = load_params(arguments.params)
         print(render(plan(params, now()), params.processes))

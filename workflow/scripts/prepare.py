@@ -7,7 +7,7 @@ from _stage import main
 
 
 def run(params: Any) -> None:
-    from afigan.data.prepare import prepare
+    from afigan.data.prepare.stage import prepare
 
     prepare(params.data, params.seed, Path("data/prepared"))
 

@@ -21,21 +21,20 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="stages at a time (default: %(default)s)")
     arguments = parser.parse_args()
     with clean_exit(arguments.traceback):
-        from afigan.config import load_params
+        from afigan.params.loading import load_params
 
         params = load_params("params.yaml")  # the engines read it here
-        import _adoption
-        import _engines
+        from workflow.adopt import adoption, engines
 
         with_dvc = Path(".dvc").is_dir() and in_git()
-        if with_dvc and _engines.dvc_has_records() and not _engines.snakemake_has_records():
+        if with_dvc and engines.dvc_has_records() and not engines.snakemake_has_records():
             if subprocess.run(["dvc", "repro"], check=False).returncode:
                 raise ValueError("`dvc repro` has failed; its messages are above")
-            print(f"repro: {_adoption.to_snakemake(params)}")
+            print(f"repro: {adoption.to_snakemake(params)}")
             return
         run_snakemake(params, arguments.cores)
-        if with_dvc and (not _engines.dvc_has_records() or _engines.dvc_changes()):
-            print(f"repro: {_adoption.to_dvc(params)}")
+        if with_dvc and (not engines.dvc_has_records() or engines.dvc_changes()):
+            print(f"repro: {adoption.to_dvc(params)}")
         elif Path(".dvc").is_dir() and not with_dvc:
             print("repro: DVC needs a Git repository to adopt the result: run `git init`, then `make adopt-dvc`")
         print("repro: everything is up to date; results/README.md shows it")
@@ -79,7 +78,7 @@ def run_snakemake(params: Any, cores: int) -> None:
 
 def groups(params: Any) -> list[tuple[list[str], list[str]]]:
     """Return the targets of each Snakemake call, and those of their inputs that other stages wait for."""
-    from afigan import experiments
+    from afigan.params import stages as experiments
 
     by_seed: dict[int, list[str]] = {}
     for key, item in params.experiments.evaluations.items():

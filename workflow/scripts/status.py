@@ -30,9 +30,9 @@ def main() -> None:
     arguments = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `status.py | head`
     with clean_exit(arguments.traceback), contextlib.suppress(KeyboardInterrupt):
-        from afigan.config import load_params
-        from afigan.reporting.status import render, rows
-        from afigan.state import now
+        from afigan.outputs.status import render, rows
+        from afigan.params.loading import load_params
+        from afigan.runtime.state import now
 
         watching = arguments.watch is not None
         screen = sys.stdout.isatty()

@@ -1,0 +1,231 @@
+"""Progress of all nodes in params.yaml, from files: outputs, states of `afigan.runtime.state` in runs/, checkpoints.
+
+It can be read during a run, on any machine that sees the files. This module writes nothing and imports nothing heavy.
+`done` means done with the current parameters; `dvc status` and `snakemake -n` know whether code or data have changed.
+"""
+
+import re
+import textwrap
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from afigan.params.lineage import fingerprint, parents
+from afigan.params.schema import Params
+from afigan.params.stages import STAGES
+from afigan.runtime import state
+from afigan.runtime.state import ERROR, RUNS, State
+
+KINDS = ("backbones", "afigan", "extractors", "detectors", "pseudo_labels", "students", "evaluations", "submissions")
+SILENT = "no sign of life"
+QUIET = 600.0  # seconds without a new state; the clocks of two machines may be minutes apart
+HEAD = 1 << 16  # bytes of an output: its hash is near the beginning, and pseudo-labels are large
+
+# --- what the files say -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """The state of a node.
+
+    Args:
+        node: as in `afigan.runtime.state.State`.
+        status: `done`; `there`, an output without a record of its parameters; `stale`, an output of other parameters;
+            `waiting`; or that of the last process: `running`, `failed`, `interrupted`, `preempted`, SILENT.
+        run: the state that the training run has reported, of any status.
+        checkpoint: iteration and time of the newest checkpoint.
+        note: a few words.
+        reason: the error, and the file that has more of it.
+    """
+
+    node: str
+    status: str
+    run: State | None = None
+    checkpoint: tuple[int, datetime] | None = None
+    note: str = ""
+    reason: str = ""
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds that the rest of a training takes at the speed so far."""
+        if self.status != "running" or self.run is None or self.run.seconds is None:
+            return None
+        return max(0, (self.run.total or 0) - self.run.iteration) * self.run.seconds
+
+
+def nodes(params: Params) -> list[str]:
+    """Return all nodes of the parameters."""
+    pairs = [f"pairs/{degradation}" for degradation in params.pairs.degradations]
+    experiments = [f"{kind}/{key}" for kind in KINDS for key in getattr(params.experiments, kind)]
+    return ["prepare", *pairs, *experiments, "benchmark", "figures", "tables"]
+
+
+def output(node: str) -> Path:
+    """Return the file that exists when a node is done; an experiment's file contains the hash of its parameters."""
+    kind, _, key = node.partition("/")
+    places = {
+        "prepare": "data/prepared/summary.json",
+        "pairs": f"data/pairs/{key}/index.json",
+        "pseudo_labels": f"data/pseudo/{key}.json",
+        "evaluations": f"results/metrics/{key}.json",
+        "submissions": f"results/submissions/{key}/about.json",
+        "benchmark": "results/benchmark.json",
+        "figures": "results/figures/gradcam.png",
+        "tables": "results/README.md",
+    }
+    return Path(places.get(kind, f"models/{node}/config.json"))
+
+
+def rows(params: Params, time: datetime) -> list[Row]:
+    """Return a row for each of `nodes`, from the files in the working directory at `time`."""
+    found = {node: _row(params, node, time) for node in nodes(params)}
+    for node, row in found.items():
+        if row.status == "waiting" and not row.note and is_experiment(node):
+            missing = [parent for parent in parents(params, node) if found[parent].status != "done"]
+            found[node] = replace(row, note=f"for {', '.join(missing)}" if missing else "")
+    return list(found.values())
+
+
+def is_experiment(node: str) -> bool:
+    return node.partition("/")[0] in KINDS
+
+
+def _row(params: Params, node: str, time: datetime) -> Row:
+    params_hash = fingerprint(params, node) if is_experiment(node) else ""
+    made = _made(node, params_hash)
+    # the script's state and those of its runs: a run's hash is of more than parameters, so there may be several runs
+    told = {folder: state.read(folder) for folder in (RUNS / node, *RUNS.glob(f"{node}-*"))}
+    ours = {folder: said for folder, said in told.items() if said and said.params_hash == params_hash}
+    if not ours:
+        others = [said for said in told.values() if said and said.status == "running" and said.process.lives()]
+        return Row(node, made, note=f"{_who(others[0])} is running it with other parameters" if others else "")
+    folder, last = max(ours.items(), key=lambda item: item[1].written)
+    status, reason = _fate(last, time)
+    if status == "done" or (made == "done" and status != "running"):
+        return Row(node, made)
+    reason = f"{last.error} ({folder / ERROR})" if status == "failed" else f"{reason} ({folder})" if reason else ""
+    runs = {folder: said for folder, said in ours.items() if said.total is not None}
+    if not runs:
+        return Row(node, status, note=_since(last), reason=reason)
+    place, run = max(runs.items(), key=lambda item: item[1].written)
+    if (
+        status == "running" and run is not last and run.written < last.began
+    ):  # an earlier process's run: the current one has not started its own yet
+        return Row(node, status, None, _checkpoint(place), _since(last), reason)
+    return Row(node, status, run, _checkpoint(place), reason=reason)
+
+
+def _made(node: str, params_hash: str) -> str:
+    """Return `done`, `there`, `stale` or `waiting`, from only the output."""
+    path = output(node)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+        if node.partition("/")[0] in STAGES:
+            (path.parent / "model.safetensors").stat()  # written last
+    except OSError:
+        return "waiting"
+    if not params_hash:
+        return "there"
+    found = re.search(rb'"params_hash": *"(\w+)"', head)
+    return "done" if found and found[1].decode() == params_hash else "stale"
+
+
+def _fate(said: State, time: datetime) -> tuple[str, str]:
+    """Return the status of the process that wrote this state, and the error, if there is one."""
+    if said.status != "running":
+        return said.status, ""
+    lives = said.process.lives()
+    last = f"last report at {_clock(said.written)}"
+    if lives is False:
+        return SILENT, f"{_who(said)} has ended without a report (killed, or out of memory?); {last}"
+    # only a training run writes its state repeatedly
+    limit = max(QUIET, 20 * (said.seconds or 0))
+    if said.total is not None and (time - said.written).total_seconds() > limit:
+        return ("running" if lives else SILENT), f"{_who(said)}: {last}"
+    return "running", ""
+
+
+def _checkpoint(run: Path) -> tuple[int, datetime] | None:
+    """Return iteration and time of the newest checkpoint."""
+    for path in sorted(run.glob("checkpoint-*.pt"), reverse=True):
+        try:
+            written = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
+            return int(path.stem.partition("-")[2]), written
+        except (OSError, ValueError):  # just removed by the running training, or not our checkpoint
+            continue
+    return None
+
+
+def _who(said: State) -> str:
+    return f"process {said.process.pid} on {said.process.host}"
+
+
+def _since(said: State) -> str:
+    return f"{_who(said)}, since {_clock(said.began)}" if said.status == "running" else ""
+
+
+# --- as text ----------------------------------------------------------------------------------------------------------
+
+HEADINGS = ["", "", "iteration", "ETA", "checkpoint", "losses"]
+NUMBERS = ("iteration", "ETA")
+INDENT = "    "
+COUNTED = ("done", "running", "failed", SILENT, "interrupted", "preempted", "stale", "waiting")
+
+
+def render(table: list[Row], time: datetime, width: int, height: int | None = None) -> str:
+    """Format rows as text of lines at most `width` wide; if `height` lines are too few, only the rows in progress."""
+    lines, left = _lines(table, time, width), ""
+    if height is not None and len(lines) + 1 > height:
+        busy = [row for row in table if row.status not in ("done", "there", "stale", "waiting")]
+        lines, left = _lines(busy, time, width), f"; not shown: {len(table) - len(busy)} done or waiting"
+    return "\n".join([*textwrap.wrap(_summary(table, time) + left, width), *lines])
+
+
+def _summary(table: list[Row], time: datetime) -> str:
+    experiments = [row for row in table if is_experiment(row.node)]
+    count = Counter(row.status for row in experiments)
+    text = ", ".join(f"{count[status]} {status}" for status in COUNTED if count[status])
+    left = [row.eta for row in experiments if row.eta is not None]
+    rest = f"; the current trainings need another {_duration(max(left))}" if left else ""
+    return f"{_clock(time)}: {len(experiments)} experiments: {text}{rest}"
+
+
+def _lines(table: list[Row], time: datetime, width: int) -> list[str]:
+    cells = [HEADINGS, *(_cells(row, time) for row in table)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for texts, row in zip(cells, [None, *table], strict=True):
+        line = "  ".join(
+            text.rjust(size) if heading in NUMBERS else text.ljust(size)
+            for text, size, heading in zip(texts, widths, HEADINGS, strict=True)
+        ).rstrip()
+        lines.append(line if len(line) <= width else line[: width - 1] + "…")
+        if row is not None:
+            lines += textwrap.wrap(row.reason, width, initial_indent=INDENT, subsequent_indent=INDENT)
+    return lines
+
+
+def _cells(row: Row, time: datetime) -> list[str]:
+    iteration = eta = checkpoint = ""
+    words = row.note
+    if row.run is not None:
+        total = row.run.total or 0
+        iteration = f"{row.run.iteration}/{total} {row.run.iteration / total if total else 1:4.0%}"
+        eta = "" if row.eta is None else _duration(row.eta)
+        words = words or state.in_words(row.run.losses)
+    if row.checkpoint is not None:
+        number, written = row.checkpoint
+        checkpoint = f"{number}, {_duration((time - written).total_seconds())} ago"
+    return [row.node, row.status, iteration, eta, checkpoint, words]
+
+
+def _clock(time: datetime) -> str:
+    """Format a time in this machine's time zone, with the date, because a run may take days."""
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _duration(seconds: float) -> str:
+    """Format seconds as `0:01:12` or `2 days, 3:04:05`; a negative duration, from a clock that is behind, is 0."""
+    return str(timedelta(seconds=round(min(max(seconds, 0), 1e9))))

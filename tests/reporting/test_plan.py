@@ -1,0 +1,113 @@
+"""`make plan`: the hours that are left, estimated from journals with the current parameters alone."""
+
+import json
+import re
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from afigan.outputs.status import output
+from afigan.params.lineage import fingerprint
+from afigan.params.loading import check_params, compose
+from afigan.reporting.plan import OWN, plan, render
+from afigan.runtime import state
+from afigan.runtime.state import State
+
+ROOT = Path(__file__).resolve().parents[2]
+VALUES = compose("zoo", ROOT / "conf")
+for stage in ("train_backbone", "train_afigan", "train_extractor", "train_detector"):
+    VALUES[stage]["iterations"] = 100
+PARAMS = check_params(VALUES)
+NOW = datetime.fromisoformat("2026-11-26T12:00:00+00:00")
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def trained(node, seconds, iteration=100, params=PARAMS, done=True):
+    """Write what a training leaves: its run's state and, if it is done, its model."""
+    params_hash = fingerprint(params, node)
+    ended = "done" if done else "interrupted"
+    found = State(node=node, params_hash=params_hash, status=ended, iteration=iteration, total=100, seconds=seconds)
+    state.write(Path("runs") / f"{node}-0123", found.model_copy(update={"written": NOW}))
+    if done:
+        folder = output(node).parent
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({"params_hash": params_hash}))
+        (folder / "model.safetensors").write_bytes(b"weights")
+
+
+def items(params=PARAMS):
+    return {item.node: item for item in plan(params, NOW)}
+
+
+def test_nothing_is_known_before_anything_has_run():
+    found = items()
+    assert all(item.seconds is None and item.basis == "" for item in found.values())
+    assert found["detectors/a1"].iterations == 100 and found["evaluations/a1"].iterations is None
+    assert "unknown" in render(list(found.values()), 1)
+
+
+def test_a_done_training_tells_the_cost_of_those_like_it():
+    trained("detectors/a1", 2.0)
+    found = items()
+    assert (found["detectors/a1"].seconds, found["detectors/a1"].iterations) == (0, 0)
+    alike = found["detectors/bilinear"]  # another interpolator of the same head
+    assert (alike.seconds, alike.basis) == (200, "1 of detectors mask_rcnn")
+    assert found["detectors/fcos_nn"].basis == "1 of detectors"  # no better is known
+    assert found["extractors/main"].seconds is None
+
+
+def test_the_nearest_group_and_its_median_count():
+    trained("detectors/a1", 1.0)
+    trained("detectors/a5", 2.0)
+    trained("detectors/a4", 4.0)
+    assert items()["detectors/a2"].seconds == pytest.approx(300)  # A2, A4 and A5 have AFI
+    assert items()["detectors/a2"].basis == "2 of detectors mask_rcnn fpn afi"
+
+
+def test_a_stopped_training_needs_the_rest_from_its_checkpoint():
+    trained("detectors/a1", 3.0, iteration=45, done=False)
+    Path("runs/detectors/a1-0123/checkpoint-00000040.pt").write_bytes(b"")
+    found = items()["detectors/a1"]
+    assert (found.iterations, found.seconds, found.basis) == (60, 180, OWN)
+
+
+def test_journals_of_other_parameters_tell_nothing():
+    other = check_params(VALUES | {"model": VALUES["model"] | {"channels": 16}})
+    trained("detectors/a1", 2.0, params=other)
+    assert items()["detectors/a1"].seconds is None
+
+
+def test_other_stages_take_as_long_as_they_took():
+    hashed = fingerprint(PARAMS, "evaluations/a1")
+    begun = State(node="evaluations/a1", params_hash=hashed, status="done", began=NOW - timedelta(seconds=30))
+    state.write(Path("runs/evaluations/a1"), begun.model_copy(update={"written": NOW}))
+    assert items()["evaluations/a5"].seconds == 30
+
+
+def test_the_sum_counts_every_process_of_a_training():
+    for node in ("backbones/main", "detectors/a1", "afigan/main", "extractors/main"):
+        trained(node, 36.0)
+    found = list(items().values())
+    hours = sum(item.seconds or 0 for item in found if item.iterations) / 3600
+    assert hours > 10
+    text = render(found, processes=8)
+    assert float(re.search(r"([\d.]+) hours of processes", text)[1]) == pytest.approx(8 * hours, abs=0.06)
+    assert re.search(r"^detectors +1 of \d+ done", text, re.M)
+
+
+def test_the_script_prints_the_plan(root):
+    (root / "params.yaml").write_text(yaml.safe_dump(VALUES))
+    trained("detectors/a1", 2.0)
+    run = subprocess.run(
+        [sys.executable, ROOT / "workflow/scripts/plan.py"], capture_output=True, text=True, check=True
+    )
+    assert re.search(r"^detectors/bilinear +waiting +100 +0:03:20 +1 of detectors mask_rcnn$", run.stdout, re.M)
