@@ -10,9 +10,11 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 sys.path[:0] = [str(workflow.basedir), str(Path(workflow.basedir, "workflow"))]
+from afigan.outputs.currency import recorded_hash
+from afigan.outputs.paths import PREPARED, all_outputs, inputs, outputs
+from afigan.params.lineage import Lineage
 from afigan.params.loading import load_params
-from afigan.runtime.files import read_json
-from afigan.params.lineage import fingerprint, parents
+from afigan.params.stages import TRAINED
 from dependencies import code  # a stage's script and the modules that it imports
 
 if config:
@@ -22,29 +24,17 @@ try:
 except ValueError as error:
     raise WorkflowError(str(error))
 VALUES = yaml.safe_load(open("params.yaml", encoding="utf-8"))
-EXPERIMENTS = PARAMS.experiments
+LINEAGE = Lineage(PARAMS)
 # GPUs of a process. `auto` looks on this machine; if others run the jobs, params.yaml has to say `device: cuda`
 GPU = int(PARAMS.device == "cuda" or (PARAMS.device == "auto" and shutil.which("nvidia-smi") is not None))
 
-KINDS = ("backbones", "afigan", "extractors", "detectors", "students")
-WEIGHTS = ("model.safetensors", "config.json")  # a model's descendants depend on these
-MODEL = (*WEIGHTS, "log.jsonl")
-MODELS = [f"models/{kind}/{key}/{name}" for kind in KINDS for key in getattr(EXPERIMENTS, kind) for name in MODEL]
-METRICS = [f"results/metrics/{key}.{suffix}" for key in EXPERIMENTS.evaluations for suffix in ("matches.npz", "json")]
-SUBMISSIONS = [f"results/submissions/{key}" for key in EXPERIMENTS.submissions]
-DRAWN = ("losses_afigan", "losses_extractors", "losses_detectors", "features", "detections", "gradcam")
-FIGURES = [f"results/figures/{name}.png" for name in DRAWN]
-REPORT = ["results/figures/claims.png", "results/claims.csv", "results/claims.md", "results/README.md"]
-
 # Snakemake redoes outputs whose records have other parameters. It has no records of DVC's outputs, and would keep them
 if not any(Path(".snakemake/metadata").glob("*")):
-    for config_file in map(Path, MODELS):
-        node = config_file.parent.relative_to("models").as_posix()
-        if config_file.name == "config.json" and config_file.is_file():
-            if read_json(config_file).get("params_hash") != fingerprint(PARAMS, node):
-                raise WorkflowError(
-                    f"models/{node} has other parameters, and Snakemake did not create it: run `dvc repro`, then `make adopt-snakemake`."
-                )
+    for node in LINEAGE.of_kind(*TRAINED):
+        if recorded_hash(node.name) not in (None, node.params_hash):
+            raise WorkflowError(
+                f"models/{node.name} has other parameters, and Snakemake did not create it: run `dvc repro`, then `make adopt-snakemake`."
+            )
 
 
 def watch(*names):
@@ -62,27 +52,18 @@ def watch(*names):
     return values
 
 
-def weights(kind):
-    """Return the files of the models, or of the pseudo-labels, that the experiment {key} starts from or evaluates."""
+def parents(kind):
+    """Return the files that the experiment {key} starts from or evaluates."""
 
     def files(wildcards):
-        nodes = [node.split("/") for node in parents(PARAMS, f"{kind}/{wildcards.key}")]
-        return [
-            file
-            for of, key in nodes
-            for file in (
-                [f"data/pseudo/{key}.json"]
-                if of == "pseudo_labels"
-                else [f"models/{of}/{key}/{name}" for name in WEIGHTS]
-            )
-        ]
+        return [file for parent in LINEAGE[f"{kind}/{wildcards.key}"].parents for file in inputs(parent.name)]
 
     return files
 
 
 def pairs(kind):
     """Return the low-resolution images that the experiment {key} is trained with."""
-    return lambda wildcards: f"data/pairs/{getattr(EXPERIMENTS, kind)[wildcards.key].degradation}"
+    return lambda wildcards: outputs(f"pairs/{LINEAGE[f'{kind}/{wildcards.key}'].experiment.degradation}")
 
 
 wildcard_constraints:
@@ -97,12 +78,9 @@ localrules:
 # Every result, not only the last: Snakemake does not notice a missing file between two existing ones.
 rule all:
     input:
-        MODELS,
-        METRICS,
-        SUBMISSIONS,
-        FIGURES,
-        "results/tables",
-        REPORT,
+        all_outputs(PARAMS, *TRAINED, "evaluations", "submissions"),
+        outputs("figures"),
+        outputs("tables"),
 
 
 include: "workflow/rules/resources.smk"

@@ -61,12 +61,12 @@ SMALL_MODEL = Model(
     channels=64,
     anchor_sizes=[16, 32, 64, 128, 256],
     canonical_box_size=112,
-    roi_heads=RoIHeads(batch_size=64, fc_dim=128, mask_dim=32),
-    rpn=RPN(batch_size=64, proposals_train=200, proposals_test=200),
+    roi_heads=RoIHeads(batch_size_per_image=64, fc_dim=128, mask_dim=32),
+    rpn=RPN(batch_size_per_image=64, proposals_train=200, proposals_test=200),
 )
 CHECK = Scale(SMALL_MODEL, "resnet50", 256, 320)  # small enough for a CPU to do the same
 QUICK = Scale(
-    SMALL_MODEL.model_copy(update={"channels": 16, "roi_heads": RoIHeads(batch_size=16, fc_dim=16, mask_dim=8)}),
+    SMALL_MODEL.model_copy(update={"channels": 16, "roi_heads": RoIHeads(batch_size_per_image=16, fc_dim=16, mask_dim=8)}),
     "resnet18",
     96,
     128,

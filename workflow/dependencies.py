@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Modules that every script imports and that cannot change a result. The last three act through the params hash: the
 # metrics of another hash are refused by `tables`, which depends on them.
 EVERYWHERE = (
-    *("__init__", "compat", "outputs/provenance"),
-    *("params/loading", "params/references", "params/seeds"),
+    *("__init__", "compat", "outputs/currency", "outputs/paths", "outputs/provenance"),
+    *("params/loading", "params/references", "params/registered", "params/seeds"),
     *("runtime/files", "runtime/messages", "runtime/preemption", "runtime/state"),
 )
 HASHED = ("params/lineage", "params/schema", "params/stages")
@@ -48,13 +48,14 @@ def _closure(start: Path) -> set[str]:
 @cache
 def _imports(path: Path) -> set[Path]:
     """Return the files of afigan that a file imports, with the packages that they are in."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    names, text = set(), path.read_text("utf-8")
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}", *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    found = set()
+    # a package that finds its modules by itself imports all of them
+    found = {*path.parent.rglob("*.py")} - {path} if ".iter_modules(" in text or ".walk_packages(" in text else set()
     for parts in (name.split(".") for name in names):
         if parts[0] == "afigan":
             for depth in range(2, len(parts) + 1):

@@ -24,7 +24,6 @@ from afigan.data.images import read_rgb
 from afigan.data.parallel import map_images
 from afigan.runtime.files import atomic_dir, atomic_path, digest, read_json, sha256_file, write_json
 
-PAIRS = Path("data/pairs")
 SCALE = 0.5
 # png is lossless (compress level 1: 3.5 times as fast as Pillow's 6, 4 % more bytes); jpeg keeps full-size chroma
 FORMATS: dict[str, dict[str, Any]] = {

@@ -8,10 +8,8 @@ import numpy as np
 import torch
 
 from afigan.data.packed import Packed
+from afigan.outputs.paths import PREPARED
 from afigan.runtime.files import read_json
-
-PREPARED = Path("data/prepared")
-PSEUDO = Path("data/pseudo")
 
 
 def read_summary() -> dict[str, Any]:

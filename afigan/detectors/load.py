@@ -4,7 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from afigan.detectors.build import Architecture, Detector, build_detector
-from afigan.outputs.models import MODELS, load_config, load_part, load_weights
+from afigan.outputs.models import load_config, load_part, load_weights
+from afigan.outputs.paths import MODELS
+from afigan.pyramids import Pyramid
 from afigan.runtime.device import move
 
 
@@ -32,6 +34,21 @@ def load_detector(node: str, device: torch.device) -> Detector:
     weights = {name: value for name, value in load_weights(node).items() if not name.startswith("discriminator.")}
     load_part(detector, weights, node)
     return move(detector.eval().requires_grad_(False), device)
+
+
+def load_interpolator(pyramid: Pyramid, weights: dict[str, Tensor], source: str) -> None:
+    """Load G's weights of stage 1 at every upsampling place of a pyramid.
+
+    Args:
+        pyramid: with its backbone.
+        weights: of one interpolator.
+        source: their origin, for the error message.
+
+    Raises:
+        ValueError: the interpolators are of another architecture.
+    """
+    for interpolator in pyramid.upsample:
+        load_part(interpolator, weights, source)
 
 
 def load_pyramid(pyramid: nn.Module, weights: dict[str, Tensor], source: str) -> None:

@@ -1,13 +1,18 @@
 """detectron2's RetinaNet, changed to learn at any width and to resume exactly after an interruption."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
 
+from afigan.detectors.heads import register_head
 from afigan.detectors.normalisers import mean_over_processes
+
+if TYPE_CHECKING:
+    from afigan.detectors.build import Architecture
 
 WIDTH = 256  # channels that detectron2's initial weights suit
 
@@ -39,3 +44,14 @@ class SteadyRetinaNet(RetinaNet):
         before = torch.where(self.normalizer.isnan(), initial_value, self.normalizer)
         self.normalizer.copy_(before * momentum + mean * (1 - momentum))
         return self.normalizer.clone()
+
+
+@register_head("retinanet", finest="p3", masks=False, family="dense")
+def configure_retinanet(cfg: CfgNode, architecture: "Architecture", levels: list[str], image_scale: float) -> None:
+    """Set `cfg.MODEL` for RetinaNet: three anchor sizes an octave (Lin et al., 2017, section 4)."""
+    node = cfg.MODEL
+    node.META_ARCHITECTURE = "SteadyRetinaNet"
+    sizes = [size * image_scale for size in architecture.model.anchor_sizes]
+    node.ANCHOR_GENERATOR.SIZES = [[size * 2 ** (third / 3) for third in range(3)] for size in sizes]
+    node.RETINANET.IN_FEATURES = levels
+    node.RETINANET.NUM_CLASSES = architecture.num_classes

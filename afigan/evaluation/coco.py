@@ -4,13 +4,14 @@ import contextlib
 import io
 from pathlib import Path
 
-from afigan.data.split import PREPARED, read_summary
+from afigan.data.split import read_summary
 from afigan.evaluation.matches import indexed, match, write_matches
 from afigan.evaluation.predict import Predictor
 from afigan.evaluation.results import results_of
 from afigan.outputs.models import load_config
+from afigan.outputs.paths import METRICS, PREPARED
 from afigan.outputs.provenance import record
-from afigan.params import stages as experiments
+from afigan.params.lineage import Lineage
 from afigan.params.schema import Params
 from afigan.runtime.files import sha256_file, write_json
 
@@ -21,7 +22,6 @@ except ImportError:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-METRICS = Path("results/metrics")
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -53,7 +53,8 @@ def evaluate(params: Params, key: str) -> None:
     Raises:
         ValueError: the model or the data are missing or do not fit.
     """
-    item = params.experiments.evaluations[key]
+    node = Lineage(params)[f"evaluations/{key}"]
+    item, (model,) = node.experiment, node.parents
     predictor = Predictor(params, item.model, item.multi_scale)
     results = predictor.results(PREPARED / "val.json")
     summary = read_summary()
@@ -66,14 +67,14 @@ def evaluate(params: Params, key: str) -> None:
         {
             "key": key,
             "model": item.model,
-            **record(params, f"evaluations/{key}", predictor.inputs),
+            **record(node, predictor.inputs),
             "data": {
                 "source": params.data.source,
                 "train_images": summary["train"]["images"],
                 "val_images": summary["val"]["images"],
             },
             "schedule": load_config(item.model)["schedule"],
-            "seed": experiments.seed(params, item.model),
+            "seed": model.seed,
             "multi_scale": item.multi_scale,
             "params_M": predictor.parameters / 1e6,
             "matches": sha256_file(matches),

@@ -16,8 +16,11 @@ from afigan.data.images import read_rgb
 from afigan.data.split import read_split, resized_shape, to_tensor
 from afigan.detectors.build import Architecture, detectron2_config, set_test_limits
 from afigan.detectors.load import load_architecture, load_detector
-from afigan.outputs.models import MODELS, check_trained, load_config
+from afigan.outputs.currency import check_current
+from afigan.outputs.models import load_config
+from afigan.outputs.paths import MODELS
 from afigan.outputs.provenance import sums
+from afigan.params.lineage import Lineage
 from afigan.params.schema import Evaluate, Input, Params
 from afigan.runtime.device import choose_device, seed_everything
 
@@ -42,7 +45,7 @@ class Predictor:
         self, params: Params, node: str, multi_scale: bool = False, score_threshold: float | None = None
     ) -> None:
         seed_everything(params.seed, params.threads, params.deterministic)
-        check_trained(params, node)
+        check_current(Lineage(params)[node])
         self.params, self.node, self.multi_scale = params, node, multi_scale
         self.architecture, self.classes = load_architecture(node), load_config(node)["classes"]
         detector = load_detector(node, choose_device(params.device))

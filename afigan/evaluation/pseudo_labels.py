@@ -2,9 +2,10 @@
 
 import json
 
-from afigan.data.split import PREPARED, PSEUDO
 from afigan.evaluation.predict import Predictor
+from afigan.outputs.paths import PREPARED, PSEUDO
 from afigan.outputs.provenance import record
+from afigan.params.lineage import Lineage
 from afigan.params.schema import Params
 from afigan.runtime.files import write_json
 
@@ -17,7 +18,8 @@ def write_pseudo_labels(params: Params, key: str) -> None:
     Raises:
         ValueError: the model or the images are missing or do not fit; or no image has a detection.
     """
-    item = params.experiments.pseudo_labels[key]
+    node = Lineage(params)[f"pseudo_labels/{key}"]
+    item = node.experiment
     # the detector's own threshold is this one, not evaluation's: a detector drops detections below its threshold
     predictor = Predictor(params, item.model, score_threshold=item.score_threshold)
     path = PREPARED / "unlabeled.json"
@@ -33,5 +35,5 @@ def write_pseudo_labels(params: Params, key: str) -> None:
         kept = {k: result[k] for k in ("image_id", "category_id", "bbox", "score", "segmentation") if k in result}
         split["annotations"].append({"id": number, **kept, "area": area, "iscrowd": 0})
     info = {"masks": predictor.architecture.has_masks}
-    info |= record(params, f"pseudo_labels/{key}", predictor.inputs)
+    info |= record(node, predictor.inputs)
     write_json(PSEUDO / f"{key}.json", split | {"info": split["info"] | info}, indent=None)

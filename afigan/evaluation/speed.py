@@ -10,16 +10,16 @@ import torch
 from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
-from afigan.data.split import PREPARED, read_split
+from afigan.data.split import read_split
 from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import set_test_limits
 from afigan.evaluation.predict import Predictor
-from afigan.params.lineage import fingerprint
+from afigan.outputs.paths import BENCHMARK, PREPARED
+from afigan.params.lineage import Lineage
 from afigan.params.schema import BackboneExperiment, Evaluate, Model, PaperSize, Params
 from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.runtime.files import write_json
 
-BENCHMARK = Path("results/benchmark.json")
 PAPER_MODEL = Model(anchor_sizes=[32, 64, 128, 256, 512])  # the other values are defaults: C = 256
 PAPER_BACKBONE = BackboneExperiment(name="resnet50", pixel_std=[57.375, 57.12, 58.395])  # activations are near 1
 COCO_CLASSES = 80
@@ -37,8 +37,8 @@ def benchmark(params: Params) -> None:
     """
     rows, device = {}, choose_device(params.device)
     images = read_split(PREPARED / "val.json")["images"]
-    for key in params.experiments.evaluations:
-        rows[key] = {"params_hash": fingerprint(params, f"evaluations/{key}"), **measure(params, key, images)}
+    for node in Lineage(params).of_kind("evaluations"):
+        rows[node.key] = {"params_hash": node.params_hash, **measure(params, node.key, images)}
     name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
     about = {"device": name, "threads": params.threads, "runs": params.benchmark.runs}
     settings = params.benchmark.paper_size

@@ -4,14 +4,14 @@ import json
 import zipfile
 from pathlib import Path
 
-from afigan.data.split import PREPARED
 from afigan.evaluation.predict import Predictor
 from afigan.evaluation.results import results_of
+from afigan.outputs.paths import PREPARED, SUBMISSIONS
 from afigan.outputs.provenance import record
+from afigan.params.lineage import Lineage
 from afigan.params.schema import Params
 from afigan.runtime.files import atomic_dir, write_json
 
-SUBMISSIONS = Path("results/submissions")
 NO_DATE = (1980, 1, 1, 0, 0, 0)  # so that the same results give the same bytes
 
 
@@ -24,7 +24,8 @@ def submit(params: Params, key: str) -> None:
     Raises:
         ValueError: the model or the test images are missing or do not fit.
     """
-    item = params.experiments.submissions[key]
+    node = Lineage(params)[f"submissions/{key}"]
+    item = node.experiment
     predictor = Predictor(params, item.model, item.multi_scale)
     results = predictor.results(PREPARED / "test.json")
     name = f"detections_{split_name(params)}_afigan-{key}_results"
@@ -36,7 +37,7 @@ def submit(params: Params, key: str) -> None:
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(entry, json.dumps(results_of(results, kind)))
         about = {"key": key, "model": item.model, "multi_scale": item.multi_scale, "results": len(results)}
-        made = record(params, f"submissions/{key}", predictor.inputs)
+        made = record(node, predictor.inputs)
         write_json(folder / "about.json", about | made)
 
 

@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from afigan.data.degradation import downscale
 from afigan.data.images import read_rgb
-from afigan.data.split import PREPARED, half, read_split, resized_shape, to_tensor
+from afigan.data.split import half, read_split, resized_shape, to_tensor
 from afigan.detectors.load import load_architecture, load_detector
 from afigan.interpolators import build_interpolator
 from afigan.outputs.models import load_config, load_part, load_weights, part
+from afigan.outputs.paths import PREPARED
 from afigan.params.schema import Params
 from afigan.reporting.png import save
 from afigan.runtime.device import choose_device, seed_everything
@@ -54,7 +55,7 @@ def feature_maps(params: Params) -> tuple[dict[str, np.ndarray], np.ndarray]:
     teacher = load_detector(f"detectors/{experiment.teacher}", device)
     node = f"afigan/{settings.afigan}"
     config = load_config(node)
-    interpolator = build_interpolator("afi", config["channels"], blocks=config["blocks"]).eval().to(device)
+    interpolator = build_interpolator(config["interpolator"], config["channels"], **config["options"]).eval().to(device)
     load_part(interpolator, part(load_weights(node), "interpolator."), node)
     with torch.no_grad():
         maps = []

@@ -1,22 +1,16 @@
 """Stage `figures`: all pictures of the trained models, in results/figures."""
 
-from pathlib import Path
-
-from afigan.data.split import PREPARED, read_split
+from afigan.data.split import read_split
 from afigan.evaluation.predict import Predictor
 from afigan.figures.detections import draw_detection_figure
 from afigan.figures.features import draw_feature_maps, feature_maps
 from afigan.figures.gradcam import draw_gradcam_figure
 from afigan.figures.losses import draw_losses
-from afigan.outputs.models import MODELS
+from afigan.outputs.paths import FIGURES, MODELS, PREPARED
 from afigan.params.schema import Params
+from afigan.params.stages import KINDS
 
-FIGURES = Path("results/figures")
-TITLES = {
-    "afigan": "Stage 1: AFI-GAN",
-    "extractors": "Stage 2: multi-scale AF extractor",
-    "detectors": "Stage 3: target detectors",
-}
+LOGGED = ("afigan", "extractors", "detectors")  # the kinds whose losses are drawn
 GRADCAM_LEVELS = ("p3", "p4")  # every pyramid has them
 
 
@@ -26,10 +20,10 @@ def draw_figures(params: Params) -> None:
     Raises:
         ValueError: a model is missing or has other parameters, or `figures.image` is beyond the validation set.
     """
-    for kind, title in TITLES.items():
+    for kind in LOGGED:
         keys = getattr(params.experiments, kind)
         logs = {key: MODELS / kind / key / "log.jsonl" for key in keys}
-        draw_losses(logs, FIGURES / f"losses_{kind}.png", title)
+        draw_losses(logs, FIGURES / f"losses_{kind}.png", KINDS[kind].title)
     maps, image = feature_maps(params)
     draw_feature_maps(maps, image, FIGURES / "features.png")
     _draw_detections(params)

@@ -1,8 +1,12 @@
 """The AF interpolator G (section 3.1, Fig. 2a; Fig. 6 for residual blocks)."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from afigan.interpolators.registry import register_interpolator
 
 GROWTH = 32  # channels that each convolution of a dense block adds
 BETA = 0.2  # residual scaling
@@ -54,6 +58,7 @@ def _build_blocks(kind: str, channels: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels, width) for _ in range(5)))
 
 
+@register_interpolator("afi", learned=True, shared=True)
 class AFInterpolator(nn.Module):
     """G: bilinear x2 plus a learned correction, which is almost 0 before training.
 
@@ -67,7 +72,7 @@ class AFInterpolator(nn.Module):
         ValueError: unknown `blocks`.
     """
 
-    def __init__(self, channels: int, blocks: str = "rdb") -> None:
+    def __init__(self, channels: int, blocks: Literal["rdb", "rb"] = "rdb") -> None:
         super().__init__()
         self.head = nn.Conv2d(channels, channels, 3, padding=1)
         self.blocks = _build_blocks(blocks, channels)
@@ -81,8 +86,8 @@ class AFInterpolator(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Upsample (N, C, H, W) to (N, C, 2H, 2W)."""
+    def forward(self, x: Tensor, guide: Tensor | None = None) -> Tensor:
+        """Upsample (N, C, H, W) to (N, C, 2H, 2W); `guide` is ignored."""
         features = F.leaky_relu(self.head(x), SLOPE)
         features = features + BETA * self.blocks(features)
         features = F.leaky_relu(self.conv(features), SLOPE)

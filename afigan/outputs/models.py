@@ -1,16 +1,12 @@
 """The folders of models/: a stage writes one, a later stage starts from it; it is checked when it is read."""
 
-from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from afigan.params.lineage import fingerprint
-from afigan.params.schema import Params
+from afigan.outputs.paths import MODELS
 from afigan.runtime.files import read_json
-
-MODELS = Path("models")
 
 
 def load_weights(node: str) -> dict[str, Tensor]:
@@ -41,19 +37,6 @@ def load_config(node: str) -> dict[str, Any]:
     if not isinstance(config, dict) or "params_hash" not in config:
         raise ValueError(f"{path} does not say what was trained: remove it and run its stage again")
     return config
-
-
-def check_trained(params: Params, node: str) -> None:
-    """Refuse weights that were trained with other parameters than the current ones.
-
-    Raises:
-        ValueError: `models/NODE` was trained with other parameters.
-    """
-    if load_config(node)["params_hash"] != fingerprint(params, node):
-        raise ValueError(
-            f"models/{node} was trained with other parameters than the current ones: train it again (`dvc repro` or "
-            "`snakemake` does)"
-        )
 
 
 def part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -4,23 +4,22 @@ It can be read during a run, on any machine that sees the files. This module wri
 `done` means done with the current parameters; `dvc status` and `snakemake -n` know whether code or data have changed.
 """
 
-import re
 import textwrap
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from afigan.params.lineage import fingerprint, parents
+from afigan.outputs.currency import recorded_hash
+from afigan.outputs.paths import all_nodes
+from afigan.params.lineage import Lineage
 from afigan.params.schema import Params
-from afigan.params.stages import STAGES
+from afigan.params.stages import KINDS, split_node
 from afigan.runtime import state
 from afigan.runtime.state import ERROR, RUNS, State
 
-KINDS = ("backbones", "afigan", "extractors", "detectors", "pseudo_labels", "students", "evaluations", "submissions")
 SILENT = "no sign of life"
 QUIET = 600.0  # seconds without a new state; the clocks of two machines may be minutes apart
-HEAD = 1 << 16  # bytes of an output: its hash is near the beginning, and pseudo-labels are large
 
 # --- what the files say -----------------------------------------------------------------------------------------------
 
@@ -54,45 +53,24 @@ class Row:
         return max(0, (self.run.total or 0) - self.run.iteration) * self.run.seconds
 
 
-def nodes(params: Params) -> list[str]:
-    """Return all nodes of the parameters."""
-    pairs = [f"pairs/{degradation}" for degradation in params.pairs.degradations]
-    experiments = [f"{kind}/{key}" for kind in KINDS for key in getattr(params.experiments, kind)]
-    return ["prepare", *pairs, *experiments, "benchmark", "figures", "tables"]
-
-
-def output(node: str) -> Path:
-    """Return the file that exists when a node is done; an experiment's file contains the hash of its parameters."""
-    kind, _, key = node.partition("/")
-    places = {
-        "prepare": "data/prepared/summary.json",
-        "pairs": f"data/pairs/{key}/index.json",
-        "pseudo_labels": f"data/pseudo/{key}.json",
-        "evaluations": f"results/metrics/{key}.json",
-        "submissions": f"results/submissions/{key}/about.json",
-        "benchmark": "results/benchmark.json",
-        "figures": "results/figures/gradcam.png",
-        "tables": "results/README.md",
-    }
-    return Path(places.get(kind, f"models/{node}/config.json"))
-
-
 def rows(params: Params, time: datetime) -> list[Row]:
     """Return a row for each of `nodes`, from the files in the working directory at `time`."""
-    found = {node: _row(params, node, time) for node in nodes(params)}
+    lineage = Lineage(params)
+    hashes = {node: lineage[node].params_hash if is_experiment(node) else "" for node in all_nodes(params)}
+    found = {node: _row(node, params_hash, time) for node, params_hash in hashes.items()}
     for node, row in found.items():
         if row.status == "waiting" and not row.note and is_experiment(node):
-            missing = [parent for parent in parents(params, node) if found[parent].status != "done"]
+            missing = [parent.name for parent in lineage[node].parents if found[parent.name].status != "done"]
             found[node] = replace(row, note=f"for {', '.join(missing)}" if missing else "")
     return list(found.values())
 
 
 def is_experiment(node: str) -> bool:
-    return node.partition("/")[0] in KINDS
+    """Return whether a node is an experiment of params.yaml, with a hash of its parameters."""
+    return split_node(node)[0] in KINDS
 
 
-def _row(params: Params, node: str, time: datetime) -> Row:
-    params_hash = fingerprint(params, node) if is_experiment(node) else ""
+def _row(node: str, params_hash: str, time: datetime) -> Row:
     made = _made(node, params_hash)
     # the script's state and those of its runs: a run's hash is of more than parameters, so there may be several runs
     told = {folder: state.read(folder) for folder in (RUNS / node, *RUNS.glob(f"{node}-*"))}
@@ -118,18 +96,12 @@ def _row(params: Params, node: str, time: datetime) -> Row:
 
 def _made(node: str, params_hash: str) -> str:
     """Return `done`, `there`, `stale` or `waiting`, from only the output."""
-    path = output(node)
-    try:
-        with open(path, "rb") as file:
-            head = file.read(HEAD)
-        if node.partition("/")[0] in STAGES:
-            (path.parent / "model.safetensors").stat()  # written last
-    except OSError:
+    found = recorded_hash(node)
+    if found is None:
         return "waiting"
     if not params_hash:
         return "there"
-    found = re.search(rb'"params_hash": *"(\w+)"', head)
-    return "done" if found and found[1].decode() == params_hash else "stale"
+    return "done" if found == params_hash else "stale"
 
 
 def _fate(said: State, time: datetime) -> tuple[str, str]:

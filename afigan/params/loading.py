@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from afigan.params.references import broken_references, reasons
 from afigan.params.schema import Params
 from afigan.params.seeds import evaluate_rows, replicate
+from afigan.runtime.files import digest
 
 
 def check_params(values: Any, source: str = "params.yaml") -> Params:
@@ -88,8 +89,13 @@ def compose(profile: str, conf: str | Path = "conf") -> dict[str, Any]:
     with initialize_config_dir(str(Path(conf).resolve()), version_base=None):
         composed = OmegaConf.to_container(hydra_compose("config", overrides=[f"profile={profile}"]), resolve=True)
     values = replicate(evaluate_rows(cast(dict[str, Any], composed)))  # the type is that of any YAML node
-    check_params(values, f"profile {profile}")
-    return values
+    found = composed_digest(check_params(values, f"profile {profile}"))
+    return {"composed": {"profile": profile, "digest": found}} | values
+
+
+def composed_digest(params: Params) -> str:
+    """Return a digest of all parameters, for `Params.composed`."""
+    return digest(params.model_dump(mode="json", exclude={"composed"}))[:16]
 
 
 def _above(path: str | Path) -> str:

@@ -1,14 +1,23 @@
 """Check the references between experiments of params.yaml: the weights they start from, the rows they fill."""
 
+import re
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from afigan.params import stages as resolved
-from afigan.params.schema import MASK_HEADS, DetectorExperiment, ExtractorExperiment, Params
+from afigan.params.lineage import Lineage, Node
+from afigan.params.registered import has_masks, heads, interpolators, is_learned, wrong_options
+from afigan.params.schema import ExtractorExperiment, Params
+from afigan.params.stages import TRAINED
 from afigan.runtime.messages import shown
 
-R_CNN = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn")
+# keys of earlier versions -> their present names
+RENAMED = {
+    r"(train_\w+|experiments\.\w+\.\w+\.schedule)\.schedule": "lr_schedule",
+    r"(train_\w+|experiments\.\w+\.\w+\.schedule)\.clip": "clip_norm",
+    r"model\.(roi_heads|rpn)\.batch_size": "batch_size_per_image",
+    r"experiments\.\w+\.\w+\.blocks": "options: {blocks: …}",
+}
 
 
 def broken_references(params: Params) -> list[str]:
@@ -24,7 +33,8 @@ def reasons(error: ValidationError, *place: str) -> list[str]:
         where = ".".join([*place, *(part if part and part.isprintable() else repr(part) for part in parts)])
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            message = "unknown key; remove it or see afigan/params/schema.py for the names"
+            names = [name for pattern, name in RENAMED.items() if re.fullmatch(pattern, where)]
+            message = f"is now called {names[0]}" if names else "unknown key; remove it or see afigan/params/schema.py"
         elif item["type"] == "missing":
             message = "missing"
         elif not isinstance(item["input"], dict | BaseModel):
@@ -35,25 +45,24 @@ def reasons(error: ValidationError, *place: str) -> list[str]:
 
 class _References:
     def __init__(self, params: Params) -> None:
-        self.params, self.problems = params, list[str]()
-        experiments = params.experiments
-        for kind in resolved.STAGES:
-            for key in getattr(experiments, kind):
-                self._schedule(f"{kind}/{key}")
-        for key in experiments.afigan:
-            self._afigan(f"afigan/{key}")
-        for key in experiments.extractors:
-            self._extractor(f"extractors/{key}")
-        for kind in ("detectors", "students"):
-            for key in getattr(experiments, kind):
-                self._detector(f"{kind}/{key}")
-        for key in experiments.students:
-            self._labels(f"students/{key}")
-        for key in experiments.pseudo_labels.keys() - {item.labels for item in experiments.students.values()}:
-            self._lookup(f"pseudo_labels/{key}", "model", experiments.pseudo_labels[key].model)
-        for kind in ("evaluations", "submissions"):
-            for key in getattr(experiments, kind):
-                self._evaluation(f"{kind}/{key}")
+        self.params, self.problems, self.lineage = params, list[str](), Lineage(params)
+        experiments, of_kind = params.experiments, self.lineage.of_kind
+        for node in of_kind(*TRAINED):
+            self._schedule(node)
+        for node in of_kind("afigan"):
+            self._afigan(node)
+        for node in of_kind("extractors"):
+            self._extractor(node)
+        for node in of_kind("detectors", "students"):
+            self._detector(node)
+        for node in of_kind("students"):
+            self._labels(node)
+        used = {item.labels for item in experiments.students.values()}
+        for node in of_kind("pseudo_labels"):
+            if node.key not in used:
+                self._lookup(node, "model", node.experiment.model)
+        for node in of_kind("evaluations", "submissions"):
+            self._evaluation(node)
         if experiments.submissions and not self._has_test_images():
             self._say("experiments.submissions", "needs data.test.images (for shapes: data.shapes.test)")
         if experiments.pseudo_labels and not self._has_unlabeled_images():
@@ -64,122 +73,130 @@ class _References:
     def _say(self, where: str, what: str) -> None:
         self.problems.append(f"{where}: {what}")
 
-    def _lookup(self, node: str, name: str, target: str) -> Any:
-        """Return the experiment that `name` of `node` refers to; if it is not there, note a problem and return None."""
+    def _lookup(self, node: Node, name: str, target: str) -> Node | None:
+        """Return the node that `name` of `node` refers to; if it is not there, note a problem and return None."""
+        if target in self.lineage:
+            return self.lineage[target]
         kind, key = target.split("/")
-        known = getattr(self.params.experiments, kind)
-        if key not in known:
-            names = ", ".join(known) or "none"
-            self._say(f"{_place(node)}.{name}", f"there is no experiments.{kind}.{key}; those that exist: {names}")
-        return known.get(key)
+        names = ", ".join(getattr(self.params.experiments, kind)) or "none"
+        self._say(f"{_place(node)}.{name}", f"there is no experiments.{kind}.{key}; those that exist: {names}")
+        return None
 
-    def _is_there(self, node: str) -> bool:
-        kind, key = node.split("/")
-        return key in getattr(self.params.experiments, kind)
-
-    def _agree(self, node: str, name: str, ours: Any, theirs: Any) -> None:
+    def _agree(self, node: Node, name: str, ours: Any, theirs: Any) -> None:
         if ours != theirs:
             self._say(f"{_place(node)}.{name}", f"{ours!r}, but the weights it starts from have {theirs!r}")
 
-    def _schedule(self, node: str) -> None:
+    def _schedule(self, node: Node) -> None:
         processes = self.params.processes
         try:
-            size = resolved.schedule(self.params, node).batch_size
+            size = node.schedule.batch_size
             if size % processes:
-                self._say(
-                    f"{_place(node)}", f"its batch_size of {size} cannot be split evenly among {processes} processes"
-                )
+                self._say(_place(node), f"its batch_size of {size} cannot be split evenly among {processes} processes")
         except ValidationError as error:
-            self.problems += reasons(error, f"{_place(node)}.schedule")
+            self.problems += reasons(error, *_place(node).split("."), "schedule")
 
-    def _afigan(self, node: str) -> None:
-        item = resolved.experiment(self.params, node)
-        self._degradation(node, item.degradation)
-        teacher = self._teacher(node, item.teacher)
-        theirs = resolved.pyramid(self.params, f"detectors/{item.teacher}") if teacher is not None else None
-        if item.features == "merged" and theirs == "bifpn":
+    def _afigan(self, node: Node) -> None:
+        item = node.experiment
+        self._degradation(node)
+        self._options(node)
+        if not is_learned(item.interpolator):
+            learned = ", ".join(name for name in interpolators() if is_learned(name))
+            self._say(
+                f"{_place(node)}.interpolator", f"{item.interpolator} has nothing to learn; choose from {learned}"
+            )
+        elif interpolators()[item.interpolator].traits.get("guided"):
+            self._say(f"{_place(node)}.interpolator", f"{item.interpolator} needs a finer map, which stage 1 has not")
+        teacher = self._teacher(node)
+        if item.features == "merged" and teacher is not None and teacher.pyramid == "bifpn":
             self._say(f"{_place(node)}.features", "a BiFPN has no merged maps; set it to output")
 
-    def _extractor(self, node: str) -> None:
-        item = resolved.experiment(self.params, node)
-        self._degradation(node, item.degradation)
+    def _extractor(self, node: Node) -> None:
+        item = node.experiment
+        self._degradation(node)
         self._network(node)
-        teacher = self._teacher(node, item.teacher)
-        if teacher is not None:
-            theirs = f"detectors/{item.teacher}"
-            pyramids = {resolved.pyramid(self.params, n) for n in (node, theirs)}
-            if item.backbone != teacher.backbone or len(pyramids) > 1:
-                self._say(
-                    f"{_place(node)}.teacher", f"M needs the backbone and pyramid of F, but {item.teacher} has others"
-                )
+        teacher = self._teacher(node)
+        if teacher is not None and (item.backbone != teacher.experiment.backbone or node.pyramid != teacher.pyramid):
+            self._say(
+                f"{_place(node)}.teacher", f"M needs the backbone and pyramid of F, but {item.teacher} has others"
+            )
+        if item.match == "different" and interpolators()[item.interpolator].traits.get("guided"):
+            self._say(f"{_place(node)}.match", f"{item.interpolator} needs a finer map; set it to same")
         start = self._lookup(node, "init", item.init)
-        if item.init.startswith("afigan/"):
-            if item.interpolator != "afi":
-                key = item.backbone
-                self._say(
-                    f"{_place(node)}.init", f"{item.interpolator} takes nothing from stage 1; set it to backbones/{key}"
-                )
-            for name in ("blocks", "degradation", "match") if start is not None else ():
-                self._agree(node, name, getattr(item, name), getattr(start, name))
+        if start is not None and start.kind == "afigan":
+            self._same_interpolator(node, start)
+            for name in ("degradation", "match"):
+                self._agree(node, name, getattr(item, name), getattr(start.experiment, name))
 
-    def _detector(self, node: str) -> None:
-        item = resolved.experiment(self.params, node)
+    def _detector(self, node: Node) -> None:
+        item = node.experiment
         self._network(node)
         start = self._lookup(node, "init", item.init)
-        kind = item.init.split("/")[0]
-        if item.reuse == "M" and kind != "extractors":
+        if item.reuse == "M" and not item.init.startswith("extractors/"):
             self._say(f"{_place(node)}.reuse", f"M can be reused only from an extractor, but init is {item.init}")
-        if kind == "afigan" and item.interpolator != "afi":
+        if start is None or start.kind == "backbones":
+            return
+        self._same_interpolator(node, start)
+        if isinstance(start.experiment, ExtractorExperiment):
+            for name in ("upsampling", *(("backbone", "repeats") if item.reuse == "M" else ())):
+                self._agree(node, name, getattr(item, name), getattr(start.experiment, name))
+            if item.reuse == "M":
+                self._agree(node, "pyramid", node.pyramid, start.pyramid)
+
+    def _same_interpolator(self, node: Node, start: Node) -> None:
+        item, theirs = node.experiment, start.experiment
+        if item.interpolator != theirs.interpolator:
             self._say(
                 f"{_place(node)}.init",
-                f"{item.interpolator} takes nothing from stage 1; set it to backbones/{item.backbone}",
+                f"{start.name} has {theirs.interpolator}, and {item.interpolator} takes nothing from it; set init to "
+                f"backbones/{item.backbone}, or the same interpolator",
             )
-        if start is None or kind == "backbones":
-            return
-        self._agree(node, "blocks", item.blocks, start.blocks)
-        if isinstance(start, ExtractorExperiment):
-            for name in ("interpolator", "upsampling", *(("backbone",) if item.reuse == "M" else ())):
-                self._agree(node, name, getattr(item, name), getattr(start, name))
-            if item.reuse == "M":
-                self._agree(node, "repeats", item.repeats, start.repeats)
-                ours, theirs = (resolved.pyramid(self.params, n) for n in (node, item.init))
-                self._agree(node, "pyramid", ours, theirs)
+        else:
+            self._agree(node, "options", item.options, theirs.options)
 
-    def _labels(self, node: str) -> None:
-        item = resolved.experiment(self.params, node)
-        labels = self._lookup(node, "labels", f"pseudo_labels/{item.labels}")
-        if labels is None or self._lookup(f"pseudo_labels/{item.labels}", "model", labels.model) is None:
-            return
-        ours, theirs = (resolved.head(self.params, n) for n in (node, labels.model))
-        if ours in MASK_HEADS and theirs not in MASK_HEADS:
-            self._say(f"{_place(node)}.labels", f"{ours} needs masks, but {labels.model} finds only boxes")
+    def _labels(self, node: Node) -> None:
+        labels = self._lookup(node, "labels", f"pseudo_labels/{node.experiment.labels}")
+        model = self._lookup(labels, "model", labels.experiment.model) if labels is not None else None
+        if model is not None and has_masks(node.head) and not has_masks(model.head):
+            self._say(f"{_place(node)}.labels", f"{node.head} needs masks, but {model.name} finds only boxes")
 
-    def _network(self, node: str) -> None:
-        item: ExtractorExperiment | DetectorExperiment = resolved.experiment(self.params, node)
+    def _network(self, node: Node) -> None:
+        item = node.experiment
+        self._options(node)
         self._lookup(node, "backbone", f"backbones/{item.backbone}")
         if item.init.startswith("backbones/") and item.init != f"backbones/{item.backbone}":
             self._say(f"{_place(node)}.init", f"is not its backbone; set it to backbones/{item.backbone}")
-        if item.upsampling == "iterated" and resolved.pyramid(self.params, node) != "fpn":
-            self._say(f"{_place(node)}.upsampling", "iterated works only with the pyramid fpn")
+        if item.upsampling == "iterated":
+            if node.pyramid != "fpn":
+                self._say(f"{_place(node)}.upsampling", "iterated works only with the pyramid fpn")
+            if interpolators()[item.interpolator].traits.get("guided"):
+                self._say(f"{_place(node)}.upsampling", f"iterated has no finer map, which {item.interpolator} needs")
 
-    def _teacher(self, node: str, key: str) -> Any:
+    def _options(self, node: Node) -> None:
+        for problem in wrong_options(node.experiment.interpolator, node.experiment.options):
+            self._say(f"{_place(node)}.options", problem)
+
+    def _teacher(self, node: Node) -> Node | None:
+        key = node.experiment.teacher
         teacher = self._lookup(node, "teacher", f"detectors/{key}")
-        if teacher is not None and not teacher.init.startswith("backbones/"):
-            self._say(f"{_place(node)}.teacher", f"F must be trained without AFI-GAN, {key} starts from {teacher.init}")
+        if teacher is not None and not (init := teacher.experiment.init).startswith("backbones/"):
+            self._say(f"{_place(node)}.teacher", f"F must be trained without AFI-GAN, {key} starts from {init}")
         return teacher
 
-    def _degradation(self, node: str, degradation: str) -> None:
+    def _degradation(self, node: Node) -> None:
+        degradation = node.experiment.degradation
         if degradation not in self.params.pairs.degradations:
             self._say(f"{_place(node)}.degradation", f"{degradation} is not among pairs.degradations; add it there")
 
-    def _evaluation(self, node: str) -> None:
-        item = resolved.experiment(self.params, node)
-        if self._lookup(node, "model", item.model) is None or not item.multi_scale:
+    def _evaluation(self, node: Node) -> None:
+        item = node.experiment
+        model = self._lookup(node, "model", item.model)
+        if model is None or not item.multi_scale:
             return
         if self.params.evaluate.multi_scale is None:
             self._say(f"{_place(node)}.multi_scale", "needs evaluate.multi_scale with the sizes")
-        if resolved.head(self.params, item.model) not in R_CNN:
-            self._say(f"{_place(node)}.multi_scale", f"works only with {', '.join(R_CNN)}")
+        if heads()[model.head].traits["family"] != "rcnn":
+            able = ", ".join(name for name, head in heads().items() if head.traits["family"] == "rcnn")
+            self._say(f"{_place(node)}.multi_scale", f"works only with {able}")
 
     def _has_test_images(self) -> bool:
         data = self.params.data
@@ -204,7 +221,7 @@ class _References:
                     if key not in evaluations:
                         self._say(f"tables.{table}.{row}", f"there is no experiments.evaluations.{key}")
                 models = [evaluations[key].model for key in keys if key in evaluations]
-                seeds = [resolved.seed(self.params, model) for model in models if self._is_there(model)]
+                seeds = [self.lineage[model].seed for model in models if model in self.lineage]
                 if len(set(seeds)) < len(seeds):
                     self._say(f"tables.{table}.{row}", f"{', '.join(keys)} need different seeds, but have {seeds}")
 
@@ -212,8 +229,8 @@ class _References:
         figures, experiments = self.params.figures, self.params.experiments
         if figures.afigan not in experiments.afigan:
             self._say("figures.afigan", f"there is no experiments.afigan.{figures.afigan}")
-        elif self._is_there(teacher := f"detectors/{experiments.afigan[figures.afigan].teacher}"):
-            levels = resolved.interpolated_levels(self.params, teacher)
+        elif (teacher := f"detectors/{experiments.afigan[figures.afigan].teacher}") in self.lineage:
+            levels = self.lineage[teacher].interpolated_levels
             if figures.level not in levels:
                 self._say("figures.level", f"{figures.level}, but G learns on {', '.join(levels)} of {teacher}")
         images = self.params.data.shapes.val
@@ -230,5 +247,5 @@ class _References:
                 self._say(f"figures.{name}", f"{key} and {figures.nearest} differ in pixel_format")
 
 
-def _place(node: str) -> str:
-    return f"experiments.{node.replace('/', '.')}"
+def _place(node: Node) -> str:
+    return f"experiments.{node.kind}.{node.key}"

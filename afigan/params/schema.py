@@ -4,10 +4,13 @@ A section checks what it can check by itself; `afigan.params.references` checks 
 """
 
 import json
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+
+from afigan.params.registered import heads, interpolators
 
 LARGEST = 2**31 - 1  # the largest number that torch and the file formats count with
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
@@ -22,15 +25,9 @@ Row = Annotated[str, Field(pattern=r"^[^\p{Cc}|]+$")]  # fits into a cell of a M
 Place = Annotated[str, Field(pattern=r"^[^\x00]+$")]  # a path
 Level = Literal["p2", "p3", "p4", "p5", "p6", "p7"]
 Pyramid = Literal["fpn", "pafpn", "bifpn"]
-Head = Literal["faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn", "retinanet", "fcos", "centermask"]
-MASK_HEADS = {"mask_rcnn", "cascade_mask_rcnn", "centermask"}
 Degradation = Literal["nearest", "bilinear", "bicubic"]
 Match = Literal["same", "different"]
 Upsampling = Literal["per_level", "iterated"]
-Blocks = Literal["rdb", "rb"]
-Interpolator = Literal[
-    "nearest", "bilinear", "bicubic", "nearest-5conv", "bilinear-5conv", "bicubic-5conv", "deconv", "afi"
-]
 
 
 def _yaml_switch(value: Any) -> Any:
@@ -39,6 +36,19 @@ def _yaml_switch(value: Any) -> Any:
 
 
 Adversarial = Annotated[Literal["on", "detached", "off"], BeforeValidator(_yaml_switch)]
+
+
+def _one_of(names: Iterable[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"choose one of {', '.join(names)}")
+        return value
+
+    return AfterValidator(check)
+
+
+Interpolator = Annotated[str, _one_of(interpolators())]
+Head = Annotated[str, _one_of(heads())]
 
 
 def _no_twins(values: list[Any]) -> list[Any]:
@@ -135,13 +145,13 @@ class Pairs(Section):
 
 
 class RoIHeads(Section):
-    batch_size: Positive = 512  # RoIs sampled per image
+    batch_size_per_image: Positive = 512  # RoIs that are sampled
     fc_dim: Size = 1024
     mask_dim: Size = 256
 
 
 class RPN(Section):
-    batch_size: Positive = 256  # anchors sampled per image
+    batch_size_per_image: Positive = 256  # anchors that are sampled
     proposals_train: Positive = 1000
     proposals_test: Positive = 1000
 
@@ -154,7 +164,7 @@ class Model(Section):
     channels: Size = 256
     anchor_sizes: Annotated[list[Rate], Field(min_length=5, max_length=5)]  # pixels, one per level: P2-P6, or P3-P7
     # FCOS, in pixels: the distances to an object's farthest side at which one level ends and the next begins
-    sizes_of_interest: Limits = [64.0, 128.0, 256.0, 512.0]
+    sizes_of_interest: Limits | None = None  # None: those for COCO, of afigan/detectors/fcos/proposals.py
     canonical_box_size: Rate = 224.0  # pixels: the side of a RoI that is pooled from P4
     # `separable`: two matrix products, equal to `torchvision` up to rounding; faster on CPU cores at small sizes
     roi_align: Literal["torchvision", "separable"] = "torchvision"
@@ -189,11 +199,11 @@ class Schedule(Section):
     lr: Rate
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
-    schedule: Literal["step", "cosine"] = "step"
+    lr_schedule: Literal["step", "cosine"] = "step"
     milestones: list[Positive] = []
     gamma: Rate = 0.1
     warmup: NonNegative = 0  # iterations of linear warm-up
-    clip: Rate | None = None  # largest norm of a module's gradient
+    clip_norm: Rate | None = None  # largest norm of a module's gradient
     workers: Workers = 0  # data-loading processes per training process
     checkpoint_every: Positive = 1000
     log_every: Positive = 1  # iterations per line of the log, which has the means over them
@@ -281,7 +291,8 @@ class AfiganExperiment(Experiment):
 
     teacher: Key
     degradation: Degradation
-    blocks: Blocks = "rdb"
+    interpolator: Interpolator = "afi"  # G: any learned one
+    options: Options = {}  # of the interpolator
     adversarial: Adversarial = "on"
     match: Match = "same"
     features: Literal["output", "merged"] = "output"
@@ -292,9 +303,9 @@ class Network(Experiment):
 
     backbone: Key
     pyramid: Pyramid | None = None
-    repeats: Annotated[int, Field(ge=1, le=100)] = 3  # of BiFPN
+    repeats: Annotated[int, Field(ge=1, le=100)] | None = None  # of BiFPN; None: that of afigan/pyramids/bifpn.py
     head: Head | None = None
-    blocks: Blocks = "rdb"
+    options: Options = {}  # of the interpolator
     upsampling: Upsampling = "per_level"
 
 
@@ -354,8 +365,17 @@ class Experiments(Section):
     submissions: dict[Key, Submission] = {}
 
 
+class Composed(Section):
+    """The profile of conf/ that params.yaml was composed from, and a digest of all its other values then."""
+
+    profile: str
+    digest: str
+
+
 class Params(Section):
     """The complete params.yaml."""
+
+    composed: Composed | None = None  # written by `make params`; no result depends on it
 
     seed: Seed
     threads: Annotated[Workers, Field(ge=1)]

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from afigan.params.stages import STAGES
-
-REFERENCES = ("backbone", "teacher", "init", "model", "labels")
+from afigan.params.stages import REFERENCES, TRAINED
 
 
 def evaluate_rows(values: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +42,7 @@ def replicate(values: dict[str, Any]) -> dict[str, Any]:
         for kind, items in experiments.items():
             if kind != "submissions":
                 for key, item in items.items():
-                    copied[kind][key + suffix] = _copy(item, suffix) | ({"seed": seed} if kind in STAGES else {})
+                    copied[kind][key + suffix] = _copy(item, suffix) | ({"seed": seed} if kind in TRAINED else {})
     values["experiments"] = copied
     if len(seeds) > 1:
         values["tables"] = {

@@ -1,68 +1,58 @@
-"""One experiment of params.yaml with what it takes from the rest of the file: schedule, seed, network.
+"""The one table of the stages and of the kinds of experiments that they run.
 
-A node is a folder of models/, `KIND/KEY`. Its kind is `backbones`, `afigan`, `extractors`, `detectors` or `students`.
-The nodes `pseudo_labels/KEY`, `evaluations/KEY` and `submissions/KEY` name results of these models.
+A *node* is one result of a run. The name of an experiment's node is `KIND/KEY`, as in `detectors/a5`. The name of any
+other node is that of its stage; `pairs` has a node for each degradation, as in `pairs/bilinear`.
 """
 
-from typing import Any
-
-from afigan.params.schema import BackboneExperiment, Head, Params, Pyramid, Schedule
-
-STAGES = {
-    "backbones": "train_backbone",
-    "afigan": "train_afigan",
-    "extractors": "train_extractor",
-    "detectors": "train_detector",
-    "students": "train_detector",
-}
+from dataclasses import dataclass
 
 
-def experiment(params: Params, node: str) -> Any:
-    """Return the entry of a node under `experiments` of params.yaml."""
-    kind, key = node.split("/")
-    return getattr(params.experiments, kind)[key]
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the pipeline.
 
-
-def schedule(params: Params, node: str) -> Schedule:
-    """Return the section of the node's stage, with the experiment's own changes.
-
-    Raises:
-        ValueError: a change is not a key of a schedule, or has a wrong type.
+    Args:
+        name: of its script in workflow/scripts and of its rule in both engines.
+        kind: the section of `experiments` whose entries it runs; empty for a stage without experiments.
+        schedule: the section of params.yaml with its training schedule; empty if it trains nothing.
+        title: for people.
     """
-    base = getattr(params, STAGES[node.split("/")[0]])
-    change = experiment(params, node).schedule
-    return type(base).model_validate(base.model_dump(by_alias=True) | change) if change else base
+
+    name: str
+    kind: str = ""
+    schedule: str = ""
+    title: str = ""
 
 
-def seed(params: Params, node: str) -> int:
-    """Return the seed of everything random in a node's training."""
-    own = experiment(params, node).seed
-    return params.seed if own is None else own
+STAGES = (
+    Stage("prepare"),
+    Stage("pairs"),
+    Stage("backbone", "backbones", "train_backbone", "Backbones"),
+    Stage("train_afigan", "afigan", "train_afigan", "Stage 1: AFI-GAN"),
+    Stage("train_extractor", "extractors", "train_extractor", "Stage 2: multi-scale AF extractor"),
+    Stage("train_detector", "detectors", "train_detector", "Stage 3: target detectors"),
+    Stage("pseudo_labels", "pseudo_labels"),
+    Stage("train_student", "students", "train_detector", "Self-training"),
+    Stage("evaluate", "evaluations"),
+    Stage("submit", "submissions"),
+    Stage("benchmark"),
+    Stage("figures"),
+    Stage("tables"),
+)
+KINDS = {stage.kind: stage for stage in STAGES if stage.kind}
+TRAINED = tuple(stage.kind for stage in STAGES if stage.schedule)  # kinds with a folder of models/
+NETWORKS = ("extractors", "detectors", "students")  # kinds with a backbone, a pyramid and a head
+
+# Fields of an experiment that refer to another one: the kind that the value is a key of; empty if it is a node's name
+REFERENCES = {"backbone": "backbones", "teacher": "detectors", "labels": "pseudo_labels", "init": "", "model": ""}
 
 
-def backbone(params: Params, node: str) -> BackboneExperiment:
-    """Return the backbone of a detector, a student or an extractor."""
-    return params.experiments.backbones[experiment(params, node).backbone]
+def split_node(name: str) -> tuple[str, str]:
+    """Return kind and key of a node's name; the key of `prepare` and the like is empty."""
+    kind, _, key = name.partition("/")
+    return kind, key
 
 
-def pyramid(params: Params, node: str) -> Pyramid:
-    """Return the pyramid of a detector, a student or an extractor."""
-    return experiment(params, node).pyramid or params.model.pyramid
-
-
-def head(params: Params, node: str) -> Head:
-    """Return the detection head of a detector, a student or an extractor."""
-    return experiment(params, node).head or params.model.head
-
-
-def starts_at_p2(head: Head, pyramid: Pyramid) -> bool:
-    """Return whether a detector has P2-P6, as the R-CNN family has; otherwise it has P3-P7, as every BiFPN has."""
-    return "rcnn" in head and pyramid != "bifpn"
-
-
-def interpolated_levels(params: Params, node: str) -> tuple[str, ...]:
-    """Return N_s..N_e of the node's pyramid, fine to coarse: see `afigan.pyramids.base.Pyramid`."""
-    levels = ("p2", "p3", "p4", "p5", "p6", "p7")
-    if pyramid(params, node) == "bifpn":
-        return levels[1:]
-    return levels[0 if starts_at_p2(head(params, node), pyramid(params, node)) else 1 : 4]
+def is_trained(name: str) -> bool:
+    """Return whether a node is a folder of models/."""
+    return split_node(name)[0] in TRAINED

@@ -33,8 +33,10 @@ class Pyramid(Backbone):
         Shape: (N, C, H, W) -> (N, C, *size), size <= (2H, 2W).
 
         Raises:
-            ValueError: no map is upsampled towards `level`.
+            ValueError: no map is upsampled towards `level`, or the interpolator needs a finer map as a guide.
         """
+        if self.upsample.guided:
+            raise ValueError("a guided interpolator upsamples a map only together with the finer lateral map")
         finer = self.interpolated_levels[:-1]
         if level not in finer:
             raise ValueError(f"no map is upsampled to {level!r} here: choose one of {', '.join(finer)}")

@@ -16,6 +16,7 @@ from afigan.pyramids.upsampling import Upsampling
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 SOURCES = {"p3": "res3", "p4": "res4", "p5": "res5", "p6": "res5"}  # input of a level's 1x1 convolution
+REPEATS = 3  # with ResNet; 7 with Swin (Fig. 3)
 PLACES = len(LEVELS) - 1  # upsampling places in one repeat
 EPSILON = 1e-4  # of the fusion: no division by zero if all weights are zero
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.01  # of batch normalisation, as in EfficientDet; the momentum in torch's sense
@@ -74,7 +75,7 @@ class Repeat(nn.Module):
         """
         middle = {LEVELS[-1]: maps[LEVELS[-1]]}
         for place, (coarser, level) in enumerate(pairwise(reversed(LEVELS)), start=first_place):
-            from_above = upsample(middle[coarser], place, maps[level].shape[-2:])
+            from_above = upsample(middle[coarser], place, maps[level].shape[-2:], maps[level])
             middle[level] = self.top_down[level](maps[level], from_above)
         outputs = {LEVELS[0]: middle[LEVELS[0]]}
         for finer, level in pairwise(LEVELS):
@@ -112,7 +113,7 @@ class InterpolatedBiFPN(Pyramid):
         out_channels: int,
         interpolator: str,
         options: dict[str, Any] | None = None,
-        repeats: int = 3,
+        repeats: int = REPEATS,
         norm: str = "BN",
     ) -> None:
         if repeats < 1:

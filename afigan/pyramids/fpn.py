@@ -48,6 +48,8 @@ class InterpolatedFPN(Pyramid, FPN):
             raise ValueError(f"unknown upsampling {upsampling!r}: choose {' or '.join(UPSAMPLING)}")
         super().__init__(bottom_up, in_features, out_channels, norm=norm, top_block=top_block)
         self.upsample = Upsampling(interpolator, out_channels, len(in_features) - 1, **(options or {}))
+        if upsampling == "iterated" and self.upsample.guided:
+            raise ValueError(f"iterated upsampling has no lateral maps, and {interpolator} needs them: set per_level")
         self.upsampling = upsampling
         self.interpolated_levels = tuple(self._out_features[: len(in_features)])
         if upsampling == "iterated":
@@ -60,10 +62,11 @@ class InterpolatedFPN(Pyramid, FPN):
         maps = [features[name] for name in reversed(self.in_features)]
         merged = [self.lateral_convs[0](maps[0])]
         for place, finer in enumerate(maps[1:]):
-            upsampled = self.upsample(merged[-1], place, finer.shape[-2:])
             if self.upsampling == "per_level":
-                upsampled = self.lateral_convs[place + 1](finer) + upsampled
-            merged.append(upsampled)
+                lateral = self.lateral_convs[place + 1](finer)
+                merged.append(lateral + self.upsample(merged[-1], place, finer.shape[-2:], lateral))
+            else:
+                merged.append(self.upsample(merged[-1], place, finer.shape[-2:]))
         return merged
 
     def outputs(self, merged: list[Tensor]) -> list[Tensor]:

@@ -15,7 +15,7 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 
 from afigan.backbones import FEATURES, build_backbone
 from afigan.pyramids.base import Pyramid
-from afigan.pyramids.bifpn import InterpolatedBiFPN
+from afigan.pyramids.bifpn import REPEATS, InterpolatedBiFPN
 from afigan.pyramids.fpn import InterpolatedFPN
 from afigan.pyramids.pafpn import InterpolatedPAFPN
 
@@ -27,10 +27,10 @@ def add_afigan_config(cfg: CfgNode) -> None:
     cfg.MODEL.AFIGAN = CfgNode(
         {
             "PYRAMID": "fpn",  # or pafpn, bifpn
-            "REPEATS": 3,  # of bifpn
+            "REPEATS": REPEATS,  # of bifpn
             "P6_FROM": "res5",  # of fpn and pafpn with P3-P7: res5 as RetinaNet, or p5 as FCOS
             "INTERPOLATOR": "afi",  # any of afigan.interpolators.INTERPOLATORS
-            "BLOCKS": "rdb",  # of afi: rdb or rb
+            "OPTIONS": CfgNode(new_allowed=True),  # of the interpolator, as in `build_interpolator`
             "UPSAMPLING": "per_level",  # or, of fpn, iterated (Table 9)
             "BACKBONE": "",  # a name of afigan.backbones; empty: detectron2's ResNet, as MODEL.RESNETS says
             "BACKBONE_OPTIONS": CfgNode(new_allowed=True),  # of a timm model
@@ -71,7 +71,7 @@ def _build_pyramid(cfg: CfgNode, input_shape: ShapeSpec, finest: str) -> Pyramid
         "bottom_up": bottom_up,
         "out_channels": channels,
         "interpolator": node.INTERPOLATOR,
-        "options": {"blocks": node.BLOCKS} if node.INTERPOLATOR == "afi" else {},
+        "options": dict(node.OPTIONS),
     }
     if node.PYRAMID == "bifpn":
         return InterpolatedBiFPN(**arguments, repeats=node.REPEATS, norm=cfg.MODEL.FPN.NORM or "BN")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from afigan.reporting.metrics import REDO, check_hash, get
+from afigan.outputs.currency import REDO, check_hash
+from afigan.reporting.metrics import get
 
 INTERPOLATIONS = ("nearest", "afi")
 

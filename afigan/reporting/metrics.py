@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from afigan.outputs.currency import REDO, check_hash
+
 AP_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-REDO = "redo it with `dvc repro` or `snakemake`"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def read_metrics(path: Path, key: str, params_hash: str) -> Metrics:
         metrics = Metrics(
             key=get(content, "key", str),
             model=get(content, "model", str),
-            schedule=get(content, "schedule", str),
+            schedule=describe_training(get(content, "schedule", dict)),
             source=get(data, "source", str),
             train_images=get(data, "train_images", int),
             val_images=get(data, "val_images", int),
@@ -65,13 +66,14 @@ def read_metrics(path: Path, key: str, params_hash: str) -> Metrics:
     return metrics
 
 
-def check_hash(path: Path, found: str, today: str) -> None:
-    """Raise ValueError if the content of `path` was written with other parameters than the current ones."""
-    if found != today:
-        raise ValueError(
-            f"{path} was created with other parameters than the current ones (its params_hash is {found[:12]}, the "
-            f"current one is {today[:12]}); {REDO}"
-        )
+def describe_training(trained: dict[str, Any]) -> str:
+    """Return the training of a model in words. Rows whose words differ are not compared."""
+    words = f"stage {get(trained, 'stage', int)}: {get(trained, 'iterations', int)} iterations"
+    words += f" of {get(trained, 'batch_size', int)} images"
+    if "short_sides" in trained:
+        sides = get(trained, "short_sides", list)
+        words += f", short side {'-'.join(str(side) for side in sorted({min(sides), max(sides)}))} px"
+    return words + (", with pseudo-labels" if trained.get("pseudo_labels") else "")
 
 
 def get(content: Any, name: str, kind: Any) -> Any:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from afigan.outputs import status
-from afigan.params import stages as experiments
-from afigan.params.lineage import fingerprint
+from afigan.params.lineage import Lineage, Node
 from afigan.params.schema import Params
-from afigan.params.stages import STAGES
+from afigan.params.stages import NETWORKS, split_node
 from afigan.runtime.state import RUNS, State, read
 
 OWN = "its own run"
@@ -41,57 +40,51 @@ class Item:
 
 def plan(params: Params, time: datetime) -> list[Item]:
     """Return an item for each node of the parameters, from the files in the working directory at `time`."""
-    rows = status.rows(params, time)
+    lineage, rows = Lineage(params), status.rows(params, time)
+    nodes = {row.node: lineage.get(row.node) for row in rows}
     known: dict[str, float] = {}
-    for row in rows:
-        if (cost := _cost(params, row.node)) is not None:
-            known[row.node] = cost
+    for name, node in nodes.items():
+        if (cost := _cost(name, node)) is not None:
+            known[name] = cost
     groups: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for node, cost in known.items():
-        for group in _groups(params, node):
+    for name, cost in known.items():
+        for group in _groups(name, nodes[name]):
             groups[group].append(cost)
-    return [_item(params, row, known, groups) for row in rows]
+    return [_item(row, nodes[row.node], known, groups) for row in rows]
 
 
-def _item(params: Params, row: status.Row, known: dict[str, float], groups: dict[tuple[str, ...], list[float]]) -> Item:
-    training = _trains(params, row.node)
+def _item(
+    row: status.Row, node: Node | None, known: dict[str, float], groups: dict[tuple[str, ...], list[float]]
+) -> Item:
     left = None
-    if training:
-        total = experiments.schedule(params, row.node).iterations
-        left = total - (row.checkpoint[0] if row.checkpoint else 0)
+    if node is not None and node.is_training:
+        left = node.schedule.iterations - (row.checkpoint[0] if row.checkpoint else 0)
     if row.status in ("done", "there"):
-        return Item(row.node, row.status, 0 if training else None, 0.0, "")
+        return Item(row.node, row.status, None if left is None else 0, 0.0, "")
     amount = 1 if left is None else left
     if row.node in known:
         return Item(row.node, row.status, left, amount * known[row.node], OWN)
-    for group in _groups(params, row.node):
+    for group in _groups(row.node, node):
         if group in groups:
             each = statistics.median(groups[group])
             return Item(row.node, row.status, left, amount * each, f"{len(groups[group])} of {' '.join(group)}")
     return Item(row.node, row.status, left, None, "")
 
 
-def _trains(params: Params, node: str) -> bool:
-    """Return whether a node is a training with iterations; a backbone with given weights is none."""
-    kind = node.partition("/")[0]
-    return kind in STAGES and (kind != "backbones" or experiments.experiment(params, node).weights == "crops")
-
-
-def _groups(params: Params, node: str) -> list[tuple[str, ...]]:
+def _groups(name: str, node: Node | None) -> list[tuple[str, ...]]:
     """Return the groups of nodes that cost about the same, the narrowest first."""
-    kind = node.partition("/")[0]
+    kind, _ = split_node(name)
     found: list[tuple[str, ...]] = [(kind,)]
-    if kind in ("extractors", "detectors", "students"):
-        head = experiments.head(params, node)
-        network = (experiments.pyramid(params, node), experiments.experiment(params, node).interpolator)
-        found = [(kind, head, *network), (kind, head), *found]
+    if node is not None and kind in NETWORKS:
+        network = (node.pyramid, node.experiment.interpolator)
+        found = [(kind, node.head, *network), (kind, node.head), *found]
     return found
 
 
-def _cost(params: Params, node: str) -> float | None:
+def _cost(name: str, node: Node | None) -> float | None:
     """Return the seconds of an iteration of a training, or of all of another node, by its newest journal."""
-    params_hash = fingerprint(params, node) if status.is_experiment(node) else ""
-    folders = RUNS.glob(f"{node}-*") if _trains(params, node) else [RUNS / node]
+    params_hash = node.params_hash if node is not None else ""
+    folders = RUNS.glob(f"{name}-*") if node is not None and node.is_training else [RUNS / name]
     states = [found for folder in folders if (found := read(folder)) and found.params_hash == params_hash]
     costs = [(found.written, cost) for found in states if (cost := _seconds(found)) is not None]
     return max(costs)[1] if costs else None

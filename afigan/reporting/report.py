@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from afigan.params.lineage import fingerprint
-from afigan.params.loading import check_params, compose
+from afigan.outputs.paths import BENCHMARK, FIGURES, METRICS, PLOT, PREPARED, RESULTS, TABLES
+from afigan.params.lineage import Lineage
+from afigan.params.loading import composed_digest
 from afigan.params.schema import Params, Schedule
 from afigan.reporting.claims_csv import claims_csv
 from afigan.reporting.claims_markdown import claims_markdown
@@ -15,11 +16,7 @@ from afigan.reporting.summary import readme_text
 from afigan.reporting.tables import tables_text
 from afigan.runtime.files import atomic_path
 
-RESULTS = Path("results")
-PLOT = RESULTS / "figures/claims.png"
-PREPARED = Path("data/prepared")
-PROFILES = Path("conf/profile")
-FIGURES = {
+CAPTIONS = {
     "Detections, nearest beside AFI": "detections",
     "Grad-CAM of the features under each interpolation": "gradcam",
     "Feature maps of one validation image": "features",
@@ -38,7 +35,7 @@ def write_report(params: Params) -> None:
         ValueError: metrics, matches or times are malformed or have other parameters, or a figure is missing.
     """
     texts, judged = report(params)
-    for stale in (RESULTS / "tables").glob("table[0-9].*"):
+    for stale in TABLES.glob("table[0-9].*"):
         stale.unlink()  # a table of another profile would look like one of this profile
     draw_intervals(judged, PLOT)
     for path, text in texts.items():
@@ -53,11 +50,11 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
         ValueError: as `write_report`.
     """
     summary = json.loads((PREPARED / "summary.json").read_text("utf-8"))
-    hashes = {key: fingerprint(params, f"evaluations/{key}") for key in params.experiments.evaluations}
+    hashes = {node.key: node.params_hash for node in Lineage(params).of_kind("evaluations")}
     named = {name: dict(rows) for name, rows in params.tables.items()}
-    results = read_results(named, RESULTS / "metrics", hashes, RESULTS / "benchmark.json")
-    for name in FIGURES.values():
-        if not (path := RESULTS / f"figures/{name}.png").is_file():
+    results = read_results(named, METRICS, hashes, BENCHMARK)
+    for name in CAPTIONS.values():
+        if not (path := FIGURES / f"{name}.png").is_file():
             raise ValueError(f"the figure {path} does not exist; run the stage `figures` first")
     judged = judge_run(results)
     tables = {f"tables/{name}": text for name, text in tables_text(results).items()}
@@ -74,7 +71,7 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
         },
         plot=PLOT.relative_to(RESULTS).as_posix(),
         tables={name: text for name, text in tables.items() if name.endswith(".md")},
-        figures={caption: f"figures/{name}.png" for caption, name in FIGURES.items()},
+        figures={caption: f"figures/{name}.png" for caption, name in CAPTIONS.items()},
         comparable=params.data.source == "coco"
         and PAPER_IMAGES.items() <= images.items()
         and (detector.iterations, detector.batch_size) == PAPER_SCHEDULE,
@@ -84,11 +81,11 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
 
 
 def profile_name(params: Params) -> str:
-    """Return the profile of conf/ that composes to these parameters; `custom` if none does."""
-    for path in sorted(PROFILES.glob("*.yaml")):
-        if check_params(compose(path.stem)) == params:
-            return path.stem
-    return "custom"
+    """Return the profile of conf/ that the parameters were composed from, with a note if they have changed since."""
+    composed = params.composed
+    if composed is None:
+        return "custom"
+    return composed.profile if composed.digest == composed_digest(params) else f"{composed.profile}, edited"
 
 
 def describe_data(params: Params, images: dict[str, int], categories: int) -> str:
@@ -102,5 +99,5 @@ def describe_data(params: Params, images: dict[str, int], categories: int) -> st
 def describe_schedule(schedule: Schedule) -> str:
     """Return one line on the training of a stage."""
     rate = f"lr {schedule.lr:g}"
-    rate += ", cosine" if schedule.schedule == "cosine" else f" x {schedule.gamma:g} at {schedule.milestones}"
+    rate += ", cosine" if schedule.lr_schedule == "cosine" else f" x {schedule.gamma:g} at {schedule.milestones}"
     return f"{schedule.iterations:,} iterations of {schedule.batch_size} images, {schedule.optimizer}, {rate}"

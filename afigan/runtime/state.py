@@ -80,7 +80,7 @@ class State(BaseModel):
 
     Args:
         node: as in `afigan.params.stages`; or `prepare`, `pairs/DEGRADATION`, `benchmark`, `figures`, `tables`.
-        params_hash: `afigan.params.lineage.fingerprint` of the node; empty if it has none.
+        params_hash: `params_hash` of `afigan.params.lineage.Node`; empty if it has none.
         status: running, or how it ended.
         error: the exception's name and the first line of its message, if it failed; ERROR has all of it.
         process: the one that works; began: when it started; written: when this state was written.

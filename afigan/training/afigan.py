@@ -6,14 +6,15 @@ import torch
 from torch import Tensor
 
 from afigan.data.loader import TrainingSet
-from afigan.data.pairs import PAIRS, PairReader
-from afigan.data.split import PREPARED, read_split
+from afigan.data.pairs import PairReader
+from afigan.data.split import read_split
 from afigan.detectors import Detector
 from afigan.detectors.load import load_architecture, load_detector
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.interpolators import build_interpolator
 from afigan.outputs.models import prefixed
-from afigan.params import stages as experiments
+from afigan.outputs.paths import PAIRS, PREPARED
+from afigan.params.lineage import Node
 from afigan.params.schema import AdversarialSchedule, AfiganExperiment, Params
 from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.training import engine
@@ -71,25 +72,20 @@ def train_afigan(params: Params, key: str) -> None:
         ValueError: data or teacher are missing or do not fit.
         TrainingDiverged: a loss is not finite.
     """
-    on_all_ranks(_train, params, key)
+    on_all_ranks(_train, params, f"afigan/{key}")
 
 
-def _train(params: Params, key: str) -> None:
-    node = f"afigan/{key}"
-    experiment, schedule, seed = (
-        params.experiments.afigan[key],
-        experiments.schedule(params, node),
-        experiments.seed(params, node),
-    )
+def _train(node: Node) -> None:
+    params, experiment, schedule = node.params, node.experiment, node.schedule
     assert isinstance(schedule, AdversarialSchedule)
-    seed_everything(seed, params.threads, params.deterministic)
+    seed_everything(node.seed, params.threads, params.deterministic)
     device = choose_device(params.device)
     pairs = PAIRS / experiment.degradation
-    with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as (run, inputs):
+    with open_run(node, [PREPARED / "train.json", pairs / "index.json"]) as (run, inputs):
         teacher = load_detector(f"detectors/{experiment.teacher}", device)
         architecture = load_architecture(f"detectors/{experiment.teacher}")
         channels = architecture.model.channels
-        interpolator = move(build_interpolator("afi", channels, blocks=experiment.blocks), device)
+        interpolator = move(build_interpolator(experiment.interpolator, channels, **experiment.options), device)
         learners = {"interpolator": engine.Learner(interpolator, schedule)}
         if experiment.adversarial != "off":
             discriminator = move(FeaturePatchDiscriminator(channels), device)
@@ -99,23 +95,11 @@ def _train(params: Params, key: str) -> None:
             teacher, learners["interpolator"], adversary, experiment, teacher.backbone.interpolated_levels
         )
         reader = PairReader(pairs) if experiment.match == "same" else None
-        dataset = TrainingSet(
-            read_split(PREPARED / "train.json"),
-            params.input,
-            architecture.backbone.pixel_format,
-            seed,
-            reader,
-            annotated=False,
-        )
-        log = engine.train(
-            run=run,
-            schedule=schedule,
-            learners=learners,
-            step=step,
-            dataset=dataset,
-            device=device,
-        )
+        split, pixel_format = read_split(PREPARED / "train.json"), architecture.backbone.pixel_format
+        dataset = TrainingSet(split, params.input, pixel_format, node.seed, reader, annotated=False)
+        log = engine.train(run=run, schedule=schedule, learners=learners, step=step, dataset=dataset, device=device)
         state: dict[str, Tensor] = {}
         for name, learner in learners.items():
             state |= prefixed(learner.module, f"{name}.")
-        save_model(params, node, inputs, state, log, {"channels": channels, "blocks": experiment.blocks})
+        config = {"channels": channels, "interpolator": experiment.interpolator, "options": experiment.options}
+        save_model(node, inputs, state, log, config)

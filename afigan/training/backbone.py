@@ -13,8 +13,9 @@ from torch.utils.data import Dataset
 
 from afigan.backbones import build_backbone
 from afigan.data.images import read_rgb
-from afigan.data.split import PREPARED, read_split, to_tensor
-from afigan.params import stages as experiments
+from afigan.data.split import read_split, to_tensor
+from afigan.outputs.paths import PREPARED
+from afigan.params.lineage import Node
 from afigan.params.schema import BackboneExperiment, Params
 from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.training import engine
@@ -100,36 +101,34 @@ def write_backbone(params: Params, key: str) -> None:
     Raises:
         ValueError: the weights are missing, unreadable, or of another architecture.
     """
-    on_all_ranks(_write, params, key)
+    on_all_ranks(_write, params, f"backbones/{key}")
 
 
-def _write(params: Params, key: str) -> None:
-    node = f"backbones/{key}"
-    settings = params.experiments.backbones[key]
-    seed_everything(experiments.seed(params, node), params.threads, params.deterministic)
+def _write(node: Node) -> None:
+    params, settings = node.params, node.experiment
+    seed_everything(node.seed, params.threads, params.deterministic)
     backbone = build_backbone(settings.name, norm=settings.norm, freeze_at=settings.freeze_at, options=settings.options)
     log: list[dict[str, float]] = []
-    with open_run(params, node, [PREPARED / "train.json"]) as (run, inputs):
-        if settings.weights == "crops":
-            log = _pretrain(params, node, backbone, run)
+    with open_run(node, [PREPARED / "train.json"]) as (run, inputs):
+        if node.is_training:
+            log = _pretrain(node, backbone, run)
         elif settings.weights is not None:
-            load_pretrained(backbone, settings.weights, place=f"experiments.backbones.{key}.weights")
-        save_model(params, node, inputs, backbone.state_dict(), log, {"backbone": settings.model_dump()})
+            load_pretrained(backbone, settings.weights, place=f"experiments.backbones.{node.key}.weights")
+        save_model(node, inputs, backbone.state_dict(), log, {"backbone": settings.model_dump()})
 
 
-def _pretrain(params: Params, node: str, backbone: Backbone, run: Path) -> list[dict[str, float]]:
+def _pretrain(node: Node, backbone: Backbone, run: Path) -> list[dict[str, float]]:
     """Train the backbone to classify `ObjectCrops`, in place of ImageNet where its weights are not available."""
-    settings, schedule = experiments.experiment(params, node), experiments.schedule(params, node)
-    device = choose_device(params.device)
+    settings, device = node.experiment, choose_device(node.params.device)
     split = read_split(PREPARED / "train.json")
     classifier = nn.Linear(backbone.output_shape()["res5"].channels, len(split["classes"]) + 1)
-    learner = engine.Learner(move(nn.ModuleList([backbone, classifier]), device).train(), schedule)
+    learner = engine.Learner(move(nn.ModuleList([backbone, classifier]), device).train(), node.schedule)
     log = engine.train(
         run=run,
-        schedule=schedule,
+        schedule=node.schedule,
         learners={"backbone": learner},
         step=ClassifyStep(learner, settings, device),
-        dataset=ObjectCrops(split, settings.pixel_format, experiments.seed(params, node)),
+        dataset=ObjectCrops(split, settings.pixel_format, node.seed),
         device=device,
     )
     backbone.cpu()

@@ -1,20 +1,23 @@
 """Stage 3: the target detector T (section 4.3), fine-tuned with its detection loss on full-size images."""
 
 from itertools import chain
+from typing import Any
 
 from torch import Tensor
 
 from afigan.data.loader import TrainingSet
 from afigan.data.packed import Packed
-from afigan.data.split import PREPARED, PSEUDO, read_split
+from afigan.data.split import read_split
 from afigan.detectors import Architecture, Detector, build_detector
-from afigan.detectors.load import load_pyramid
+from afigan.detectors.load import load_interpolator, load_pyramid
+from afigan.outputs.currency import check_current
 from afigan.outputs.models import load_part, load_weights, part
-from afigan.params import stages as experiments
-from afigan.params.schema import DetectorExperiment, Input, Params, Schedule, StudentExperiment
+from afigan.outputs.paths import PREPARED, PSEUDO
+from afigan.params.lineage import Node
+from afigan.params.schema import DetectorExperiment, Params, StudentExperiment
 from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.training import engine
-from afigan.training.stage import check_labels, on_all_ranks, open_run, save_model
+from afigan.training.stage import on_all_ranks, open_run, save_model
 
 
 class DetectorStep:
@@ -46,7 +49,7 @@ def initialise(detector: Detector, experiment: DetectorExperiment) -> None:
     elif experiment.init.startswith("extractors/"):
         load_part(detector.backbone.upsample, part(start, "backbone.upsample."), experiment.init)
     else:
-        load_part(detector.backbone.upsample[0], part(start, "interpolator."), experiment.init)
+        load_interpolator(detector.backbone, part(start, "interpolator."), experiment.init)
 
 
 def freeze_interpolator(detector: Detector) -> None:
@@ -57,53 +60,41 @@ def freeze_interpolator(detector: Detector) -> None:
     detector.backbone.upsample.requires_grad_(False).eval()
 
 
-def train_detector(params: Params, node: str) -> None:
-    """Run stage 3 of `detectors/KEY` or `students/KEY`; write `models/NODE/` with T's weights.
+def train_detector(params: Params, name: str) -> None:
+    """Run stage 3 of the node `detectors/KEY` or `students/KEY`; write `models/NODE/` with T's weights.
 
     Raises:
         ValueError: data or earlier stages are missing or do not fit.
         TrainingDiverged: a loss is not finite.
     """
-    on_all_ranks(_train, params, node)
+    on_all_ranks(_train, params, name)
 
 
-def _train(params: Params, node: str) -> None:
-    experiment, schedule = experiments.experiment(params, node), experiments.schedule(params, node)
-    seed = experiments.seed(params, node)
-    seed_everything(seed, params.threads, params.deterministic)
+def _train(node: Node) -> None:
+    params, experiment, schedule = node.params, node.experiment, node.schedule
+    seed_everything(node.seed, params.threads, params.deterministic)
     device = choose_device(params.device)
     files = [PREPARED / "train.json"]
     split = read_split(files[0])
     if isinstance(experiment, StudentExperiment):
+        check_current(node.lineage[f"pseudo_labels/{experiment.labels}"])
         files.append(PSEUDO / f"{experiment.labels}.json")
-        check_labels(params, experiment.labels)
         labels = read_split(files[1])
         images = Packed(chain(split["images"], labels["images"]))
         split = split | {"images": images, "masks": split["masks"] and labels["masks"]}
         del labels
-    architecture = Architecture.of(params, node, len(split["classes"]))
-    with open_run(params, node, files) as (run, inputs):
+    architecture = Architecture.of(node, len(split["classes"]))
+    with open_run(node, files) as (run, inputs):
         detector = build_detector(architecture)
         initialise(detector, experiment)
         move(detector, device).train()
         if experiment.freeze_interpolator:
             freeze_interpolator(detector)
         learners = {"detector": engine.Learner(detector, schedule)}
-        dataset = TrainingSet(split, params.input, architecture.backbone.pixel_format, seed)
-        log = engine.train(
-            run=run,
-            schedule=schedule,
-            learners=learners,
-            step=DetectorStep(learners["detector"]),
-            dataset=dataset,
-            device=device,
-        )
-        words = describe(schedule, params.input) + (", with pseudo-labels" if len(files) > 1 else "")
-        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": words}
-        save_model(params, node, inputs, detector.state_dict(), log, config)
-
-
-def describe(schedule: Schedule, inputs: Input) -> str:
-    """Return the schedule of stage 3 in words, for the tables."""
-    sides = "-".join(str(side) for side in sorted({min(inputs.short_sides), max(inputs.short_sides)}))
-    return f"stage 3: {schedule.iterations} iterations of {schedule.batch_size} images, short side {sides} px"
+        dataset = TrainingSet(split, params.input, architecture.backbone.pixel_format, node.seed)
+        step = DetectorStep(learners["detector"])
+        log = engine.train(run=run, schedule=schedule, learners=learners, step=step, dataset=dataset, device=device)
+        trained: dict[str, Any] = {"stage": 3, "iterations": schedule.iterations, "batch_size": schedule.batch_size}
+        trained |= {"short_sides": params.input.short_sides, "pseudo_labels": len(files) > 1}
+        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": trained}
+        save_model(node, inputs, detector.state_dict(), log, config)

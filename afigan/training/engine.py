@@ -54,7 +54,7 @@ class Learner:
             from afigan.training.batch_norm import synchronise  # imports timm: half a second
 
             synchronise(module)
-        self.module, self.clip = module, schedule.clip
+        self.module, self.clip_norm = module, schedule.clip_norm
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         # as in detectron2's recipes, normalisation layers do not decay
         groups = get_default_optimizer_params(
@@ -92,8 +92,8 @@ class Learner:
         if not torch.isfinite(comm.average(total.detach().clone()) + norm):
             means = comm.average_scalars(losses)
             raise TrainingDiverged(_in_words(means | {"norm of the gradient": norm.item()}))
-        if self.clip is not None:
-            nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
+        if self.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
         self.optimizer.step()
         self.scheduler.step()
 
@@ -118,7 +118,7 @@ def lr_factor(schedule: Schedule, iteration: int) -> float:
     """Return the learning rate's factor at an iteration, counted from 0: warm-up, then steps or a half cosine."""
     if iteration < schedule.warmup:
         return (iteration + 1) / (schedule.warmup + 1)
-    if schedule.schedule == "step":
+    if schedule.lr_schedule == "step":
         return schedule.gamma ** sum(iteration >= milestone for milestone in schedule.milestones)
     progress = (iteration - schedule.warmup) / max(1, schedule.iterations - schedule.warmup)
     return 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * progress, dtype=torch.float64))))
@@ -200,7 +200,7 @@ def train(
             except TrainingDiverged as error:
                 raise TrainingDiverged(
                     f"iteration {iteration} of {run.name}: not finite ({error}). Lower the stage's lr, lengthen its "
-                    f"warmup or set clip; the checkpoints before it are in {run}"
+                    f"warmup or set clip_norm; the checkpoints before it are in {run}"
                 ) from None
             window.add(terms)
             if iteration % schedule.log_every == 0 or iteration == schedule.iterations:

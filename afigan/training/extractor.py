@@ -6,14 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from afigan.data.loader import TrainingSet
-from afigan.data.pairs import PAIRS, PairReader
-from afigan.data.split import PREPARED, read_split
+from afigan.data.pairs import PairReader
+from afigan.data.split import read_split
 from afigan.detectors import Architecture, Detector, build_detector
-from afigan.detectors.load import load_detector
+from afigan.detectors.load import load_detector, load_interpolator
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.outputs.models import load_part, load_weights, part, prefixed
-from afigan.params import stages as experiments
-from afigan.params.schema import AdversarialSchedule, ExtractorExperiment, Params, Schedule
+from afigan.outputs.paths import PAIRS, PREPARED
+from afigan.params.lineage import Node
+from afigan.params.schema import AdversarialSchedule, ExtractorExperiment, Params
 from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, halve, pyramid_maps
@@ -81,24 +82,19 @@ def train_extractor(params: Params, key: str) -> None:
         ValueError: data, teacher or stage 1 are missing or do not fit.
         TrainingDiverged: a loss is not finite.
     """
-    on_all_ranks(_train, params, key)
+    on_all_ranks(_train, params, f"extractors/{key}")
 
 
-def _train(params: Params, key: str) -> None:
-    node = f"extractors/{key}"
-    experiment, schedule, seed = (
-        params.experiments.extractors[key],
-        experiments.schedule(params, node),
-        experiments.seed(params, node),
-    )
+def _train(node: Node) -> None:
+    params, experiment, schedule = node.params, node.experiment, node.schedule
     assert isinstance(schedule, AdversarialSchedule)
-    seed_everything(seed, params.threads, params.deterministic)
+    seed_everything(node.seed, params.threads, params.deterministic)
     device = choose_device(params.device)
     pairs = PAIRS / experiment.degradation
     split = read_split(PREPARED / "train.json")
-    architecture = Architecture.of(params, node, len(split["classes"]))
+    architecture = Architecture.of(node, len(split["classes"]))
     image_scale = 1.0 if experiment.match == "different" else 0.5
-    with open_run(params, node, [PREPARED / "train.json", pairs / "index.json"]) as (run, inputs):
+    with open_run(node, [PREPARED / "train.json", pairs / "index.json"]) as (run, inputs):
         teacher = load_detector(f"detectors/{experiment.teacher}", device)
         extractor = build_detector(architecture, image_scale)
         backbone = f"backbones/{experiment.backbone}"
@@ -106,7 +102,7 @@ def _train(params: Params, key: str) -> None:
         learners: dict[str, engine.Learner] = {}
         start = load_weights(experiment.init) if experiment.init != backbone else {}
         if start:
-            load_part(extractor.backbone.upsample[0], part(start, "interpolator."), experiment.init)
+            load_interpolator(extractor.backbone, part(start, "interpolator."), experiment.init)
         learners["extractor"] = engine.Learner(move(extractor, device).train(), schedule)
         if experiment.adversarial != "off":
             # with or without D, the detection losses sample the same anchors and RoIs
@@ -124,22 +120,11 @@ def _train(params: Params, key: str) -> None:
         levels = [level for level in teacher.backbone.interpolated_levels if level in known]
         step = ExtractorStep(teacher, learners["extractor"], adversary, experiment, levels)
         reader = PairReader(pairs) if experiment.match == "same" else None
-        dataset = TrainingSet(split, params.input, architecture.backbone.pixel_format, seed, reader)
-        log = engine.train(
-            run=run,
-            schedule=schedule,
-            learners=learners,
-            step=step,
-            dataset=dataset,
-            device=device,
-        )
+        dataset = TrainingSet(split, params.input, architecture.backbone.pixel_format, node.seed, reader)
+        log = engine.train(run=run, schedule=schedule, learners=learners, step=step, dataset=dataset, device=device)
         state = dict(extractor.state_dict())
         if "discriminator" in learners:
             state |= prefixed(learners["discriminator"].module, "discriminator.")
-        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": describe(schedule)}
-        save_model(params, node, inputs, state, log, config)
-
-
-def describe(schedule: Schedule) -> str:
-    """Return the schedule of stage 2 in words, for the tables."""
-    return f"stage 2: {schedule.iterations} iterations of {schedule.batch_size} images"
+        trained = {"stage": 2, "iterations": schedule.iterations, "batch_size": schedule.batch_size}
+        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": trained}
+        save_model(node, inputs, state, log, config)

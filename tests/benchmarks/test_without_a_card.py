@@ -47,8 +47,8 @@ ARCHITECTURE = Architecture(
         channels=16,
         anchor_sizes=[16, 32, 64, 128, 256],
         canonical_box_size=112,
-        roi_heads=RoIHeads(batch_size=16, fc_dim=16, mask_dim=8),
-        rpn=RPN(batch_size=16, proposals_train=50, proposals_test=50),
+        roi_heads=RoIHeads(batch_size_per_image=16, fc_dim=16, mask_dim=8),
+        rpn=RPN(batch_size_per_image=16, proposals_train=50, proposals_test=50),
     ),
     BackboneExperiment(name="resnet18", freeze_at=2),
     num_classes=3,
@@ -114,7 +114,7 @@ def pairs():
     "options",
     [
         {},
-        {"blocks": "rb"},
+        {"options": {"blocks": "rb"}},
         {"adversarial": "detached"},
         {"adversarial": "off"},
         {"match": "different"},
@@ -129,7 +129,7 @@ def test_stage_1_runs_on_one_device_and_waits_once_for_each_network(options, opt
         with on_cuda():
             teacher = build_detector(ARCHITECTURE).eval().requires_grad_(False)
             preprocess(teacher)
-            generator = engine.Learner(build_interpolator("afi", 16, blocks=experiment.blocks), schedule)
+            generator = engine.Learner(build_interpolator(experiment.interpolator, 16, **experiment.options), schedule)
             judge = None
             if experiment.adversarial != "off":
                 judge = engine.Learner(FeaturePatchDiscriminator(16), schedule)

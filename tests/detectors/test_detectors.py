@@ -17,9 +17,10 @@ from torch import nn
 import afigan
 from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import detectron2_config, set_test_limits
+from afigan.detectors.heads import HEADS
+from afigan.params.lineage import Lineage
 from afigan.params.loading import check_params
-from afigan.params.schema import MASK_HEADS, BackboneExperiment, Head, Model, Pyramid
-from afigan.params.stages import interpolated_levels
+from afigan.params.schema import BackboneExperiment, Model, Pyramid
 from afigan.pyramids import InterpolatedFPN
 
 PAPER = Model(anchor_sizes=[32.0, 64.0, 128.0, 256.0, 512.0])
@@ -28,8 +29,8 @@ MINI = Model(
     channels=16,
     anchor_sizes=[16.0, 32.0, 64.0, 128.0, 256.0],
     canonical_box_size=112.0,
-    roi_heads={"batch_size": 16, "fc_dim": 32, "mask_dim": 16},
-    rpn={"batch_size": 16, "proposals_train": 32, "proposals_test": 32},
+    roi_heads={"batch_size_per_image": 16, "fc_dim": 32, "mask_dim": 16},
+    rpn={"batch_size_per_image": 16, "proposals_train": 32, "proposals_test": 32},
 )
 SMALL = BackboneExperiment(name="resnet_mini", norm="BN")
 
@@ -136,11 +137,11 @@ LOSSES |= {
 
 
 @pytest.mark.parametrize("pyramid", get_args(Pyramid))
-@pytest.mark.parametrize("head", get_args(Head))
+@pytest.mark.parametrize("head", sorted(HEADS))
 def test_every_head_on_every_pyramid(head, pyramid):
     """The detector and G learn from an image whose sides are no multiples of a stride, and detect in it."""
     detector = mini(head=head, pyramid=pyramid, repeats=2)
-    image = sample(101, 135, masks=head in MASK_HEADS)
+    image = sample(101, 135, masks=HEADS[head].masks)
     with EventStorage():
         losses = detector([image])
     assert losses.keys() == LOSSES[head] and all(torch.isfinite(loss) for loss in losses.values())
@@ -149,10 +150,10 @@ def test_every_head_on_every_pyramid(head, pyramid):
     set_test_limits(detector, 0.0, 5)
     found = detector.eval()([{key: value for key, value in image.items() if key != "instances"}])[0]["instances"]
     assert found.scores.requires_grad  # as Grad-CAM asks for
-    assert 0 < len(found) <= 5 and found.has("pred_masks") == (head in MASK_HEADS)
+    assert 0 < len(found) <= 5 and found.has("pred_masks") == HEADS[head].masks
 
 
-@pytest.mark.parametrize("head", get_args(Head))
+@pytest.mark.parametrize("head", sorted(HEADS))
 def test_a_detector_at_half_scale_sees_half_the_sizes(head):
     full, low = (mini(head=head, image_scale=scale) for scale in (1.0, 0.5))
     sizes = [getattr(detector, "anchor_generator", None) for detector in (full, low)]
@@ -178,7 +179,7 @@ def test_an_architecture_survives_its_file():
 
 
 def test_what_an_architecture_says_is_what_is_built():
-    pyramid = mini(blocks="rb", upsampling="iterated").backbone
+    pyramid = mini(options={"blocks": "rb"}, upsampling="iterated").backbone
     assert isinstance(pyramid, InterpolatedFPN) and pyramid.upsampling == "iterated"
     assert len(pyramid.upsample[0].blocks) == 5 and not hasattr(pyramid, "fpn_lateral2")
     backbone = SMALL.model_copy(update={"pixel_mean": [1.0, 2.0, 3.0], "pixel_std": [4.0, 5.0, 6.0]})
@@ -345,5 +346,5 @@ def test_parameters_know_the_levels_that_a_detector_will_have(head, pyramid):
     values["model"] |= {"head": head, "pyramid": pyramid}
     values["experiments"]["evaluations"]["student"]["multi_scale"] = False  # which works only with the R-CNN family
     params = check_params(values)
-    detector = build_detector(Architecture.of(params, "detectors/a1", 3))
-    assert interpolated_levels(params, "detectors/a1") == detector.backbone.interpolated_levels
+    detector = build_detector(Architecture.of(Lineage(params)["detectors/a1"], 3))
+    assert Lineage(params)["detectors/a1"].interpolated_levels == detector.backbone.interpolated_levels

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from faster_coco_eval import COCOeval_faster
+from lineages import fingerprint
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -28,7 +29,6 @@ from afigan.evaluation.results import results_of
 from afigan.evaluation.speed import benchmark
 from afigan.evaluation.submission import split_name, submit
 from afigan.outputs.models import load_config
-from afigan.params.lineage import fingerprint
 from afigan.runtime.files import sha256_file
 
 pytest_plugins = ["toy"]

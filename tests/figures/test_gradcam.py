@@ -1,7 +1,7 @@
 """Grad-CAM: by hand, against autograd on every family of detectors, and the picture of it."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +16,11 @@ from torch.nn import functional as F
 from afigan.data.split import read_split
 from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import set_test_limits
+from afigan.detectors.heads import HEADS
 from afigan.figures import gradcam
 from afigan.figures.gradcam import draw_gradcam_figure, found_score, grad_cam, share_inside
 from afigan.figures.pictures import Objects, Panel
-from afigan.params.schema import BackboneExperiment, Head, Input, Model
+from afigan.params.schema import BackboneExperiment, Input, Model
 from afigan.runtime.files import write_json
 
 MODEL = Model(
@@ -106,7 +107,7 @@ def build(head: str, interpolator: str = "afi") -> nn.Module:
     return detector.eval().requires_grad_(False)
 
 
-@pytest.fixture(params=get_args(Head))
+@pytest.fixture(params=sorted(HEADS))
 def detector(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(3)
     return build(request.param)

@@ -14,9 +14,11 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from lineages import fingerprint
 
-from afigan.outputs.status import SILENT, nodes, output, render, rows
-from afigan.params.lineage import fingerprint
+from afigan.outputs.paths import all_nodes as nodes
+from afigan.outputs.paths import last_output as output
+from afigan.outputs.status import SILENT, render, rows
 from afigan.params.loading import check_params, compose
 from afigan.runtime import state
 from afigan.runtime.state import State, read, recorded, update

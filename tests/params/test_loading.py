@@ -9,8 +9,8 @@ import pytest
 import yaml
 from composed import composed, put
 from dags import copy_project, environment, write_params
+from lineages import fingerprint, parents
 
-from afigan.params.lineage import fingerprint, parents
 from afigan.params.loading import check_params, compose, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,8 +156,8 @@ def test_errors_are_named(changes, message):
             "experiments.detectors.a2.reuse: M can be reused only from an extractor",
         ),
         (
-            {"experiments__detectors__a5__blocks": "rb"},
-            "experiments.detectors.a5.blocks: 'rb', but the weights it starts",
+            {"experiments__detectors__a5__options": {"blocks": "rb"}},
+            "experiments.detectors.a5.options: {'blocks': 'rb'}, but the weights it starts",
         ),
         (
             {"experiments__detectors__a5__interpolator": "deconv"},
@@ -266,7 +266,7 @@ OF_OTHERS = {"different", "degraded_nearest", "degraded_bicubic"}  # from other 
         ({"experiments__extractors__main__adversarial": "off"}, {"a3", "a4", "a5"}),
         ({"experiments__extractors__nearest__content": False}, {"degraded_nearest"}),
         ({"experiments__detectors__a5__freeze_interpolator": True}, {"a5"}),
-        ({"experiments__detectors__a6__blocks": "rb"}, {"a6"}),
+        ({"experiments__detectors__a6__options": {"blocks": "rb"}}, {"a6"}),
         ({"experiments__detectors__a5__freeze_interpolator": False}, set()),  # its default, written down
         ({"experiments__detectors__a7": NEW}, set()),
         ({"model__head": "faster_rcnn"}, EVALUATIONS),

@@ -3,10 +3,12 @@
 import copy
 from pathlib import Path
 
-from afigan.params.lineage import fingerprint, parents
+from lineages import fingerprint, parents
+
+from afigan.params.lineage import Lineage
 from afigan.params.loading import check_params, compose
 from afigan.params.seeds import evaluate_rows, replicate
-from afigan.params.stages import STAGES, seed
+from afigan.params.stages import TRAINED
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -28,10 +30,10 @@ def test_every_experiment_exists_once_per_seed():
     for kind, items in values["experiments"].items():
         expected = {key + suffix for key in items for suffix in ("", "_s1", "_s5")}
         assert set(made["experiments"][kind]) == (set(items) if kind == "submissions" else expected)
-    for kind in STAGES:
+    for kind in TRAINED:
         for key in getattr(params.experiments, kind):
             expected_seed = int(key.partition("_s")[2]) if key.endswith(("_s1", "_s5")) else 0
-            assert seed(params, f"{kind}/{key}") == expected_seed
+            assert Lineage(params)[f"{kind}/{key}"].seed == expected_seed
 
 
 def test_copies_descend_from_copies_of_their_seed():

@@ -509,7 +509,7 @@ def test_pyramids_by_config(name, pyramid, cls, levels, places):
         FPN__IN_FEATURES=["res2", "res3", "res4", "res5"] if name == P2 else ["res3", "res4", "res5"],
     )
     assert all(torch.equal(a, b) for a, b in zip(built.parameters(), same.parameters(), strict=True))
-    assert len(registered(name, AFIGAN__PYRAMID=pyramid, AFIGAN__BLOCKS="rb").upsample[0].blocks) == 5
+    assert len(registered(name, AFIGAN__PYRAMID=pyramid, AFIGAN__OPTIONS={"blocks": "rb"}).upsample[0].blocks) == 5
 
 
 def test_defaults_are_an_fpn():

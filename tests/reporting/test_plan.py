@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lineages import fingerprint
 
-from afigan.outputs.status import output
-from afigan.params.lineage import fingerprint
+from afigan.outputs.paths import last_output as output
 from afigan.params.loading import check_params, compose
 from afigan.reporting.plan import OWN, plan, render
 from afigan.runtime import state

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from lineages import fingerprint
 from measured import Measured, Resampled
 
-from afigan.params.lineage import fingerprint
 from afigan.params.loading import check_params, compose
 from afigan.params.schema import Params
 from afigan.reporting import report

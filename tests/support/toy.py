@@ -14,15 +14,17 @@ import pytest
 import torch
 import yaml
 from composed import put
+from lineages import parents
 from safetensors.torch import load_file
 from torch import Tensor
 
+from afigan.data.checks import check_prepared
 from afigan.data.pairs import write_pairs
 from afigan.data.prepare.stage import prepare
 from afigan.evaluation.pseudo_labels import write_pseudo_labels
-from afigan.params.lineage import parents
 from afigan.params.loading import check_params, compose
 from afigan.params.schema import Params
+from afigan.params.stages import TRAINED
 from afigan.training.afigan import train_afigan
 from afigan.training.backbone import write_backbone
 from afigan.training.detector import train_detector
@@ -93,6 +95,8 @@ class World:
         """Train a node whose parents exist, again if it exists itself."""
         kind, _, key = node.partition("/")
         with self:
+            if kind in TRAINED:
+                check_prepared(self.params)
             TRAIN[kind](self.params, node if kind in ("detectors", "students") else key)
 
     def model(self, node: str) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 def schedule(**change) -> Schedule:
     values = {"iterations": 8, "batch_size": 3, "optimizer": "adamw", "lr": 0.05, "warmup": 2, "checkpoint_every": 3}
-    return Schedule.model_validate(values | {"schedule": "cosine", "clip": 1.0} | change)
+    return Schedule.model_validate(values | {"lr_schedule": "cosine", "clip_norm": 1.0} | change)
 
 
 class Sequence:
@@ -315,7 +315,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, bad):
 
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_a_gradient_that_is_not_finite_leaves_the_weights(clip):
-    learner = engine.Learner(nn.Linear(2, 1, bias=False), schedule(clip=clip))
+    learner = engine.Learner(nn.Linear(2, 1, bias=False), schedule(clip_norm=clip))
     before = learner.module.weight.detach().clone()
     loss = (0 * learner.module.weight).sum().sqrt()  # 0, and the slope of a root at 0 is infinite
     with pytest.raises(engine.TrainingDiverged, match=r"loss_root 0.*gradient (nan|inf)"):
@@ -325,10 +325,10 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights(clip):
 
 # --- learning rate and clipping --------------------------------------------------------------------------------------
 
-STEPS = {"schedule": "step", "iterations": 9, "warmup": 3, "milestones": [5, 7], "gamma": 0.1}
+STEPS = {"lr_schedule": "step", "iterations": 9, "warmup": 3, "milestones": [5, 7], "gamma": 0.1}
 STEP_FACTORS = [0.25, 0.5, 0.75, 1, 1, 0.1, 0.1, 0.01, 0.01]
 HALF_COSINE = [1 / 3, 2 / 3, 1, 0.8535533905932737, 0.5, 0.1464466094067262]  # cos of 0, 1/4, 2/4, 3/4 of pi
-COSINE = {"schedule": "cosine", "iterations": 6, "warmup": 2}
+COSINE = {"lr_schedule": "cosine", "iterations": 6, "warmup": 2}
 
 
 @pytest.mark.parametrize(("change", "factors"), [(STEPS, STEP_FACTORS), (COSINE, HALF_COSINE)], ids=["step", "cosine"])
@@ -340,13 +340,15 @@ def test_learning_rates_by_hand(tmp_path, change, factors):
 
 
 def test_no_warm_up_starts_at_the_full_rate():
-    assert engine.lr_factor(schedule(warmup=0, schedule="step"), 0) == 1
-    assert engine.lr_factor(schedule(warmup=0, schedule="cosine"), 0) == 1
+    assert engine.lr_factor(schedule(warmup=0, lr_schedule="step"), 0) == 1
+    assert engine.lr_factor(schedule(warmup=0, lr_schedule="cosine"), 0) == 1
 
 
 @pytest.mark.parametrize(("clip", "step"), [(1.0, (0.06, 0.08)), (None, (0.3, 0.4)), (10.0, (0.3, 0.4))])
 def test_clipping_scales_the_complete_gradient(clip, step):
-    plan = schedule(optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=0.1, warmup=0, schedule="step", clip=clip)
+    plan = schedule(
+        optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=0.1, warmup=0, lr_schedule="step", clip_norm=clip
+    )
     module = nn.ParameterList([torch.zeros(1), torch.zeros(1)])
     learner = engine.Learner(module, plan)
     learner.update({"loss": 3 * module[0].sum() + 4 * module[1].sum()})  # a gradient of norm 5
@@ -356,7 +358,14 @@ def test_clipping_scales_the_complete_gradient(clip, step):
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_optimizers_step_by_hand(optimizer):
     plan = schedule(
-        optimizer=optimizer, momentum=0.9, weight_decay=0.5, lr=0.1, warmup=0, schedule="step", clip=None, iterations=2
+        optimizer=optimizer,
+        momentum=0.9,
+        weight_decay=0.5,
+        lr=0.1,
+        warmup=0,
+        lr_schedule="step",
+        clip_norm=None,
+        iterations=2,
     )
     module = nn.ParameterList([torch.tensor([2.0])])
     learner = engine.Learner(module, plan)
@@ -380,7 +389,9 @@ def test_only_norms_and_swins_bias_tables_do_not_decay():
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.fill_(1.0)
-    plan = schedule(optimizer="sgd", momentum=0.0, weight_decay=0.5, lr=0.1, warmup=0, schedule="step", clip=None)
+    plan = schedule(
+        optimizer="sgd", momentum=0.0, weight_decay=0.5, lr=0.1, warmup=0, lr_schedule="step", clip_norm=None
+    )
     learner = engine.Learner(module, plan)
     learner.update({"loss": sum(0 * parameter.sum() for parameter in module.parameters())})
     norms = (nn.LayerNorm, nn.BatchNorm2d)

@@ -8,13 +8,14 @@ import shutil
 import pytest
 import torch
 from composed import composed
+from lineages import fingerprint
 from toy import SWITCHES, World, toy_params
 
 from afigan.evaluation.coco import evaluate
 from afigan.evaluation.speed import benchmark
 from afigan.figures.stage import draw_figures
-from afigan.params.lineage import fingerprint
-from afigan.params.stages import STAGES, experiment
+from afigan.params.lineage import Lineage
+from afigan.params.stages import TRAINED
 from afigan.reporting.paper import printed_rows
 from afigan.reporting.results import read_results
 from afigan.reporting.tables import tables_text
@@ -23,7 +24,7 @@ pytest_plugins = ["toy"]
 
 PARAMS = toy_params()
 CONTROL = "NN with stage 2"
-NODES = [f"{kind}/{key}" for kind in STAGES for key in getattr(PARAMS.experiments, kind)]
+NODES = [f"{kind}/{key}" for kind in TRAINED for key in getattr(PARAMS.experiments, kind)]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_every_experiment_learns(everything, node):
     assert all(torch.isfinite(value).all() for value in weights.values())
     assert [line["iteration"] for line in log] == [1, 2]
     assert everything.config(node)["params_hash"] == fingerprint(everything.params, node)
-    item = experiment(everything.params, node)
+    item = Lineage(everything.params)[node].experiment
     names = set(log[0])
     if node.startswith("backbones/"):
         assert names == {"iteration", "lr", "loss_cls"}

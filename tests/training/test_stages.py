@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lineages import fingerprint, parents
 from torch import nn
 from toy import CONF, World, same, toy_params, under
 
@@ -25,7 +26,7 @@ from afigan.data.split import read_split
 from afigan.detectors import Architecture, build_detector
 from afigan.evaluation.coco import evaluate
 from afigan.outputs.models import load_weights
-from afigan.params.lineage import fingerprint, parents
+from afigan.params.lineage import Lineage
 from afigan.params.loading import compose
 from afigan.runtime.files import sha256_file
 from afigan.training import adversarial, engine, stage
@@ -374,8 +375,8 @@ def test_two_ranks_of_torchrun_equal_one_process(own_world, tmp_path):
     stages = ("train_backbone", "train_afigan", "train_extractor", "train_detector")
     change: dict[str, Any] = {f"{stage}.batch_size": 4 for stage in stages}
     change |= {f"{stage}.optimizer": "sgd" for stage in stages} | {f"{stage}.lr": 0.01 for stage in stages}
-    common = {"backbone": "main", "head": "fcos", "interpolator": "afi", "blocks": "rb"}
-    change["experiments.afigan.two"] = {"teacher": "fcos_nn", "degradation": "bilinear", "blocks": "rb"}
+    common = {"backbone": "main", "head": "fcos", "interpolator": "afi", "options": {"blocks": "rb"}}
+    change["experiments.afigan.two"] = {"teacher": "fcos_nn", "degradation": "bilinear", "options": {"blocks": "rb"}}
     change["experiments.extractors.two"] = common | {
         "teacher": "fcos_nn",
         "degradation": "bilinear",
@@ -651,7 +652,7 @@ def test_a_model_says_what_it_is(world, node):
         return
     assert [line["iteration"] for line in world.log(node)] == [1, 2]
     if node == "afigan/rb":
-        assert (config["channels"], config["blocks"]) == (8, "rb")
+        assert (config["channels"], config["interpolator"], config["options"]) == (8, "afi", {"blocks": "rb"})
         return
     assert config["classes"] == ["disc", "box", "triangle"] and "2 iterations of 2 images" in config["schedule"]
     architecture = Architecture.from_dict(config["architecture"])
@@ -666,7 +667,7 @@ def test_a_model_says_what_it_is(world, node):
 def test_weights_of_another_architecture_are_refused(own_world):
     own_world.model("extractors/main")
     experiments = own_world.params.experiments.detectors
-    architecture = replace(Architecture.of(own_world.params, "detectors/a5", 3), blocks="rb")
+    architecture = replace(Architecture.of(Lineage(own_world.params)["detectors/a5"], 3), options={"blocks": "rb"})
     for key in ("a2", "a5", "g_of_extractor"):
         with pytest.raises(ValueError, match=r"weights of (afigan|extractors)/main do not fit"):
             initialise(build_detector(architecture), experiments[key])

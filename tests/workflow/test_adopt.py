@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from dags import ROOT, changed, dvc_due, environment
 from dvc.repo import Repo
+from lineages import parents
 from runs import RUN
 
-from afigan.outputs.provenance import record, stale, sums
-from afigan.params.lineage import parents
+from afigan.outputs.currency import stale
+from afigan.outputs.provenance import record, sums
 from afigan.params.loading import check_params, compose, load_params
 from afigan.params.schema import Params
 from afigan.runtime.files import sha256_file, write_json

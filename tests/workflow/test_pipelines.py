@@ -26,9 +26,9 @@ from dags import (
     snakemake_dag,
     write_params,
 )
+from lineages import fingerprint
 from runs import RUN
 
-from afigan.params.lineage import fingerprint
 from afigan.params.loading import check_params, compose, load_params
 from afigan.runtime.files import sha256_file
 
@@ -175,7 +175,7 @@ def test_a_new_params_hash_means_a_new_evaluation(dags, projects):
         ("train_detector@a5", "experiments.detectors.a5.seed", 0),
         ("train_detector@a5", "input.short_sides", [64, 65]),
         ("train_detector@a5", "train_detector.milestones", [1]),
-        ("train_detector@a5", "train_detector.clip", None),
+        ("train_detector@a5", "train_detector.clip_norm", None),
         ("train_extractor@main", "experiments.extractors.main.content", False),
         ("train_extractor@main", "experiments.extractors.main.adversarial", "off"),
         ("train_extractor@main", "train_extractor.lambda", 1e-9),

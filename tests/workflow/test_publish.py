@@ -13,13 +13,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 from dags import ROOT, copy_project, environment
+from lineages import fingerprint, parents
 from PIL import Image
 from scenes import write_scene
 
 from afigan.evaluation.coco import coco_metrics
 from afigan.evaluation.matches import match, write_matches
 from afigan.outputs.provenance import record, sums
-from afigan.params.lineage import fingerprint, parents
 from afigan.params.loading import load_params
 from afigan.params.schema import Params
 from afigan.reporting import report

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from afigan.outputs.provenance import stale
+from afigan.outputs.currency import stale
 from afigan.params.schema import Params
 from workflow.adopt import engines
 

@@ -8,7 +8,7 @@ rule prepare:
         PARAMS.data.val.annotations,
         PARAMS.data.test.annotations,
     output:
-        directory("data/prepared"),
+        directory(PREPARED),
     threads: PARAMS.threads
     resources:
         **asks(cpus=PARAMS.pairs.workers, gigabytes=8, hours=4),
@@ -21,9 +21,9 @@ rule prepare:
 rule pairs:
     input:
         code("pairs"),
-        "data/prepared",
+        PREPARED,
     output:
-        directory("data/pairs/{degradation}"),
+        directory(outputs("pairs/{degradation}")),
     threads: PARAMS.pairs.workers
     resources:
         **asks(cpus=PARAMS.pairs.workers, gigabytes=4 + PARAMS.pairs.workers, hours=4),

@@ -4,11 +4,10 @@
 rule evaluate:
     input:
         code("evaluate"),
-        "data/prepared",
-        weights("evaluations"),
+        PREPARED,
+        parents("evaluations"),
     output:
-        "results/metrics/{key}.matches.npz",
-        "results/metrics/{key}.json",
+        outputs("evaluations/{key}"),
     threads: PARAMS.threads
     resources:
         **asks(gpus=1, gigabytes=16, hours=4),
@@ -21,10 +20,10 @@ rule evaluate:
 rule pseudo_labels:
     input:
         code("pseudo_labels"),
-        "data/prepared",
-        weights("pseudo_labels"),
+        PREPARED,
+        parents("pseudo_labels"),
     output:
-        "data/pseudo/{key}.json",
+        outputs("pseudo_labels/{key}"),
     threads: PARAMS.threads
     resources:
         **asks(gpus=1, gigabytes=16, hours=24),
@@ -37,10 +36,10 @@ rule pseudo_labels:
 rule submit:
     input:
         code("submit"),
-        "data/prepared",
-        weights("submissions"),
+        PREPARED,
+        parents("submissions"),
     output:
-        directory("results/submissions/{key}"),
+        directory(outputs("submissions/{key}")),
     threads: PARAMS.threads
     resources:
         **asks(gpus=1, gigabytes=16, hours=24),
@@ -53,10 +52,10 @@ rule submit:
 rule benchmark:
     input:
         code("benchmark"),
-        "data/prepared",
-        METRICS,
+        PREPARED,
+        all_outputs(PARAMS, *TRAINED),
     output:
-        "results/benchmark.json",
+        outputs("benchmark"),
     # all cores, because it measures time and must run alone; elsewhere a profile ensures that. A function, because
     # --unlock has no cores
     threads: PARAMS.threads if ELSEWHERE else (lambda wildcards: workflow.cores)

@@ -2,10 +2,10 @@
 rule figures:
     input:
         code("figures"),
-        "data/prepared",
-        [path for path in MODELS if path.split("/")[1] in ("afigan", "extractors", "detectors")],
+        PREPARED,
+        all_outputs(PARAMS, "afigan", "extractors", "detectors"),
     output:
-        FIGURES,
+        outputs("figures"),
     threads: PARAMS.threads
     resources:
         **asks(gpus=1, gigabytes=16, hours=4),
@@ -31,13 +31,13 @@ rule tables:
     input:
         code("tables"),
         sorted(map(str, Path("afigan/reporting/paper").glob("*.csv"))),
-        "data/prepared",
-        METRICS,
-        "results/benchmark.json",
-        FIGURES,
+        PREPARED,
+        all_outputs(PARAMS, "evaluations"),
+        outputs("benchmark"),
+        outputs("figures"),
     output:
-        directory("results/tables"),
-        REPORT,
+        directory(outputs("tables")[0]),
+        outputs("tables")[1:],
     resources:
         **asks(gigabytes=4, hours=3),
     params:

@@ -4,9 +4,9 @@
 rule backbone:
     input:
         code("backbone"),
-        "data/prepared",
+        PREPARED,
     output:
-        expand("models/backbones/{{key}}/{name}", name=MODEL),
+        outputs("backbones/{key}"),
     threads: PARAMS.threads * PARAMS.processes
     resources:
         **training("train_backbone"),
@@ -19,11 +19,11 @@ rule backbone:
 rule train_afigan:
     input:
         code("train_afigan"),
-        "data/prepared",
+        PREPARED,
         pairs("afigan"),
-        weights("afigan"),
+        parents("afigan"),
     output:
-        expand("models/afigan/{{key}}/{name}", name=MODEL),
+        outputs("afigan/{key}"),
     threads: PARAMS.threads * PARAMS.processes
     resources:
         **training("train_afigan"),
@@ -36,11 +36,11 @@ rule train_afigan:
 rule train_extractor:
     input:
         code("train_extractor"),
-        "data/prepared",
+        PREPARED,
         pairs("extractors"),
-        weights("extractors"),
+        parents("extractors"),
     output:
-        expand("models/extractors/{{key}}/{name}", name=MODEL),
+        outputs("extractors/{key}"),
     threads: PARAMS.threads * PARAMS.processes
     resources:
         **training("train_extractor"),
@@ -53,10 +53,10 @@ rule train_extractor:
 rule train_detector:
     input:
         code("train_detector"),
-        "data/prepared",
-        weights("detectors"),
+        PREPARED,
+        parents("detectors"),
     output:
-        expand("models/detectors/{{key}}/{name}", name=MODEL),
+        outputs("detectors/{key}"),
     threads: PARAMS.threads * PARAMS.processes
     resources:
         **training("train_detector"),
@@ -69,10 +69,10 @@ rule train_detector:
 rule train_student:
     input:
         code("train_student"),
-        "data/prepared",
-        weights("students"),
+        PREPARED,
+        parents("students"),
     output:
-        expand("models/students/{{key}}/{name}", name=MODEL),
+        outputs("students/{key}"),
     threads: PARAMS.threads * PARAMS.processes
     resources:
         **training("train_detector"),

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from afigan.outputs import status
-from afigan.outputs.provenance import stale
+from afigan.outputs.currency import stale
 from afigan.params.loading import load_params
 from afigan.params.schema import Params
 from afigan.reporting import report

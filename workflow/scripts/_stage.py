@@ -23,7 +23,6 @@ import _gpus  # noqa: E402 - found beside this file
 LOCKS = Path("runs/locks")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CPU_STAGES = ("prepare", "pairs", "tables")
-TRAINING = tuple(f"experiments.{kind}" for kind in ("backbones", "afigan", "extractors", "detectors", "students"))
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -45,8 +44,9 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
         parser.add_argument(f"--{option}", required=True, help=f"one of {among} in the parameters")
     arguments = parser.parse_args()
     with clean_exit(arguments.traceback):
-        from afigan.params.lineage import fingerprint
+        from afigan.params.lineage import Lineage
         from afigan.params.loading import load_params
+        from afigan.params.stages import TRAINED
         from afigan.runtime import state
         from afigan.runtime.files import exclusive
 
@@ -57,14 +57,19 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
             values.append(chosen(params, option, among, getattr(arguments, option)))
             section, _, kind = among.partition(".")
             node = f"{kind if section == 'experiments' else section}/{values[0]}"
-            params_hash = fingerprint(params, node) if section == "experiments" else ""
+            params_hash = Lineage(params)[node].params_hash if section == "experiments" else ""
+        trains = node.partition("/")[0] in TRAINED
+        if trains:
+            from afigan.data.checks import check_prepared
+
+            check_prepared(params)
         # set before torch is imported, and in place of Snakemake's values, because results depend on it
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(params.threads)))
         # oneDNN compiles a convolution for every number of RoIs; its default cache holds fewer than a training has
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
         # under torchrun a rank's number chooses its GPU
         if params.device != "cpu" and Path(sys.argv[0]).stem not in CPU_STAGES and "LOCAL_RANK" not in os.environ:
-            _gpus.take(params.processes if among in TRAINING else 1)
+            _gpus.take(params.processes if trains else 1)
         name = "-".join([Path(sys.argv[0]).stem, *values])
         first = os.environ.get("RANK", "0") == "0"  # under torchrun every rank runs this, and all are one run
         with (

@@ -78,21 +78,19 @@ def run_snakemake(params: Any, cores: int) -> None:
 
 def groups(params: Any) -> list[tuple[list[str], list[str]]]:
     """Return the targets of each Snakemake call, and those of their inputs that other stages wait for."""
-    from afigan.params import stages as experiments
+    from afigan.outputs.paths import last_output, outputs
+    from afigan.params.lineage import Lineage
 
+    lineage = Lineage(params)
     by_seed: dict[int, list[str]] = {}
-    for key, item in params.experiments.evaluations.items():
-        by_seed.setdefault(experiments.seed(params, item.model), []).append(key)
+    for node in lineage.of_kind("evaluations"):
+        by_seed.setdefault(node.parents[0].seed, []).append(last_output(node.name).as_posix())
+    extractors = {node.name: outputs(node.name)[0] for node in lineage.of_kind("extractors")}
     found = []
-    for seed, keys in by_seed.items() if len(by_seed) > 1 else ():
-        extractors = [
-            key for key in params.experiments.extractors if experiments.seed(params, f"extractors/{key}") == seed
-        ]
-        targets = [f"results/metrics/{key}.json" for key in keys]
-        targets += [f"models/extractors/{key}/model.safetensors" for key in extractors]
-        found.append((targets, targets[len(keys) :]))
-    urgent = [f"models/extractors/{key}/model.safetensors" for key in params.experiments.extractors]
-    return [*found, ([], [] if found else urgent)]
+    for seed, metrics in by_seed.items() if len(by_seed) > 1 else ():
+        urgent = [path for name, path in extractors.items() if lineage[name].seed == seed]
+        found.append(([*metrics, *urgent], urgent))
+    return [*found, ([], [] if found else [*extractors.values()])]
 
 
 if __name__ == "__main__":

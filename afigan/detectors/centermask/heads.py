@@ -11,7 +11,7 @@ In detectron2, CenterMask is a `GeneralizedRCNN`:
     cfg.MODEL.MASK_ON = True
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -25,8 +25,12 @@ from torch.nn import functional as F
 
 from afigan.detectors.centermask.mask_scoring import MaskIoUHead, mask_areas, mask_iou, mask_iou_loss
 from afigan.detectors.centermask.spatial_attention import SpatialAttentionMaskHead
-from afigan.detectors.fcos.proposals import add_fcos_config
+from afigan.detectors.fcos.proposals import add_fcos_config, configure_proposals
+from afigan.detectors.heads import register_head
 from afigan.detectors.roi_pooling import AdaptiveROIPooler
+
+if TYPE_CHECKING:
+    from afigan.detectors.build import Architecture
 
 
 def add_centermask_config(cfg: CfgNode) -> None:
@@ -37,6 +41,10 @@ def add_centermask_config(cfg: CfgNode) -> None:
     `POSITIVE_FRACTION`, 128 by default.
     """
     add_fcos_config(cfg)
+    _add_centermask(cfg)
+
+
+def _add_centermask(cfg: CfgNode) -> None:
     cfg.MODEL.CENTERMASK = CfgNode(
         {
             "IN_FEATURES": ["p3", "p4", "p5"],  # RoIs are pooled from these
@@ -196,3 +204,21 @@ class CenterMaskHeads(ROIHeads):
 def _of_class(predictions: Tensor, classes: Tensor) -> Tensor:
     """Select the prediction of each RoI's class (P,) from (P, K, ...): (P, ...)."""
     return predictions[torch.arange(len(classes), device=classes.device), classes]
+
+
+@register_head("centermask", finest="p3", masks=True, family="dense")
+def configure_centermask(cfg: CfgNode, architecture: "Architecture", levels: list[str], image_scale: float) -> None:
+    """Set `cfg.MODEL` for CenterMask; its masks are pooled from the three finest levels."""
+    configure_proposals(cfg, architecture, levels, image_scale)
+    _add_centermask(cfg)
+    node, model = cfg.MODEL, architecture.model
+    node.MASK_ON = True
+    node.ROI_HEADS.NAME = "CenterMaskHeads"
+    node.ROI_HEADS.NUM_CLASSES = architecture.num_classes
+    node.ROI_HEADS.BATCH_SIZE_PER_IMAGE = model.roi_heads.batch_size_per_image
+    node.CENTERMASK.IN_FEATURES = levels[:3]
+    node.CENTERMASK.FC_DIM = model.roi_heads.fc_dim
+    node.ROI_MASK_HEAD.NAME = "SpatialAttentionMaskHead"
+    node.ROI_MASK_HEAD.NUM_CONV = 4
+    node.ROI_MASK_HEAD.CONV_DIM = model.roi_heads.mask_dim
+    node.ROI_MASK_HEAD.POOLER_RESOLUTION = 14

@@ -9,7 +9,7 @@ LARGEST = 100.0  # strides: the greatest distance that can be predicted, so that
 
 
 class FCOSHead(nn.Module):
-    """Two towers, shared by all levels: one for classes, one for boxes and centreness.
+    """Two towers, shared by all levels: one for classes, one for boxes and centerness.
 
     Args:
         channels: C.
@@ -27,7 +27,7 @@ class FCOSHead(nn.Module):
         self.box_tower = _tower(channels, num_convs)
         self.classes = nn.Conv2d(channels, num_classes, 3, padding=1)
         self.distances = nn.Conv2d(channels, 4, 3, padding=1)
-        self.centreness = nn.Conv2d(channels, 1, 3, padding=1)
+        self.centerness = nn.Conv2d(channels, 1, 3, padding=1)
         self.scales = nn.Parameter(torch.ones(num_levels))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -41,9 +41,9 @@ class FCOSHead(nn.Module):
         """Predict from maps (N, C, H_i, W_i) at their R = sum(H_i * W_i) locations, in float32.
 
         Returns:
-            Class logits (N, R, K), distances (N, R, 4) > 0 in strides, centreness logits (N, R).
+            Class logits (N, R, K), distances (N, R, 4) > 0 in strides, centerness logits (N, R).
         """
-        classes, distances, centreness = [], [], []
+        classes, distances, centerness = [], [], []
         for x, scale in zip(maps, self.scales, strict=True):
             classes.append(_by_location(self.classes(self.class_tower(x))))
             tower = self.box_tower(x)
@@ -51,8 +51,8 @@ class FCOSHead(nn.Module):
             # has none: one beyond 100 strides comes back only if other locations change the same weights.
             exponents = scale * _by_location(self.distances(tower))
             distances.append(exponents.clamp(max=math.log(LARGEST)).exp())
-            centreness.append(_by_location(self.centreness(tower)).squeeze(2))
-        return torch.cat(classes, dim=1), torch.cat(distances, dim=1), torch.cat(centreness, dim=1)
+            centerness.append(_by_location(self.centerness(tower)).squeeze(2))
+        return torch.cat(classes, dim=1), torch.cat(distances, dim=1), torch.cat(centerness, dim=1)
 
 
 class _GroupNorm(nn.GroupNorm):

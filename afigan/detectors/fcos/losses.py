@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
-from afigan.detectors.fcos.targets import centreness
+from afigan.detectors.fcos.targets import centerness
 from afigan.detectors.normalisers import mean_over_processes
 
 
@@ -26,7 +26,7 @@ def classification_loss(logits: Tensor, positive: Tensor, classes: Tensor, *, al
 
 
 def box_loss(distances: Tensor, truth: Tensor) -> Tensor:
-    """Return 1 - GIoU, weighted by the location's true centreness, divided by the sum of these weights.
+    """Return 1 - GIoU, weighted by the location's true centerness, divided by the sum of these weights.
 
     Args:
         distances, truth: (P, 4), at the positive locations, in strides. The location is the origin of its boxes,
@@ -35,19 +35,19 @@ def box_loss(distances: Tensor, truth: Tensor) -> Tensor:
     signs = distances.new_tensor([-1, -1, 1, 1])
     # torchvision's, because fvcore's stops at a NaN with an assertion; the training loop has a message for it
     loss = generalized_box_iou_loss(distances * signs, truth * signs)
-    weights = centreness(truth)
+    weights = centerness(truth)
     return (loss * weights).sum() / mean_over_processes(weights.sum()).clamp(min=1e-6)
 
 
-def centreness_loss(logits: Tensor, truth: Tensor, positive: Tensor) -> Tensor:
-    """Return the binary cross-entropy with the true centreness of positive locations, divided by their number.
+def centerness_loss(logits: Tensor, truth: Tensor, positive: Tensor) -> Tensor:
+    """Return the binary cross-entropy with the true centerness of positive locations, divided by their number.
 
     Args:
         logits: (P,), at the positive locations.
         truth: (P, 4), their distances.
         positive: (N, R), whether a location is positive.
     """
-    return F.binary_cross_entropy_with_logits(logits, centreness(truth), reduction="sum") / _count(positive)
+    return F.binary_cross_entropy_with_logits(logits, centerness(truth), reduction="sum") / _count(positive)
 
 
 def _count(positive: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """FCOS (Tian et al., 2019; 2020; the choices where implementations differ are in docs/method.md).
 
 detectron2 has an FCOS of its own. This one differs: it samples objects' centres on levels whose sizes of interest can
-be set, weights GIoU by centreness, and is a proposal generator, so that CenterMask can use it. In detectron2, FCOS
+be set, weights GIoU by centerness, and is a proposal generator, so that CenterMask can use it. In detectron2, FCOS
 alone is a `GeneralizedRCNN` whose proposals are final:
 
     add_fcos_config(cfg)
@@ -10,7 +10,7 @@ alone is a `GeneralizedRCNN` whose proposals are final:
     cfg.MODEL.ROI_HEADS.NAME = "NoROIHeads"
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -20,8 +20,12 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
 from afigan.detectors.fcos.head import FCOSHead
-from afigan.detectors.fcos.losses import box_loss, centreness_loss, classification_loss
+from afigan.detectors.fcos.losses import box_loss, centerness_loss, classification_loss
 from afigan.detectors.fcos.targets import Locations, assign, decode, encode
+from afigan.detectors.heads import register_head
+
+if TYPE_CHECKING:
+    from afigan.detectors.build import Architecture
 
 
 def add_fcos_config(cfg: CfgNode) -> None:
@@ -40,7 +44,7 @@ def add_fcos_config(cfg: CfgNode) -> None:
             "FOCAL_ALPHA": 0.25,
             "FOCAL_GAMMA": 2.0,
             "PRIOR_PROB": 0.01,  # of an object of a class at a location, before training
-            "SCORE_THRESH_TEST": 0.05,  # lowest sqrt(class probability x centreness)
+            "SCORE_THRESH_TEST": 0.05,  # lowest sqrt(class probability x centerness)
             "TOPK_CANDIDATES_TEST": 1000,  # per level, before NMS
             "NMS_THRESH_TEST": 0.6,
         }
@@ -57,7 +61,7 @@ class FCOSProposals(nn.Module):
     Args:
         in_features: names of the maps, from fine to coarse.
         strides: of the maps, in pixels.
-        head: returns class logits, distances and centreness logits.
+        head: returns class logits, distances and centerness logits.
         num_classes: K.
         bounds: in pixels, where the sizes of interest of neighbouring levels meet.
         radius: of centre sampling, in strides.
@@ -147,25 +151,25 @@ class FCOSProposals(nn.Module):
         """
         maps = [features[name] for name in self.in_features]
         locations = Locations.of(maps, self.strides, self.bounds)
-        classes, distances, centreness = self.head(maps)
+        classes, distances, centerness = self.head(maps)
         if not self.training:
-            return self.detect(locations, classes, distances, centreness, images.image_sizes), {}
+            return self.detect(locations, classes, distances, centerness, images.image_sizes), {}
         assert gt_instances is not None, "training needs instances"
         proposals = []
         if self.detect_in_training:
             with torch.no_grad():
-                detections = self.detect(locations, classes, distances, centreness, images.image_sizes)
+                detections = self.detect(locations, classes, distances, centerness, images.image_sizes)
             for found in detections:
                 logits = found.scores.logit()
                 proposals.append(Instances(found.image_size, proposal_boxes=found.pred_boxes, objectness_logits=logits))
-        return proposals, self.losses(locations, classes, distances, centreness, gt_instances)
+        return proposals, self.losses(locations, classes, distances, centerness, gt_instances)
 
     def losses(
         self,
         locations: Locations,
         classes: Tensor,
         distances: Tensor,
-        centreness: Tensor,
+        centerness: Tensor,
         gt_instances: list[Instances],
     ) -> dict[str, Tensor]:
         """Return the three terms of the loss from the head's predictions."""
@@ -180,7 +184,7 @@ class FCOSProposals(nn.Module):
         return {
             "loss_fcos_cls": classification_loss(classes, positive, labels, **focal),
             "loss_fcos_box": box_loss(distances[positive], truth),
-            "loss_fcos_centerness": centreness_loss(centreness[positive], truth, positive),
+            "loss_fcos_centerness": centerness_loss(centerness[positive], truth, positive),
         }
 
     def detect(
@@ -188,11 +192,11 @@ class FCOSProposals(nn.Module):
         locations: Locations,
         classes: Tensor,
         distances: Tensor,
-        centreness: Tensor,
+        centerness: Tensor,
         image_sizes: list[tuple[int, int]],
     ) -> list[Instances]:
         """Return each image's detections, best first, from the head's predictions."""
-        scores = (classes.sigmoid() * centreness.sigmoid()[..., None]).sqrt()
+        scores = (classes.sigmoid() * centerness.sigmoid()[..., None]).sqrt()
         return [self._detect(locations, *image) for image in zip(scores, distances, image_sizes, strict=True)]
 
     def _detect(
@@ -234,3 +238,24 @@ class NoROIHeads(nn.Module):
     def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
         """Return the boxes unchanged."""
         return instances
+
+
+def configure_proposals(cfg: CfgNode, architecture: "Architecture", levels: list[str], image_scale: float) -> None:
+    """Set `cfg.MODEL` for FCOS as the proposal generator of a head."""
+    add_fcos_config(cfg)
+    node = cfg.MODEL
+    node.AFIGAN.P6_FROM = "p5"
+    node.FCOS.IN_FEATURES = levels
+    node.FCOS.NUM_CLASSES = architecture.num_classes
+    limits = architecture.model.sizes_of_interest or node.FCOS.SIZES_OF_INTEREST
+    node.FCOS.SIZES_OF_INTEREST = [size * image_scale for size in limits]
+    node.META_ARCHITECTURE = "GeneralizedRCNN"
+    node.PROPOSAL_GENERATOR.NAME = "FCOSProposals"
+
+
+@register_head("fcos", finest="p3", masks=False, family="dense")
+def configure_fcos(cfg: CfgNode, architecture: "Architecture", levels: list[str], image_scale: float) -> None:
+    """Set `cfg.MODEL` for FCOS, whose proposals are final."""
+    configure_proposals(cfg, architecture, levels, image_scale)
+    cfg.MODEL.MASK_ON = False
+    cfg.MODEL.ROI_HEADS.NAME = "NoROIHeads"

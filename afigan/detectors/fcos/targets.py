@@ -87,7 +87,7 @@ def decode(points: Tensor, strides: Tensor, distances: Tensor) -> Tensor:
     return torch.cat([points - left_top, points + right_bottom], dim=1)
 
 
-def centreness(distances: Tensor) -> Tensor:
+def centerness(distances: Tensor) -> Tensor:
     """Return sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of distances (P, 4) > 0: (P,), 1 at a box's centre."""
     left_top, right_bottom = distances.split(2, dim=1)
     return (torch.minimum(left_top, right_bottom) / torch.maximum(left_top, right_bottom)).prod(dim=1).sqrt()

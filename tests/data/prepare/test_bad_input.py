@@ -30,6 +30,7 @@ from pycocotools.coco import COCO
 from safetensors.torch import save_file
 
 from afigan.backbones import build_backbone
+from afigan.data.checks import check_prepared
 from afigan.data.images import inspect_image
 from afigan.data.loader import TrainingSet
 from afigan.data.pairs import PairReader, write_pairs
@@ -41,7 +42,6 @@ from afigan.evaluation.coco import coco_metrics
 from afigan.outputs.models import load_config, load_weights
 from afigan.params.loading import check_params, load_params
 from afigan.params.schema import Input, Params
-from afigan.training import stage
 from afigan.weights import load_pretrained
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -984,7 +984,7 @@ PARAMETERS = {
     "negative lr": ("train_detector.lr", -0.1, "train_detector.lr: Input should be greater than 0 (found -0.1)"),
     "lr with too many digits": ("train_detector.lr", 10**400, "train_detector.lr: Input should be a valid number"),
     "lr true": ("train_detector.lr", True, "train_detector.lr: Input should be a valid number (found True)"),
-    "infinite clip": ("train_detector.clip", INF, "train_detector.clip: Input should be a finite number"),
+    "infinite clip": ("train_detector.clip_norm", INF, "train_detector.clip_norm: Input should be a finite number"),
     "momentum NaN": ("train_detector.momentum", NAN, "train_detector.momentum: "),
     "threshold NaN": ("evaluate.score_threshold", NAN, "evaluate.score_threshold: "),
     "seed beyond NumPy's": ("seed", 2**32, "seed: Input should be less than 4294967296"),
@@ -1079,7 +1079,7 @@ FILES = {
     "UTF-16": ("seed: 0".encode("utf-16"), "is not YAML"),
     "bytes": (b"\x00\xff", "is not YAML"),
     "a key twice": (b"seed: 0\nthreads: 1\nseed: 1\n", "the key 'seed' appears twice"),
-    "a key twice, deep": (b"model:\n  rpn: {batch_size: 1, batch_size: 2}\n", "the key 'batch_size' appears twice"),
+    "a key twice, deep": (b"model:\n  rpn: {batch_size_per_image: 1, batch_size: 2}\n", "the key 'batch_size' appears twice"),
     "a value in itself": (b"seed: &a [*a]", "is not YAML: found unconstructable recursive node"),
     "a key that is a list": (b"? [1]\n: 2", "is not YAML"),
     "an object of Python": (b"seed: !!python/object/apply:os.system [exit]", "is not YAML: could not determine"),
@@ -1255,17 +1255,14 @@ def test_a_mask_head_needs_masks_before_anything_is_trained(given):
     with pytest.raises(
         ValueError, match=r"experiments\.\S+: mask_rcnn needs masks, but the data set has only boxes; set"
     ):
-        stage.check_masks(params)
+        check_prepared(params)
 
 
 def test_a_missing_image_for_the_figures_is_reported_before_training(given):
     given.set("figures.image", 3)
     params = given.prepare()
-    with (
-        pytest.raises(ValueError, match=r"figures.image: 3, but the validation set has 3 images: lower it"),
-        stage.open_run(params, "backbones/main", []),
-    ):
-        raise AssertionError
+    with pytest.raises(ValueError, match=r"figures.image: 3, but the validation set has 3 images: lower it"):
+        check_prepared(params)
 
 
 # --- the scripts ------------------------------------------------------------------------------------------------------

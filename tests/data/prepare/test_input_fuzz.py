@@ -33,10 +33,10 @@ from afigan.data.prepare.problems import DataError
 from afigan.data.prepare.stage import prepare
 from afigan.data.split import read_split
 from afigan.detectors import Architecture
-from afigan.params import stages as experiments
-from afigan.params.lineage import fingerprint, parents
+from afigan.params.lineage import Lineage
 from afigan.params.loading import check_params, load_params
 from afigan.params.schema import Input, Params
+from afigan.params.stages import NETWORKS, TRAINED
 from afigan.training.backbone import ObjectCrops
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -387,17 +387,16 @@ def parameters(draw: st.DrawFn) -> Any:
 
 def at_parse_time(params: Params, values: dict[str, Any]) -> None:
     """Use parameters as the Snakefile does before a job runs, and every stage when it begins."""
+    lineage = Lineage(params)
     for kind in type(params.experiments).model_fields:
         for key in getattr(params.experiments, kind):
-            node = f"{kind}/{key}"
-            assert re.fullmatch(r"[0-9a-f]{64}", fingerprint(params, node))
-            for parent in parents(params, node):
-                experiments.experiment(params, parent)
-            if kind in experiments.STAGES:
-                experiments.schedule(params, node)
-                assert 0 <= experiments.seed(params, node) < 2**32
-            if kind in ("extractors", "detectors", "students"):
-                architecture = Architecture.of(params, node, 3)
+            node = lineage[f"{kind}/{key}"]
+            assert re.fullmatch(r"[0-9a-f]{64}", node.params_hash)
+            assert all(parent.experiment is not None for parent in node.parents)
+            if kind in TRAINED:
+                assert node.schedule.iterations > 0 and 0 <= node.seed < 2**32
+            if kind in NETWORKS:
+                architecture = Architecture.of(node, 3)
                 assert (
                     Architecture.from_dict(json.loads(json.dumps(architecture.as_dict(), allow_nan=False)))
                     == architecture

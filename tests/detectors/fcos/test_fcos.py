@@ -18,9 +18,9 @@ from torch.nn import functional as F
 import afigan
 from afigan.detectors import normalisers
 from afigan.detectors.fcos.head import FCOSHead
-from afigan.detectors.fcos.losses import box_loss, centreness_loss, classification_loss
+from afigan.detectors.fcos.losses import box_loss, centerness_loss, classification_loss
 from afigan.detectors.fcos.proposals import add_fcos_config
-from afigan.detectors.fcos.targets import Locations, assign, centreness, decode, encode
+from afigan.detectors.fcos.targets import Locations, assign, centerness, decode, encode
 from afigan.detectors.normalisers import mean_over_processes
 
 STRIDES = [8, 16, 32]
@@ -125,9 +125,9 @@ def test_encode_by_hand_and_decode_undoes_it():
     )
 
 
-def test_centreness_by_hand():
+def test_centerness_by_hand():
     distances = torch.tensor([[3.0, 2.0, 3.0, 2.0], [1.0, 2.0, 4.0, 8.0], [2.0, 8.0, 1.0, 2.0]])
-    torch.testing.assert_close(centreness(distances), torch.tensor([1.0, 0.25, math.sqrt(0.5 * 0.25)]))
+    torch.testing.assert_close(centerness(distances), torch.tensor([1.0, 0.25, math.sqrt(0.5 * 0.25)]))
 
 
 # --- losses ----------------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_box_loss_by_hand():
     one = torch.ones(1, 4)
     assert box_loss(one, 2 * one).item() == pytest.approx(0.75, abs=1e-5)
     found = torch.tensor([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]])
-    truth = torch.tensor([[2.0, 2.0, 2.0, 2.0], [1.0, 1.0, 3.0, 3.0]])  # the second's centreness: 1/3
+    truth = torch.tensor([[2.0, 2.0, 2.0, 2.0], [1.0, 1.0, 3.0, 3.0]])  # the second's centerness: 1/3
     second = 1 - giou((-1, -1, 0, 0), (-1, -1, 3, 3))
     assert box_loss(found, truth).item() == pytest.approx((0.75 + second / 3) / (1 + 1 / 3), abs=1e-5)
 
@@ -168,12 +168,12 @@ def test_box_loss_is_fvcores_giou_in_pixels():
     pixels = [decode(points, strides, x) for x in (found, truth)]
     slow = [1 - giou(a, b) for a, b in zip(*(x.tolist() for x in pixels), strict=True)]
     torch.testing.assert_close(giou_loss(*pixels), torch.tensor(slow), rtol=1e-4, atol=1e-4)
-    weights = centreness(truth)
+    weights = centerness(truth)
     expected = (giou_loss(*pixels) * weights).sum() / weights.sum()
     torch.testing.assert_close(box_loss(found, truth), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_centreness_loss_against_the_formula():
+def test_centerness_loss_against_the_formula():
     logits, truth = torch.tensor([0.7, -1.3]), torch.tensor([[1.0, 2.0, 4.0, 8.0], [1.0, 1.0, 1.0, 1.0]])
     positive = torch.tensor([[True, False, False, True]])
 
@@ -182,7 +182,7 @@ def test_centreness_loss_against_the_formula():
         return -(target * math.log(p) + (1 - target) * math.log(1 - p))
 
     expected = (entropy(0.7, 0.25) + entropy(-1.3, 1.0)) / 2
-    assert centreness_loss(logits, truth, positive).item() == pytest.approx(expected, rel=1e-5)
+    assert centerness_loss(logits, truth, positive).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_batch_without_objects():
@@ -216,7 +216,7 @@ def test_normalisers_are_means_over_processes(monkeypatch):
     found, truth = torch.rand(1, 4) + 0.1, torch.rand(1, 4) + 0.1
     alone = [
         classification_loss(logits, positive, labels, alpha=0.25, gamma=2.0),
-        centreness_loss(torch.ones(1), truth, positive),
+        centerness_loss(torch.ones(1), truth, positive),
         box_loss(found, truth),
     ]
     monkeypatch.setattr(normalisers, "dist", TwoProcesses)
@@ -224,10 +224,10 @@ def test_normalisers_are_means_over_processes(monkeypatch):
     assert mean_over_processes(value) == 4 and value == 5
     together = [
         classification_loss(logits, positive, labels, alpha=0.25, gamma=2.0),
-        centreness_loss(torch.ones(1), truth, positive),
+        centerness_loss(torch.ones(1), truth, positive),
         box_loss(found, truth),
     ]
-    weight = centreness(truth).item()
+    weight = centerness(truth).item()
     for one, other, normaliser in zip(alone, together, [1, 1, weight], strict=True):
         torch.testing.assert_close(other, one * normaliser / ((normaliser + 3) / 2))
 
@@ -337,7 +337,7 @@ def test_predictions_are_those_of_their_cells():
     """The maps are constant except in one cell, and the head has no neighbourhood."""
     head = FCOSHead(channels=C, num_levels=2, num_classes=3, num_convs=0)
     maps = [torch.zeros(2, C, 4, 6), torch.zeros(2, C, 2, 3)]
-    for module in (head.classes, head.distances, head.centreness):
+    for module in (head.classes, head.distances, head.centerness):
         nn.init.zeros_(module.weight)
         nn.init.ones_(module.weight[:, :, 1, 1])
     still = head(maps)
