@@ -66,7 +66,9 @@ SMALL_MODEL = Model(
 )
 CHECK = Scale(SMALL_MODEL, "resnet50", 256, 320)  # small enough for a CPU to do the same
 QUICK = Scale(
-    SMALL_MODEL.model_copy(update={"channels": 16, "roi_heads": RoIHeads(batch_size_per_image=16, fc_dim=16, mask_dim=8)}),
+    SMALL_MODEL.model_copy(
+        update={"channels": 16, "roi_heads": RoIHeads(batch_size_per_image=16, fc_dim=16, mask_dim=8)}
+    ),
     "resnet18",
     96,
     128,

@@ -1,7 +1,7 @@
 """Every interpolator: x2 of any map, its number of parameters, G's start, and imports of weights."""
 
+import inspect
 import re
-from typing import get_args
 
 import pytest
 import torch
@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from afigan.interpolators import INTERPOLATORS, AFInterpolator, build_interpolator
+from afigan.interpolators import INTERPOLATORS, AFInterpolator, Traits, build_interpolator
 from afigan.interpolators.released import convert_released
-from afigan.params import schema
+from afigan.params import registered
 
 VARIANTS = {name: (name, {}) for name in INTERPOLATORS if name != "afi"} | {
     f"afi-{blocks}": ("afi", {"blocks": blocks}) for blocks in ("rdb", "rb")
@@ -30,10 +30,28 @@ def parameters(module):
     return sum(p.numel() for p in module.parameters())
 
 
-def test_names_are_those_of_table_6():
-    learned = ("nearest-5conv", "bilinear-5conv", "bicubic-5conv", "deconv", "afi")
-    assert list(INTERPOLATORS) == ["nearest", "bilinear", "bicubic", *learned]
-    assert get_args(schema.Interpolator) == INTERPOLATORS
+def test_the_names_of_table_6_are_registered():
+    resized = {"nearest", "bilinear", "bicubic"}
+    learned = {f"{name}-5conv" for name in resized} | {"deconv", "afi"}
+    assert resized | learned <= set(INTERPOLATORS)
+    assert {name for name in resized | learned if INTERPOLATORS[name].learned} == learned
+    assert {name for name in resized | learned if INTERPOLATORS[name].shared} == {"afi"}
+
+
+def test_params_yaml_knows_the_registered_names_traits_and_options_from_the_source():
+    found = registered.interpolators()
+    assert set(found) == set(INTERPOLATORS)
+    for name, traits in INTERPOLATORS.items():
+        ours = {trait: found[name].traits.get(trait, False) for trait in ("learned", "shared", "guided")}
+        assert Traits(**ours) == traits
+        built = build_interpolator(name, 8)
+        signature = inspect.signature(type(built)).parameters
+        options = {option: value.default for option, value in found[name].options.items()}
+        assert options == {key: signature[key].default for key in options}
+        assert set(signature) - {"channels"} - set(found[name].traits) == set(options)
+    assert registered.wrong_options("afi", {"blocks": "rb"}) == []
+    assert registered.wrong_options("afi", {"blocks": "rrdb"}) == ["blocks: 'rrdb', but it has to be rdb or rb"]
+    assert registered.wrong_options("deconv", {"blocks": "rb"}) == ["blocks: deconv has no such option; it has none"]
 
 
 @every
@@ -125,7 +143,7 @@ def test_deconvolution():
 
 
 def test_unknown_names_and_options_are_refused():
-    with pytest.raises(ValueError, match=r"'lanczos'.*nearest, bilinear, .*afi"):
+    with pytest.raises(ValueError, match=r"'lanczos'.*choose one of .*nearest, bilinear"):
         build_interpolator("lanczos", 4)
     with pytest.raises(ValueError, match=r"'deconv' has no option blocks"):
         build_interpolator("deconv", 4, blocks="rdb")

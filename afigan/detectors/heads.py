@@ -6,14 +6,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from detectron2.config import CfgNode
 
-if TYPE_CHECKING:
-    from afigan.detectors.build import Architecture
+from afigan.detectors.architecture import Architecture
 
-Configure: TypeAlias = "Callable[[CfgNode, Architecture, list[str], float], None]"
+Configure: TypeAlias = Callable[[CfgNode, Architecture, list[str], float], None]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from afigan.detectors.build import Architecture, Detector, build_detector
+from afigan.detectors.architecture import Architecture
+from afigan.detectors.build import Detector, build_detector
 from afigan.outputs.models import load_config, load_part, load_weights
 from afigan.outputs.paths import MODELS
 from afigan.pyramids import Pyramid

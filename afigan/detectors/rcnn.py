@@ -1,20 +1,16 @@
 """The R-CNN family of detectron2: Faster, Mask and Cascade R-CNN with two fully connected layers, four for masks."""
 
-from typing import TYPE_CHECKING
-
 from detectron2.config import CfgNode
 
+from afigan.detectors.architecture import Architecture
 from afigan.detectors.heads import register_head
-
-if TYPE_CHECKING:
-    from afigan.detectors.build import Architecture
 
 
 @register_head("cascade_mask_rcnn", finest="p2", masks=True, family="rcnn")
 @register_head("cascade_rcnn", finest="p2", masks=False, family="rcnn")
 @register_head("mask_rcnn", finest="p2", masks=True, family="rcnn")
 @register_head("faster_rcnn", finest="p2", masks=False, family="rcnn")
-def configure_rcnn(cfg: CfgNode, architecture: "Architecture", levels: list[str], image_scale: float) -> None:
+def configure_rcnn(cfg: CfgNode, architecture: Architecture, levels: list[str], image_scale: float) -> None:
     """Set `cfg.MODEL` for the head that `architecture` names."""
     model, node = architecture.model, cfg.MODEL
     node.META_ARCHITECTURE = "GeneralizedRCNN"

@@ -1,18 +1,16 @@
 """detectron2's RetinaNet, changed to learn at any width and to resume exactly after an interruption."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
 
+from afigan.detectors.architecture import Architecture
 from afigan.detectors.heads import register_head
 from afigan.detectors.normalisers import mean_over_processes
-
-if TYPE_CHECKING:
-    from afigan.detectors.build import Architecture
 
 WIDTH = 256  # channels that detectron2's initial weights suit
 
@@ -47,7 +45,7 @@ class SteadyRetinaNet(RetinaNet):
 
 
 @register_head("retinanet", finest="p3", masks=False, family="dense")
-def configure_retinanet(cfg: CfgNode, architecture: "Architecture", levels: list[str], image_scale: float) -> None:
+def configure_retinanet(cfg: CfgNode, architecture: Architecture, levels: list[str], image_scale: float) -> None:
     """Set `cfg.MODEL` for RetinaNet: three anchor sizes an octave (Lin et al., 2017, section 4)."""
     node = cfg.MODEL
     node.META_ARCHITECTURE = "SteadyRetinaNet"

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from afigan.data.images import read_rgb
 from afigan.data.split import read_split, resized_shape, to_tensor
-from afigan.detectors.build import Architecture, detectron2_config, set_test_limits
+from afigan.detectors.architecture import Architecture
+from afigan.detectors.build import detectron2_config, set_test_limits
 from afigan.detectors.load import load_architecture, load_detector
 from afigan.outputs.currency import check_current
 from afigan.outputs.models import load_config

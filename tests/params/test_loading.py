@@ -109,7 +109,7 @@ def test_an_experiment_of_dvc_keeps_edits(tmp_path):
         ({"train_detector__optimizer": "adam"}, "train_detector.optimizer: Input should be 'sgd' or 'adamw'"),
         ({"train_afigan__lambda": -0.1}, "train_afigan.lambda: "),
         ({"model__anchor_sizes": [8, 16]}, "model.anchor_sizes: "),
-        ({"model__head": "yolo"}, "model.head: Input should be 'faster_rcnn', "),
+        ({"model__head": "yolo"}, "model.head: choose one of centermask, fcos, "),
         ({"experiments__detectors__a5__pyramid": "nasfpn"}, "experiments.detectors.a5.pyramid: "),
         ({"experiments__detectors__a5__backbone": ...}, "experiments.detectors.a5.backbone: missing"),
         ({"experiments__detectors__a5__schedule": {"lt": 1}}, "experiments.detectors.a5.schedule.lt: "),
@@ -161,7 +161,7 @@ def test_errors_are_named(changes, message):
         ),
         (
             {"experiments__detectors__a5__interpolator": "deconv"},
-            "experiments.detectors.a5.interpolator: 'deconv', but",
+            "experiments.detectors.a5.init: extractors/main has afi, and deconv takes nothing",
         ),
         (
             {"processes": 4, "train_afigan__batch_size": 6},

@@ -59,10 +59,6 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
             node = f"{kind if section == 'experiments' else section}/{values[0]}"
             params_hash = Lineage(params)[node].params_hash if section == "experiments" else ""
         trains = node.partition("/")[0] in TRAINED
-        if trains:
-            from afigan.data.checks import check_prepared
-
-            check_prepared(params)
         # set before torch is imported, and in place of Snakemake's values, because results depend on it
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(params.threads)))
         # oneDNN compiles a convolution for every number of RoIs; its default cache holds fewer than a training has
@@ -76,6 +72,10 @@ def main(doc: str | None, call: Callable[..., None], option: str | None = None, 
             exclusive(LOCKS / name) if first else contextlib.nullcontext(),
             state.recorded(state.RUNS / node, node, params_hash, first=first),
         ):
+            if trains:
+                from afigan.data.checks import check_prepared
+
+                check_prepared(params)
             call(params, *values)
     sys.exit(0)
 

@@ -11,7 +11,7 @@ In detectron2, CenterMask is a `GeneralizedRCNN`:
     cfg.MODEL.MASK_ON = True
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -23,14 +23,12 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
+from afigan.detectors.architecture import Architecture
 from afigan.detectors.centermask.mask_scoring import MaskIoUHead, mask_areas, mask_iou, mask_iou_loss
 from afigan.detectors.centermask.spatial_attention import SpatialAttentionMaskHead
 from afigan.detectors.fcos.proposals import add_fcos_config, configure_proposals
 from afigan.detectors.heads import register_head
 from afigan.detectors.roi_pooling import AdaptiveROIPooler
-
-if TYPE_CHECKING:
-    from afigan.detectors.build import Architecture
 
 
 def add_centermask_config(cfg: CfgNode) -> None:
@@ -207,7 +205,7 @@ def _of_class(predictions: Tensor, classes: Tensor) -> Tensor:
 
 
 @register_head("centermask", finest="p3", masks=True, family="dense")
-def configure_centermask(cfg: CfgNode, architecture: "Architecture", levels: list[str], image_scale: float) -> None:
+def configure_centermask(cfg: CfgNode, architecture: Architecture, levels: list[str], image_scale: float) -> None:
     """Set `cfg.MODEL` for CenterMask; its masks are pooled from the three finest levels."""
     configure_proposals(cfg, architecture, levels, image_scale)
     _add_centermask(cfg)

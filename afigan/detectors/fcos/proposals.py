@@ -10,7 +10,7 @@ alone is a `GeneralizedRCNN` whose proposals are final:
     cfg.MODEL.ROI_HEADS.NAME = "NoROIHeads"
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -19,13 +19,11 @@ from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
+from afigan.detectors.architecture import Architecture
 from afigan.detectors.fcos.head import FCOSHead
 from afigan.detectors.fcos.losses import box_loss, centerness_loss, classification_loss
 from afigan.detectors.fcos.targets import Locations, assign, decode, encode
 from afigan.detectors.heads import register_head
-
-if TYPE_CHECKING:
-    from afigan.detectors.build import Architecture
 
 
 def add_fcos_config(cfg: CfgNode) -> None:
@@ -240,7 +238,7 @@ class NoROIHeads(nn.Module):
         return instances
 
 
-def configure_proposals(cfg: CfgNode, architecture: "Architecture", levels: list[str], image_scale: float) -> None:
+def configure_proposals(cfg: CfgNode, architecture: Architecture, levels: list[str], image_scale: float) -> None:
     """Set `cfg.MODEL` for FCOS as the proposal generator of a head."""
     add_fcos_config(cfg)
     node = cfg.MODEL
@@ -254,7 +252,7 @@ def configure_proposals(cfg: CfgNode, architecture: "Architecture", levels: list
 
 
 @register_head("fcos", finest="p3", masks=False, family="dense")
-def configure_fcos(cfg: CfgNode, architecture: "Architecture", levels: list[str], image_scale: float) -> None:
+def configure_fcos(cfg: CfgNode, architecture: Architecture, levels: list[str], image_scale: float) -> None:
     """Set `cfg.MODEL` for FCOS, whose proposals are final."""
     configure_proposals(cfg, architecture, levels, image_scale)
     cfg.MODEL.MASK_ON = False

@@ -1079,7 +1079,10 @@ FILES = {
     "UTF-16": ("seed: 0".encode("utf-16"), "is not YAML"),
     "bytes": (b"\x00\xff", "is not YAML"),
     "a key twice": (b"seed: 0\nthreads: 1\nseed: 1\n", "the key 'seed' appears twice"),
-    "a key twice, deep": (b"model:\n  rpn: {batch_size_per_image: 1, batch_size: 2}\n", "the key 'batch_size' appears twice"),
+    "a key twice, deep": (
+        b"model:\n  rpn: {batch_size: 1, batch_size: 2}\n",
+        "the key 'batch_size' appears twice",
+    ),
     "a value in itself": (b"seed: &a [*a]", "is not YAML: found unconstructable recursive node"),
     "a key that is a list": (b"? [1]\n: 2", "is not YAML"),
     "an object of Python": (b"seed: !!python/object/apply:os.system [exit]", "is not YAML: could not determine"),
