@@ -41,7 +41,7 @@ from afigan.training.detector import DetectorStep
 from afigan.training.extractor import ExtractorStep
 
 CUDA = torch.device("cuda")
-SCHEDULE = Schedule(iterations=10, batch_size=2, lr=0.01, clip=1.0)
+SCHEDULE = Schedule(iterations=10, batch_size=2, lr=0.01, clip_norm=1.0)
 ARCHITECTURE = Architecture(
     Model(
         channels=16,

@@ -49,13 +49,21 @@ def value_of(key: str, column: str) -> float:
     return 1 + (cell * 7919 % 9973) / 101  # 7919 and 9973 are primes: no two cells of a table agree
 
 
+def trained(iterations: int) -> dict:
+    return {"stage": 3, "iterations": iterations, "batch_size": 4, "short_sides": [96, 64, 80], "pseudo_labels": False}
+
+
+def words(iterations: int) -> str:
+    return f"stage 3: {iterations} iterations of 4 images, short side 64-96 px"
+
+
 def metrics_of(key: str) -> dict:
     return {
         "key": key,
         "model": f"detectors/{key}",
         "params_hash": HASHES[key],
         "data": {"source": "shapes", "train_images": 400, "val_images": 100},
-        "schedule": "160 iterations",
+        "schedule": trained(160),
         "seed": int(key[-1]),
         "multi_scale": "multi-scale" in LABELS[key],
         "params_M": value_of(key, "params_M"),
@@ -217,7 +225,7 @@ def test_every_cell_is_its_own(results: Results, number: int) -> None:
         keys = [key_of(number, label, seed) for seed in SEEDS]
         assert (ours["evaluation"], ours["seeds"], ours["printed"]) == ("; ".join(keys), "3", "1")
         assert ours["model"] == "; ".join(f"detectors/{key}" for key in keys)
-        assert (ours["schedule"], ours["data_source"], ours["train_images"]) == ("160 iterations", "shapes", "400")
+        assert (ours["schedule"], ours["data_source"], ours["train_images"]) == (words(160), "shapes", "400")
         for column in set(paper) - set(measured):
             assert ours[column] == ("" if paper[column] is None else str(paper[column]))
         reference = ours["reference"]
@@ -603,17 +611,17 @@ def test_a_cited_row_cannot_be_filled(results: Results) -> None:
 
 def test_rows_with_other_settings_have_a_footnote(results: Results) -> None:
     for seed in SEEDS:
-        results.put(key_of(4, "A3", seed), schedule="80 iterations", model="extractors/main")
+        results.put(key_of(4, "A3", seed), schedule=trained(80), model="extractors/main")
         results.put(key_of(4, "A6", seed), data={"source": "coco", "train_images": 7, "val_images": 5})
-    results.put(key_of(4, "A4", 1), schedule="90 iterations")
+    results.put(key_of(4, "A4", 1), schedule=trained(90))
     results.put(key_of(4, "A5", 2), multi_scale=True)
     results.write(4, 9)
     text = results.markdown(4)
-    assert "Ours: shapes, 400 training and 100 validation images; 160 iterations; 3 seeds" in text
+    assert f"Ours: shapes, 400 training and 100 validation images; {words(160)}; 3 seeds" in text
     assert [row["name"] for row in results.markdown_rows(4)] == ["A1", "A2", "A3 ¹", "A4 ²", "A5 ³", "A6 ⁴"]
     assert "¹ Differs from the other rows: the extractor M itself is evaluated" in text
-    assert "another schedule: 80 iterations" in text
-    assert "² Differs from the other rows: another schedule: 160 iterations or 90 iterations." in text
+    assert f"another schedule: {words(80)}" in text
+    assert f"² Differs from the other rows: another schedule: {words(160)} or {words(90)}." in text
     assert "³ Differs from the other rows: tested at one scale or several scales." in text
     assert "⁴ Differs from the other rows: other data: coco, 7 training and 5 validation images." in text
     assert "Differs from" not in results.markdown(9)
@@ -724,7 +732,7 @@ def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         Path(folder).mkdir(parents=True)
     split = {"images": 7, "categories": ["a", "b"]}
     Path("data/prepared/summary.json").write_text(json.dumps({"train": split, "val": split}))
-    for name in report.FIGURES.values():
+    for name in report.CAPTIONS.values():
         Path(f"results/figures/{name}.png").touch()
     timed = {}
     for seed, key in enumerate(params.experiments.evaluations):

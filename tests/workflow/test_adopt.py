@@ -17,6 +17,7 @@ from runs import RUN
 
 from afigan.outputs.currency import stale
 from afigan.outputs.provenance import record, sums
+from afigan.params.lineage import Lineage
 from afigan.params.loading import check_params, compose, load_params
 from afigan.params.schema import Params
 from afigan.runtime.files import sha256_file, write_json
@@ -55,7 +56,7 @@ def results(params, tmp_path, monkeypatch) -> Params:
         path = Path(FILES.get(kind, f"models/{kind}/{{}}/model.safetensors").format(key))
         if not path.exists():
             inputs = [prepared, *(make(parent) for parent in parents(params, node))]
-            made = record(params, node, sums(inputs))
+            made = record(Lineage(params)[node], sums(inputs))
             if kind == "evaluations":
                 matches = path.with_suffix(".matches.npz")
                 matches.parent.mkdir(parents=True, exist_ok=True)

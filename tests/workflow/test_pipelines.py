@@ -98,9 +98,9 @@ def test_the_engines_agree(dags, profile):
         ("dvc.yaml", "evaluate.py --key ${key}", "evaluate.py --key=${key}"),
         ("dvc.yaml", "${item} --seed ${seed} ${input}", "--seed ${seed} ${input}"),
         ("dvc.yaml", "${item} --seed ${seed} ${input}", "${item} --seed ${seed}"),
-        ("dvc.yaml", "      - data/prepared\n      - results/metrics\n", "      - data/prepared\n"),
+        ("dvc.yaml", "      - data/prepared\n      - models\n", "      - data/prepared\n"),
         ("dvc.yaml", "models/afigan/${key}/log.jsonl", "models/afigan/${key}/metrics.jsonl"),
-        ("workflow/rules/training.smk", 'weights("extractors"),', ""),
+        ("workflow/rules/training.smk", 'parents("extractors"),', ""),
         ("workflow/rules/data.smk", '"seed", "data"', '"data"'),
     ],
 )
@@ -229,6 +229,7 @@ def test_snakemake_refuses_models_of_dvc_that_it_would_keep(tmp_path):
     root = copy_project(tmp_path, "smoke")
     model = root / "models/detectors/a1"
     model.mkdir(parents=True)
+    (model / "model.safetensors").touch()
     for params_hash, status in ((fingerprint(load_params(root / "params.yaml"), "detectors/a1"), 0), ("other", 1)):
         (model / "config.json").write_text(json.dumps({"params_hash": params_hash}), "utf-8")
         done = subprocess.run(

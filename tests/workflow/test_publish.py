@@ -20,6 +20,7 @@ from scenes import write_scene
 from afigan.evaluation.coco import coco_metrics
 from afigan.evaluation.matches import match, write_matches
 from afigan.outputs.provenance import record, sums
+from afigan.params.lineage import Lineage
 from afigan.params.loading import load_params
 from afigan.params.schema import Params
 from afigan.reporting import report
@@ -41,7 +42,7 @@ def make(params: Params, node: str, results: list[dict]) -> Path:
     if path.exists():
         return path
     inputs = [VAL, *(make(params, parent, results) for parent in parents(params, node))]
-    made = record(params, node, sums(inputs))
+    made = record(Lineage(params)[node], sums(inputs))
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "evaluations":
         kinds = {"box": "bbox", "mask": "segm"}
@@ -50,7 +51,7 @@ def make(params: Params, node: str, results: list[dict]) -> Path:
         about = {"key": key, "model": params.experiments.evaluations[key].model, "matches": sha256_file(matches)}
         about |= {
             "data": {"source": "shapes", "train_images": 7, "val_images": 8},
-            "schedule": "2 iterations",
+            "schedule": {"stage": 3, "iterations": 2, "batch_size": 2},
             "seed": 0,
         }
         about |= {"multi_scale": params.experiments.evaluations[key].multi_scale, "params_M": 2.5}
