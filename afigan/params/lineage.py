@@ -10,7 +10,7 @@ from typing import Any
 
 from afigan.params.registered import heads
 from afigan.params.schema import BackboneExperiment, Params, Schedule
-from afigan.params.stages import KINDS, NETWORKS, REFERENCES, split_node
+from afigan.params.stages import KINDS, REFERENCES, split_node
 from afigan.runtime.files import digest
 
 _HARMLESS = {"workers", "checkpoint_every"}
@@ -81,7 +81,7 @@ class Node:
 
     @property
     def is_training(self) -> bool:
-        """Whether the node has iterations; a backbone whose weights are read has none."""
+        """True if the node has iterations; a backbone whose weights are read has none."""
         return bool(KINDS[self.kind].schedule) and (self.kind != "backbones" or self.experiment.weights == "crops")
 
     @property
@@ -139,8 +139,3 @@ class Node:
         if hasattr(item, "degradation"):
             own["pairs"] = params.pairs.format
         return digest(own | {"parents": [parent.params_hash for parent in self.parents]})
-
-    @property
-    def is_network(self) -> bool:
-        """Whether the node has a backbone, a pyramid and a head."""
-        return self.kind in NETWORKS

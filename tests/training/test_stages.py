@@ -654,10 +654,8 @@ def test_a_model_says_what_it_is(world, node):
     if node == "afigan/rb":
         assert (config["channels"], config["interpolator"], config["options"]) == (8, "afi", {"blocks": "rb"})
         return
-    assert config["classes"] == ["disc", "box", "triangle"] and (
-        config["schedule"]["iterations"],
-        config["schedule"]["batch_size"],
-    ) == (2, 2)
+    assert config["classes"] == ["disc", "box", "triangle"]
+    assert (config["schedule"]["iterations"], config["schedule"]["batch_size"]) == (2, 2)
     architecture = Architecture.from_dict(config["architecture"])
     assert architecture.model == world.params.model and architecture.num_classes == 3
     assert architecture.interpolator == "afi"

@@ -93,7 +93,7 @@ def finish(params: Params) -> None:
     }
     write_json("results/benchmark.json", {"device": "AMD EPYC", "threads": 1, "runs": 5, "rows": rows})
     Path("results/figures").mkdir()
-    for name in report.FIGURES.values():
+    for name in report.CAPTIONS.values():
         noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
         Image.fromarray(noise).save(f"results/figures/{name}.png")
     report.write_report(params)
