@@ -7,14 +7,31 @@ PROFILE ?= mini
 FROM ?= $(NAME)
 NAME ?= evidence
 COMMAND ?= make $(NAME)
+# without this project's environment
+OUTER_PATH := $(PATH)
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 # another environment may be active: uv must not install into that
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
-.PHONY: help repro dvc-repro snakemake test test-faults test-slurm setup adopt-dvc adopt-snakemake zoo evidence
+# uv itself, if absent, in .uv
+define have_uv
+@uv --version >/dev/null 2>&1 \
+	|| { python3 -m venv .uv && .uv/bin/python -m pip install --quiet uv; } \
+	|| python3 -m pip install --quiet --target .uv uv \
+	|| { echo 'setup: install uv, or python3 with pip' >&2; exit 1; }
+endef
+
+# too slow for make test-lowest, or about something else: Slurm's plugin (an extra that needs newer packages than the
+# others), and a torch that plays a GPU, which 2.8 cannot
+NOT_LOWEST := tests/slurm tests/benchmarks tests/params/test_profiles.py tests/data/prepare/test_input_fuzz.py \
+	$(addprefix tests/training/test_,faults.py stages.py launch.py experiments.py) \
+	$(addprefix tests/workflow/test_,publish.py dependencies.py scripts.py)
+
+.PHONY: help repro dvc-repro snakemake test test-faults test-slurm test-lowest test-detectron2 setup
+.PHONY: adopt-dvc adopt-snakemake zoo evidence
 .PHONY: evidence-photos publish status plan params lint format lock hooks dvc-yaml benchmarks wheels clean
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 repro: setup  ## everything that params.yaml asks for, on all cores: results/README.md shows it
 	python workflow/scripts/repro.py --cores $(CORES)
@@ -37,12 +54,32 @@ test: setup  ## the tests; ARGS="-k tables" for some of them
 test-slurm: setup  ## smoke through a real Slurm on this machine, jobs killed on the way; installs slurm-wlm, munge
 	python tests/slurm/run.py
 
+test-lowest: .venv-lowest/ready  ## the fast tests with the lowest versions that pyproject.toml allows, in .venv-lowest
+	PATH="$(CURDIR)/.venv-lowest/bin:$(OUTER_PATH)" VIRTUAL_ENV="$(CURDIR)/.venv-lowest" \
+		python -m pytest -m "not pipeline" $(addprefix --ignore=,$(NOT_LOWEST)) $(ARGS)
+
+.venv-lowest/ready: pyproject.toml
+	$(have_uv)
+	rm -rf .venv-lowest
+	uv venv --quiet --python 3.11 .venv-lowest
+	uv pip compile pyproject.toml --quiet --resolution lowest-direct --python .venv-lowest/bin/python \
+		--extra detectron2 --extra pipeline --extra export --extra docs --extra dev \
+		--no-annotate --no-header -o .venv-lowest/requirements.txt
+	uv pip install --quiet --python .venv-lowest/bin/python -r .venv-lowest/requirements.txt
+	@touch $@
+
+test-detectron2:  ## the tests in an environment of yours with a compiled detectron2: ENV=folder; ARGS="-k tables"
+	@test -x "$(ENV)/bin/python" \
+		|| { echo 'test-detectron2: name an environment with a detectron2, as in ENV=/path/to/env' >&2; exit 2; }
+	@"$(ENV)/bin/python" -Bc 'import detectron2, importlib.util as find; \
+		compiled = "compiled" if find.find_spec("detectron2._C") else "without compiled operators"; \
+		print("detectron2", detectron2.__version__ + ",", compiled + ":", *detectron2.__path__)'
+	PATH="$(abspath $(ENV))/bin:$(OUTER_PATH)" VIRTUAL_ENV="$(abspath $(ENV))" PYTHONDONTWRITEBYTECODE=1 \
+		python -m pytest $(ARGS)
+
 setup: .venv/ready  ## the environment of requirements.lock in .venv; uv itself, if absent, in .uv
 .venv/ready: requirements.lock pyproject.toml
-	@uv --version >/dev/null 2>&1 \
-		|| { python3 -m venv .uv && .uv/bin/python -m pip install --quiet uv; } \
-		|| python3 -m pip install --quiet --target .uv uv \
-		|| { echo 'setup: install uv, or python3 with pip' >&2; exit 1; }
+	$(have_uv)
 	@test -x .venv/bin/python || uv venv --quiet .venv
 	uv pip sync --require-hashes --compile-bytecode requirements.lock
 	@touch $@

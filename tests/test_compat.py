@@ -6,6 +6,7 @@ import textwrap
 import warnings
 from pathlib import Path
 
+import detectron2
 import pytest
 from PIL import Image
 
@@ -44,6 +45,26 @@ def test_compiled_operators_win(fake):
     (fake / "_C.py").write_text("name = 'compiled'")
     done = run("import afigan; from detectron2 import _C; print(_C.name)", fake.parent)
     assert done.stdout == "compiled\n"
+
+
+def test_detectron2_calls_its_compiled_operators(tmp_path):
+    """The real package, with operators as a build adds them: `import afigan` neither replaces nor hides them."""
+    package = tmp_path / "detectron2"
+    package.mkdir()
+    for path in Path(detectron2.__file__).parent.iterdir():
+        if not path.name.startswith(("_C.", "__pycache__")):
+            (package / path.name).symlink_to(path)
+    (package / "_C.py").write_text("def get_compiler_version(): return 'a compiler'")
+    code = """
+        import afigan
+        import detectron2
+        from detectron2 import _C
+        from detectron2.layers import deform_conv
+        from detectron2.modeling import build_model
+        print(detectron2.__file__)
+        print(deform_conv._C is _C and _C.get_compiler_version())
+    """
+    assert run(code, tmp_path).stdout.split("\n") == [str(package / "__init__.py"), "a compiler", ""]
 
 
 def test_broken_operators_are_not_hidden(fake):
