@@ -148,10 +148,10 @@ class Data(Section):
             if self.val is not None and self.val.fraction is not None:
                 raise ValueError("val.fraction: the embedded set draws shapes.val images for it; remove it")
             return self
-        if self.val is None:
-            raise ValueError("val: missing; give images and annotations, or {fraction: 0.2} of the training file")
         for name, split in (("train", self.train), ("val", self.val), ("test", self.test)):
-            if split is None or (split is self.val and split.fraction is not None):
+            if split is None and name == "val":
+                raise ValueError("val: missing; give images and annotations, or {fraction: 0.2} of the training file")
+            if split is None or (isinstance(split, Validation) and split.fraction is not None):
                 continue
             if split.images is None and name == "test":
                 continue

@@ -1,6 +1,7 @@
 """A validation set out of the training file: by name alone, for ever, in whole groups, with no side empty."""
 
 import copy
+import itertools
 import json
 import random
 import re
@@ -60,7 +61,7 @@ def test_an_image_keeps_its_side_whatever_else_is_in_the_file():
 
 def test_a_larger_fraction_only_adds_to_val():
     sides = [names(divide(numbered(50), f, None, file="")[1]) for f in (0.1, 0.2, 0.5, 0.9)]
-    assert all(small < large for small, large in zip(sides, sides[1:], strict=False))
+    assert all(small < large for small, large in itertools.pairwise(sides))
 
 
 def test_the_fraction_is_that_of_many_names():
@@ -116,7 +117,7 @@ def test_an_empty_side_names_a_fraction_that_works(fraction, group, scenes):
 
 def test_a_side_of_crowds_and_images_without_objects_counts_as_empty():
     whole = numbered(20)
-    train, val, _ = divide(whole, 0.3, None, file="")
+    _, val, _ = divide(whole, 0.3, None, file="")
     in_val = {image["id"] for image in val["images"]}
     for item in whole["annotations"]:
         item["iscrowd"] = int(item["image_id"] in in_val)
