@@ -213,8 +213,7 @@ def test_polygons_stay_polygons_unless_there_are_run_lengths(tmp_path):
 @pytest.mark.parametrize("segmentation", SEGMENTATIONS)
 def test_no_read_only_array_reaches_torch(tmp_path, segmentation, pixel_format):
     path = prepared(tmp_path, segmentation)
-    write_pairs(path, "nearest", tmp_path / "pairs", image_format="png", shard_size=9, workers=1)
-    data = TrainingSet(read_split(path), INPUT, pixel_format, 0, PairReader(tmp_path / "pairs"))
+    data = dataset(path, reader(path), pixel_format=pixel_format)
     torch.set_warn_always(True)
     try:
         items = [data[i] for i in range(12)]
