@@ -37,6 +37,7 @@ repro: setup  ## everything that params.yaml asks for, on all cores: results/REA
 	python workflow/scripts/repro.py --cores $(CORES)
 
 dvc-repro: setup  ## the same with only DVC, one stage at a time
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo 'dvc-repro: DVC needs a Git repository: run `git init`' >&2; exit 2; }
 	dvc repro
 
 snakemake: setup  ## the same with only Snakemake, on all cores, or CORES=2

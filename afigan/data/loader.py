@@ -129,7 +129,10 @@ class TrainingSet(Dataset):
             }
             if self.masks:
                 annotation["segmentation"] = _segmentation(source["segmentation"], record)
-            annotations.append(utils.transform_instance_annotations(annotation, transforms, shape))
+            annotation = utils.transform_instance_annotations(annotation, transforms, shape)
+            if isinstance(annotation.get("segmentation"), np.ndarray):  # a view of Pillow's memory, which is read-only
+                annotation["segmentation"] = np.require(annotation["segmentation"], requirements="W")
+            annotations.append(annotation)
         instances = utils.annotations_to_instances(annotations, shape, self.mask_format)
         return {
             "image": to_tensor(pixels[:, ::-1] if flip else pixels, self.pixel_format),

@@ -67,7 +67,7 @@ def half(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def to_tensor(image: np.ndarray, pixel_format: str) -> torch.Tensor:
-    """Convert (H, W, 3) uint8 RGB to (3, H, W) in the detector's channel order."""
+    """Convert (H, W, 3) uint8 RGB to (3, H, W) in the detector's channel order, a copy."""
     if pixel_format == "BGR":
         image = image[:, :, ::-1]
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))

@@ -43,4 +43,6 @@ def submit(params: Params, key: str) -> None:
 
 def split_name(params: Params) -> str:
     """Return the split of the test images: `test-dev2017` for COCO's `image_info_test-dev2017.json`."""
-    return "test" if params.data.source == "shapes" else Path(params.data.test.annotations).stem.split("info_")[-1]
+    if params.data.source == "shapes":
+        return "test"
+    return Path(params.data.annotation_files["test"]).stem.split("info_")[-1]

@@ -66,7 +66,10 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # PyYAML has no error of its own for a month 13, 5000 digits, 1000 brackets
-        raise ValueError(f"{path} is not YAML: {error}; correct it or compose it again with `make params`") from None
+        remedy = "correct it or compose it again with `make params`"
+        if "unknown escape character" in str(error):  # as in "(.*)_\d+"
+            remedy = "write a text with backslashes in single quotes"
+        raise ValueError(f"{path} is not YAML: {error}; {remedy}") from None
     return check_params(values, str(path))
 
 

@@ -200,7 +200,7 @@ class _References:
 
     def _has_test_images(self) -> bool:
         data = self.params.data
-        return data.shapes.test > 0 if data.source == "shapes" else data.test.images is not None
+        return data.shapes.test > 0 if data.source == "shapes" else "test" in data.annotation_files
 
     def _has_unlabeled_images(self) -> bool:
         data = self.params.data

@@ -4,6 +4,7 @@ A section checks what it can check by itself; `afigan.params.references` checks 
 """
 
 import json
+import re
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Annotated, Any, Literal
@@ -71,6 +72,16 @@ def _hashable(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _with_a_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+    if not groups:
+        raise ValueError(r"has no group: put brackets around the part that belongs together, as in '(.*)_\d+'")
+    return pattern
+
+
 Limits = Annotated[list[Rate], Field(min_length=4, max_length=4), AfterValidator(_ascending)]
 Keys = Annotated[list[Key], Field(min_length=1), BeforeValidator(lambda one: [one] if isinstance(one, str) else one)]
 Options = Annotated[dict[str, JsonValue], AfterValidator(_hashable)]
@@ -102,6 +113,28 @@ class Split(Section):
     annotations: Place
 
 
+class Validation(Section):
+    """The validation set: a folder and an annotation file of its own, or a fraction of the training file's images.
+
+    The name of an image decides its side, so it keeps it when images are added (`afigan.data.prepare.fraction`).
+    """
+
+    images: Place | None = None
+    annotations: Place | None = None
+    fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    # a regular expression: images whose file names agree in its first group stay on one side
+    group: Annotated[str, AfterValidator(_with_a_group)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Validation":
+        own = [name for name in ("images", "annotations") if getattr(self, name) is not None]
+        if self.fraction is not None and own:
+            raise ValueError(f"fraction takes images of the training file: remove it, or {' and '.join(own)}")
+        if self.fraction is None and self.group is not None:
+            raise ValueError("group needs fraction: add it, or remove group")
+        return self
+
+
 class Unlabeled(Section):
     """A folder of images without annotations, for self-training."""
 
@@ -114,22 +147,40 @@ class Data(Section):
     source: Literal["shapes", "coco"]
     shapes: Shapes = Shapes(train=400, val=100)
     train: Split
-    val: Split
+    val: Validation | None = None  # None: only with `shapes`, which draws its own
     unlabeled: Unlabeled = Unlabeled()
-    test: Split  # COCO's image_info_test-dev2017.json: images without annotations, for the challenge server
+    # COCO's image_info_test-dev2017.json: images without annotations, for the challenge server
+    test: Split | None = None
 
     @model_validator(mode="after")
     def _paths(self) -> "Data":
-        if self.source == "coco":
-            for name in ("train", "val", "test"):
-                split = getattr(self, name)
-                if split.images is None and name == "test":
-                    continue
-                if split.images is None:
-                    raise ValueError(f"{name}.images: a coco data set needs the folder of its images")
-                if not split.annotations.endswith(".json"):
-                    raise ValueError(f"{name}.annotations: a coco data set needs a .json file, not {split.annotations}")
+        if self.source == "shapes":
+            if self.val is not None and self.val.fraction is not None:
+                raise ValueError("val.fraction: the embedded set draws shapes.val images for it; remove it")
+            return self
+        for name, split in (("train", self.train), ("val", self.val), ("test", self.test)):
+            if split is None and name == "val":
+                raise ValueError("val: missing; give images and annotations, or {fraction: 0.2} of the training file")
+            if split is None or (isinstance(split, Validation) and split.fraction is not None):
+                continue
+            if split.images is None and name == "test":
+                continue
+            if split.images is None:
+                raise ValueError(f"{name}.images: a coco data set needs the folder of its images")
+            if split.annotations is None or not split.annotations.endswith(".json"):
+                raise ValueError(f"{name}.annotations: a coco data set needs a .json file, not {split.annotations}")
         return self
+
+    @property
+    def annotation_files(self) -> dict[str, str]:
+        """Return {split: its annotation file} for the splits that have one of their own; the engines watch them."""
+        files = {"train": self.train.annotations}
+        if self.source == "coco":
+            if self.val is not None and self.val.annotations is not None:
+                files["val"] = self.val.annotations
+            if self.test is not None and self.test.images is not None:
+                files["test"] = self.test.annotations
+        return files
 
 
 class Pairs(Section):

@@ -208,6 +208,20 @@ def test_polygons_stay_polygons_unless_there_are_run_lengths(tmp_path):
     assert {type(mixed[i]["instances"].gt_masks).__name__ for i in range(3)} == {"BitMasks"}
 
 
+@pytest.mark.filterwarnings("error:.*not writable")  # torch's, once a process if nothing else is asked for
+@pytest.mark.parametrize("pixel_format", ["RGB", "BGR"])
+@pytest.mark.parametrize("segmentation", SEGMENTATIONS)
+def test_no_read_only_array_reaches_torch(tmp_path, segmentation, pixel_format):
+    path = prepared(tmp_path, segmentation)
+    data = dataset(path, reader(path), pixel_format=pixel_format)
+    torch.set_warn_always(True)
+    try:
+        items = [data[i] for i in range(12)]
+    finally:
+        torch.set_warn_always(False)
+    assert pixel_format == "BGR" or {flipped(item) for item in items} == {True, False}
+
+
 def test_boxes_without_masks(tmp_path):
     data = dataset(prepared(tmp_path, masks=False))
     assert not data[0]["instances"].has("gt_masks") and len(data[0]["instances"]) == 1

@@ -8,6 +8,7 @@ import torch
 from detectron2.data.transforms import ResizeShortestEdge
 from hypothesis import example, given
 from hypothesis import strategies as st
+from PIL import Image
 
 from afigan.data.degradation import downscaled_size
 from afigan.data.split import half, read_split, resized_shape, to_tensor
@@ -80,3 +81,19 @@ def test_channel_order():
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     assert torch.equal(to_tensor(pixels, "RGB"), torch.from_numpy(pixels).permute(2, 0, 1))
     assert torch.equal(to_tensor(pixels, "BGR"), torch.from_numpy(pixels.copy()).permute(2, 0, 1).flip(0))
+
+
+@pytest.mark.filterwarnings("error:.*not writable")  # torch's, once a process if nothing else is asked for
+@pytest.mark.parametrize("pixel_format", ["RGB", "BGR"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1), (4, 5)])
+def test_a_tensor_has_memory_of_its_own(pixel_format, shape):
+    """Pillow's pixels are read-only, and those of one pixel are in torch's order already."""
+    image = np.asarray(Image.new("RGB", shape[::-1], (10, 20, 30)))
+    assert not image.flags.writeable
+    torch.set_warn_always(True)
+    try:
+        tensor = to_tensor(image, pixel_format)
+    finally:
+        torch.set_warn_always(False)
+    tensor += 1
+    assert image[0, 0].tolist() == [10, 20, 30]

@@ -17,11 +17,12 @@ from typing import Any
 
 import yaml
 
-from afigan.params.loading import compose
+from afigan.params.loading import check_params, compose, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
+WATCHED = "data/annotations"
 # what both engines need of the repository, without what its own runs have left in it
-PROJECT = ("Snakefile", "dvc.yaml", ".dvcignore", ".dvc/config", "afigan", "conf", "profiles", "workflow")
+PROJECT = ("Snakefile", "dvc.yaml", ".dvcignore", ".dvc/config", "afigan", "conf", "profiles", "workflow", WATCHED)
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ def copy_project(root: Path, profile: str) -> Path:
             shutil.copy(source, target)
     values = compose(profile, ROOT / "conf")
     write_params(root, values)
-    for split in ("train", "val", "test"):  # the engines look only at the names; there is no data set
-        path = root / values["data"][split]["annotations"]
+    for file in check_params(values).data.annotation_files.values():  # the engines look only at the names
+        path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     shutil.copy(ROOT / ".gitignore", root)
@@ -89,12 +90,19 @@ def environment() -> dict[str, str]:
 
 
 def dvc_dag(root: Path) -> Dag:
-    """Return the stages of dvc.yaml with the current params.yaml."""
+    """Return the stages of dvc.yaml with the current params.yaml.
+
+    The links of `prepare` count as the annotation files that DVC watches through them.
+    """
     from dvc.repo import Repo
+
+    files = load_params(root / "params.yaml").data.annotation_files
 
     with Repo(str(root)) as repo:
         stages = list(repo.index.stages)
         made = {out.def_path for stage in stages for out in stage.outs}
+        links = {out for out in made if out.startswith(f"{WATCHED}/")}
+        assert links == {f"{WATCHED}/{split}" for split in ("val", "test")}
 
         def within(path: str) -> Iterator[str]:
             if (root / path).is_dir() and path.startswith("afigan/"):
@@ -108,8 +116,9 @@ def dvc_dag(root: Path) -> Dag:
         templates = yaml.safe_load((root / "dvc.yaml").read_text("utf-8"))["stages"]
         return {
             bare(stage.cmd): Job(
-                deps=frozenset(f for d in stage.deps if d not in stage.params for f in within(d.def_path)),
-                outs=frozenset(out.def_path for out in stage.outs),
+                deps=frozenset(f for d in stage.deps if d not in stage.params for f in within(d.def_path))
+                | frozenset(files.values() if links & {out.def_path for out in stage.outs} else ()),
+                outs=frozenset(out.def_path for out in stage.outs) - links,
                 params=frozenset(name for parameters in stage.params for name in parameters.params)
                 | frozenset(_named(templates, stage.name)),
             )

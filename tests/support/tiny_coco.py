@@ -61,4 +61,4 @@ def write_split(folder: Path, name: str, value: Any) -> SimpleNamespace:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(value), "utf-8")
-    return SimpleNamespace(images=str(folder / name), annotations=str(path))
+    return SimpleNamespace(images=str(folder / name), annotations=str(path), fraction=None, group=None)

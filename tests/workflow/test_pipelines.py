@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_coco
 import yaml
 from dags import (
     ROOT,
@@ -88,6 +89,38 @@ def test_the_engines_agree(dags, profile):
     expected = {f"{stage}@{key}" for stage, kind in KINDS.items() for key in experiments[kind]}
     pairs = {c for c in dvc if "--degradation" in c}
     assert dvc.keys() - pairs == commands("prepare", "benchmark", "figures", "tables", *expected)
+
+
+MINE = {"images": "../mine", "annotations": "../mine.json"}
+OTHER = {"images": "../other", "annotations": "../other.json"}
+OWN_DATA = {
+    "one annotation file": ({"val": {"fraction": 0.2}}, ["../mine.json"]),
+    "groups": ({"val": {"fraction": 0.2, "group": r"(.*)_\d+"}}, ["../mine.json"]),
+    "two annotation files": ({"val": OTHER}, ["../mine.json", "../other.json"]),
+    "test images": ({"val": {"fraction": 0.2}, "test": OTHER}, ["../mine.json", "../other.json"]),
+    "no test images": ({"val": OTHER, "test": OTHER | {"images": None}}, ["../mine.json", "../other.json"]),
+}
+
+
+def own_project(root: Path, data: dict) -> Path:
+    """Return a project of smoke whose section `data` is the user's alone."""
+    copy_project(root / "project", "smoke")
+    values = compose("smoke", ROOT / "conf")
+    values["data"] = {"source": "coco", "train": MINE, **data}
+    values["experiments"] |= {"pseudo_labels": {}, "students": {}, "submissions": {}}
+    del values["experiments"]["evaluations"]["student"]
+    write_params(root / "project", values)
+    return root / "project"
+
+
+@pytest.mark.parametrize(("data", "files"), OWN_DATA.values(), ids=OWN_DATA)
+def test_the_engines_agree_on_own_data(tmp_path, data, files):
+    root = own_project(tmp_path, data)
+    for name in files:
+        (root / name).touch()
+    dvc, snakemake = dvc_dag(root), snakemake_dag(root)
+    assert dvc == snakemake
+    assert {path for path in dvc[command("prepare")].deps if path.endswith(".json")} == set(files)
 
 
 @pytest.mark.parametrize(
@@ -237,6 +270,36 @@ def test_snakemake_refuses_models_of_dvc_that_it_would_keep(tmp_path):
         )
         assert done.returncode == status
     assert "models/detectors/a1 has other parameters" in done.stdout + done.stderr
+
+
+@pytest.mark.pipeline
+@pytest.mark.parametrize("engine", ["dvc", "snakemake"])
+def test_a_changed_annotation_file_is_prepared_again(tmp_path, engine):
+    """That of val too, which DVC watches through a link; and after it has gone, and come back elsewhere."""
+    root = own_project(tmp_path, {"val": OTHER})
+    value = tiny_coco.annotations()
+    tiny_coco.write_images(value, tmp_path / "mine")
+    (tmp_path / "other").symlink_to("mine")
+    run = {"dvc": ["dvc", "repro", "prepare"], "snakemake": ["snakemake", "--cores", "1", "data/prepared"]}[engine]
+
+    def prepared() -> dict:
+        done = subprocess.run(run, cwd=root, env=environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert command("prepare") not in DUE[engine](root)
+        return json.loads((root / "data/prepared/val.json").read_text("utf-8"))
+
+    for name in ("mine", "other"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(value))
+    assert len(prepared()["annotations"]) == 3
+    value["annotations"].pop(0)
+    (tmp_path / "other.json").write_text(json.dumps(value))
+    assert command("prepare") in DUE[engine](root)
+    assert len(prepared()["annotations"]) == 2
+    (tmp_path / "other.json").rename(tmp_path / "moved.json")
+    with changed(root, "data.val.annotations", "../moved.json"):
+        assert len(prepared()["annotations"]) == 2
+    with changed(root, "data.val", {"fraction": 0.5}):
+        assert len(prepared()["images"]) < 3
 
 
 # --- the smoke profile, run by both -----------------------------------------------------------------------------------

@@ -179,7 +179,8 @@ def _dvc() -> Iterator[Repo]:
         with Repo() as repo:
             yield repo
     except DvcException as error:
-        raise ValueError(f"DVC: {error}") from error
+        remedy = ": run `git init`" if "not a git repository" in str(error) else ""
+        raise ValueError(f"DVC: {error}{remedy}") from error
 
 
 def _changes(reasons: list[Any]) -> Iterator[str]:

@@ -4,9 +4,7 @@
 rule prepare:
     input:
         code("prepare"),
-        PARAMS.data.train.annotations,
-        PARAMS.data.val.annotations,
-        PARAMS.data.test.annotations,
+        list(PARAMS.data.annotation_files.values()),
     output:
         directory(PREPARED),
     threads: PARAMS.threads

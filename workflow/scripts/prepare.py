@@ -7,9 +7,11 @@ from _stage import main
 
 
 def run(params: Any) -> None:
+    from afigan.data.prepare import watched
     from afigan.data.prepare.stage import prepare
 
     prepare(params.data, params.seed, Path("data/prepared"))
+    watched.link(params.data.annotation_files)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from afigan.data.images import find_images
 from afigan.data.parallel import available_cpus
 from afigan.data.prepare.coco import check_annotations, check_same_categories, clean, has_masks, load_annotations
 from afigan.data.prepare.entries import is_unicode
+from afigan.data.prepare.fraction import divide, group_problems
 from afigan.data.prepare.image_files import check_images, folder_problem, inspect_images
 from afigan.data.prepare.problems import DataError, Problem
 from afigan.data.prepare.shapes import write_shapes
@@ -44,13 +45,17 @@ def prepare(data: Any, seed: int, out: Path, *, workers: int | None = None) -> N
     listing.unlink(missing_ok=True)
     with atomic_dir(out) as folder:
         problems: list[Problem] = []
+        val: _Split | None
         if data.source == "shapes":
             train, val, unlabeled, test = _draw_shapes(data.shapes, seed, folder, out)
         else:
-            train, val = (_read_coco(name, getattr(data, name)) for name in ("train", "val"))
+            train = _read_coco("train", data.train)
+            val = None if data.val.fraction else _read_coco("val", data.val)
             unlabeled = _read_unlabeled(data.unlabeled.images, workers, problems)
             test = _read_test(data.test)
         problems += _check(train, val, test, workers)
+        if val is None:
+            train, val = _divide(train, data.val, problems)
         if problems:
             raise DataError(problems, listing)
 
@@ -80,6 +85,18 @@ def _read_coco(name: str, source: Any) -> _Split:
     return _Split(name, str(source.annotations), Path(source.images), str(source.images), annotations)
 
 
+def _divide(whole: _Split, source: Any, problems: list[Problem]) -> tuple[_Split, _Split]:
+    """Return train and val, both `whole` if there are problems, to which those of the division are added."""
+    if any(problem.kind == "file" for problem in problems):
+        return whole, whole
+    problems += group_problems(whole.annotations, source.group, file=whole.file)
+    if problems:
+        return whole, whole
+    train, val, empty = divide(whole.annotations, source.fraction, source.group, file=whole.file)
+    problems += empty
+    return replace(whole, annotations=train), replace(whole, name="val", annotations=val)
+
+
 def _read_unlabeled(images: Any, workers: int, problems: list[Problem]) -> _Split:
     """Read all image files under the folder `images` in sorted order, with ids from 1; none if there is no folder."""
     found: list[dict[str, Any]] = []
@@ -107,7 +124,7 @@ def _read_unlabeled(images: Any, workers: int, problems: list[Problem]) -> _Spli
 
 def _read_test(source: Any) -> _Split:
     """Read the challenge's images: COCO's image_info file has no annotations, and another file's are not used."""
-    if source.images is None:
+    if source is None or source.images is None:
         return _Split("test", "", Path(), "", {"images": [], "annotations": []})
     split = _read_coco("test", source)
     if isinstance(split.annotations, dict):
@@ -115,15 +132,17 @@ def _read_test(source: Any) -> _Split:
     return split
 
 
-def _check(train: _Split, val: _Split, test: _Split, workers: int) -> list[Problem]:
-    """Return the problems of all splits, and those of val and test that do not fit train."""
+def _check(train: _Split, val: _Split | None, test: _Split, workers: int) -> list[Problem]:
+    """Return the problems of all splits, and those of val and test that do not fit train. `val`: None is in train."""
     problems = check_annotations(train.annotations, file=train.file)
     legible = not any(problem.kind == "file" for problem in problems)
     masks = has_masks(train.annotations) if legible else None  # train decides, and val must agree
-    problems += check_annotations(val.annotations, file=val.file, masks=masks)
-    if not any(problem.kind in ("file", "category") for problem in problems):
-        problems += check_same_categories(train.annotations, val.annotations, file=val.file)
-    checked = [train, val]
+    checked = [train]
+    if val is not None:
+        checked.append(val)
+        problems += check_annotations(val.annotations, file=val.file, masks=masks)
+        if not any(problem.kind in ("file", "category") for problem in problems):
+            problems += check_same_categories(train.annotations, val.annotations, file=val.file)
     if test.file:
         checked.append(test)
         problems += check_annotations(test.annotations, file=test.file, masks=False, labelled=False)

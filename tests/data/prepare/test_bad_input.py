@@ -1073,6 +1073,10 @@ def test_two_evaluations_with_one_seed_are_refused(given):
 # content of the file, text of the error
 FILES = {
     "no YAML": (b"seed: [", "is not YAML"),
+    "a backslash in double quotes": (
+        rb'data: {val: {fraction: 0.2, group: "(.*)_\d+"}}',
+        "; write a text with backslashes in single quotes",
+    ),
     "a list": (b"- seed", "expected sections such as data: and model:, found list"),
     "nothing": (b"", "expected sections such as data: and model:, found NoneType"),
     "a text": (b"seed", "expected sections such as data: and model:, found str"),
