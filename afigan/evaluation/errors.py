@@ -116,7 +116,8 @@ def _kinds(found: Detections, evaluation: COCOeval) -> tuple[np.ndarray, np.ndar
     shape = "bbox" if evaluation.params.iouType == "bbox" else "segmentation"
     truths, results = evaluation.cocoGt.anns, evaluation.cocoDt.anns
     images, starts = np.unique(found.images[wrong], return_index=True)
-    for image, some in zip(images, np.split(wrong, starts[1:]), strict=True):
+    for image, first, end in zip(images, starts, [*starts[1:], len(wrong)], strict=False):  # without images, no ends
+        some = wrong[first:end]
         low, high = np.searchsorted(found.object_images, (image, image + 1))
         if low == high:
             kinds[some] = BACKGROUND_ERROR
@@ -136,12 +137,13 @@ def _kinds(found: Detections, evaluation: COCOeval) -> tuple[np.ndarray, np.ndar
 
 def _corrected(found: Detections, about: np.ndarray) -> Detections:
     """Return the detections after those with an object in `about`, (D,), have found it; one for each object remains."""
-    objects = np.where(about >= 0, about, found.objects)
-    order = np.lexsort((about >= 0, -found.scores))  # of equal scores, the one that had found the object remains
+    moved, categories = about >= 0, found.categories.copy()
+    categories[moved] = found.object_categories[about[moved]]
+    objects = np.where(moved, about, found.objects)
+    order = np.lexsort((moved, -found.scores))  # of equal scores, the one that had found the object remains
     claims = order[objects[order] >= 0]
     remaining = objects < 0
     remaining[claims[np.unique(objects[claims], return_index=True)[1]]] = True
-    categories = np.where(about >= 0, found.object_categories[about], found.categories) if len(about) else about
     return _chosen(replace(found, objects=objects, categories=categories), remaining)
 
 
