@@ -73,7 +73,7 @@ def error_kinds(evaluation: COCOeval) -> dict[str, dict[str, float | None]]:
             fixed = _average_precision(_corrected(found, np.where(wrong, about, -1)), objects)
         else:
             fixed = _average_precision(_chosen(found, ~wrong), objects)
-        gain = None if plain is None or fixed is None else round(100 * (fixed - plain), 9)
+        gain = None if plain is None or fixed is None else round(100 * (fixed - plain), 9) + 0.0  # not -0.0
         errors[name] = {"count": int(missed.sum() if number == MISSED else wrong.sum()), "dAP": gain}
     return errors
 
