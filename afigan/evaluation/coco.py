@@ -2,10 +2,14 @@
 
 import contextlib
 import io
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from afigan.data.split import read_summary
-from afigan.evaluation.matches import indexed, match, write_matches
+from afigan.evaluation.errors import error_kinds
+from afigan.evaluation.matches import evaluated, indexed, matches_of, write_matches
 from afigan.evaluation.predict import Predictor
 from afigan.evaluation.results import results_of
 from afigan.outputs.models import load_config
@@ -23,6 +27,7 @@ except ImportError:
     from pycocotools.cocoeval import COCOeval
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+RECALLS = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
 def coco_metrics(annotations: str | Path, results: list[dict], kind: str) -> dict[str, float | None]:
@@ -36,19 +41,56 @@ def coco_metrics(annotations: str | Path, results: list[dict], kind: str) -> dic
         results: COCO results.
         kind: `bbox` or `segm`.
     """
-    results = results_of(results, kind)
+    return _averages(_summarised(annotations, results, kind), NAMES)
+
+
+def detailed_metrics(annotations: str | Path, results: list[dict], kind: str) -> dict[str, Any]:
+    """Return `coco_metrics`, then COCO's average recalls in percent, and the AP of each class.
+
+    AR1, AR10 and AR100 are for at most so many detections of a class in an image, ARs, ARm and ARl for at most 100.
+    `classes` is a list, in the order of category ids: `name`, `objects` (their number, without crowds), `AP` and `AP50`
+    in percent, or None for a class without objects. The arguments are those of `coco_metrics`.
+    """
+    evaluation = _summarised(annotations, results, kind)
+    truth, params = evaluation.cocoGt, evaluation.params
+    objects = Counter(a["category_id"] for a in truth.dataset["annotations"] if not a.get("iscrowd"))
+    precision = evaluation.eval["precision"][:, :, :, params.areaRngLbl.index("all"), -1]  # (T, R, K)
+    classes = [
+        {
+            "name": truth.cats[category]["name"],
+            "objects": objects[category],
+            "AP": _percent(precision[:, :, k].mean()),
+            "AP50": _percent(precision[0, :, k].mean()),
+        }
+        for k, category in enumerate(params.catIds)
+    ]
+    return {**_averages(evaluation, NAMES + RECALLS), "classes": classes}
+
+
+def _summarised(annotations: str | Path, results: list[dict], kind: str) -> Any:
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(*indexed(COCO, annotations, results), kind)
+        evaluation = COCOeval(*indexed(COCO, annotations, results_of(results, kind)), kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return {n: None if v < 0 else round(float(100 * v), 9) for n, v in zip(NAMES, evaluation.stats, strict=False)}
+    return evaluation
+
+
+def _averages(evaluation: Any, names: Sequence[str]) -> dict[str, float | None]:
+    return {name: _percent(value) for name, value in zip(names, evaluation.stats, strict=False)}
+
+
+def _percent(value: float) -> float | None:
+    """Return a share in percent; None for -1, which means that there is no such object."""
+    return None if value < 0 else round(float(100 * value), 9)
 
 
 def evaluate(params: Params, key: str) -> None:
     """Evaluate experiment `key` and write `results/metrics/KEY.matches.npz`, then `results/metrics/KEY.json`.
 
-    The json's `matches` is the SHA-256 of the npz, from which intervals of the metrics are computed.
+    The json's `matches` is the SHA-256 of the npz, from which intervals of the metrics are computed. Its `box` and
+    `mask` are `detailed_metrics` with the `errors` of `afigan.evaluation.errors.error_kinds`; `mask` is null without
+    masks.
 
     Raises:
         ValueError: the model or the data are missing or do not fit.
@@ -59,9 +101,12 @@ def evaluate(params: Params, key: str) -> None:
     results = predictor.results(PREPARED / "val.json")
     summary = read_summary()
     kinds = {"box": "bbox"} | ({"mask": "segm"} if predictor.architecture.has_masks else {})
-    matches = METRICS / f"{key}.matches.npz"
-    write_matches(matches, {name: match(PREPARED / "val.json", results, kind) for name, kind in kinds.items()})
-    metrics = {name: coco_metrics(PREPARED / "val.json", results, kind) for name, kind in kinds.items()}
+    matches, metrics = {}, {}
+    for name, kind in kinds.items():
+        matched = evaluated(PREPARED / "val.json", results, kind)
+        matches[name] = matches_of(matched)
+        metrics[name] = {**detailed_metrics(PREPARED / "val.json", results, kind), "errors": error_kinds(matched)}
+    write_matches(METRICS / f"{key}.matches.npz", matches)
     write_json(
         METRICS / f"{key}.json",
         {
@@ -77,7 +122,7 @@ def evaluate(params: Params, key: str) -> None:
             "seed": model.seed,
             "multi_scale": item.multi_scale,
             "params_M": predictor.parameters / 1e6,
-            "matches": sha256_file(matches),
+            "matches": sha256_file(METRICS / f"{key}.matches.npz"),
             "box": metrics["box"],
             "mask": metrics.get("mask"),
         },

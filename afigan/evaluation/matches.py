@@ -97,9 +97,19 @@ def match(annotations: str | Path, results: list[dict], kind: str) -> Matches:
         results: COCO results.
         kind: `bbox` or `segm`.
     """
+    return matches_of(evaluated(annotations, results, kind))
+
+
+def evaluated(annotations: str | Path, results: list[dict], kind: str) -> COCOeval:
+    """Return pycocotools' evaluation with a match for each image; the arguments are those of `match`."""
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(*indexed(COCO, annotations, results_of(results, kind)), kind)
         evaluation.evaluate()
+    return evaluation
+
+
+def matches_of(evaluation: COCOeval) -> Matches:
+    """Return the matches of an evaluation of `evaluated`."""
     categories, image_ids = evaluation.params.catIds, evaluation.params.imgIds
     assert len(evaluation.params.iouThrs) == IOUS and evaluation.params.areaRngLbl == list(AREAS)
     shape = (len(categories), len(AREAS), len(image_ids))

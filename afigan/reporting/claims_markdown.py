@@ -7,7 +7,7 @@ from afigan.reporting.costs import NAME, PARAMS_M, SAYS, TOLERANCE, Cost, CostOu
 from afigan.reporting.judged import Judged
 from afigan.reporting.resamples import REPLICATES
 from afigan.reporting.results import NOT_RUN, Results
-from afigan.reporting.text import Grid, grid, number, probability, with_interval, words
+from afigan.reporting.text import Grid, folded, grid, number, probability, with_interval, words
 from afigan.reporting.verdicts import (
     AGREES,
     CONTRADICTS,
@@ -70,18 +70,37 @@ def claims_markdown(judged: Judged) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def verdict_table(judged: Judged) -> str:
-    """Return a line for each claim, between the marks by which publishing finds the table."""
+def verdict_table(judged: Judged, only_run: bool = False) -> str:
+    """Return a line for each claim, between the marks by which publishing finds the table.
+
+    only_run: leave out the claims of which nothing has been run; the text is empty if that is all of them.
+    """
     rows = [(o.claim.name, o.claim.says, o.verdict, _main(o)) for o in judged.claims]
     rows.append((NAME, SAYS, judged.costs.verdict, _main_cost(judged.costs)))
+    if only_run and not (rows := [row for row in rows if row[2] != NOTHING_RUN]):
+        return ""
     table = grid(_columns(("claim", "the paper says", "here", "main contrast: mean [95 % interval]"), rows), left=4)
     return f"{BEGIN}\n{table}\n{END}"
 
 
-def question_table(judged: Judged) -> str:
-    """Return a line for each question."""
+def question_table(judged: Judged, only_run: bool = False) -> str:
+    """Return a line for each question; `only_run` as in `verdict_table`."""
     rows = [(o.claim.name, o.claim.says, o.verdict, _main(o)) for o in judged.questions]
+    if only_run and not (rows := [row for row in rows if row[2] != NOTHING_RUN]):
+        return ""
     return grid(_columns(("", "question", "answer here", "contrast: mean [95 % interval]"), rows), left=4)
+
+
+def not_run(judged: Judged) -> str:
+    """Return one folded line that names the claims of which nothing has been run; empty if there are none."""
+    claims = [(o.claim.name, o.claim.says) for o in judged.claims if o.verdict == NOTHING_RUN]
+    if judged.costs.verdict == NOTHING_RUN:
+        claims.append((NAME, SAYS))
+    if not claims:
+        return ""
+    names = ", ".join(name for name, _ in claims)
+    table = grid(_columns(("claim", "the paper says"), claims), left=2)
+    return folded(f"Claims of the paper that were not run here: {names}", table)
 
 
 def _columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:

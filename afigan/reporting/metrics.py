@@ -2,13 +2,44 @@
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from afigan.outputs.currency import REDO, check_hash
 
 AP_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+AR_NAMES = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+NEW_NAMES = {*AR_NAMES, "classes", "errors"}  # an older file has none of them; its AP is as good as ever
+ERROR_KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """AP and AP50 of a class in percent (None: it has no objects), and the number of its objects without crowds."""
+
+    name: str
+    objects: int
+    AP: float | None
+    AP50: float | None
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """The number of errors of a kind, and the AP50 in percent that a detector without them would gain (None: no AP)."""
+
+    count: int
+    dAP: float | None
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Details of the boxes or masks of an evaluation. recalls: AR1 .. ARl in percent; errors: by kind."""
+
+    recalls: Mapping[str, float | None]
+    classes: tuple[ClassMetrics, ...]
+    errors: Mapping[str, ErrorKind]
 
 
 @dataclass(frozen=True)
@@ -16,6 +47,8 @@ class Metrics:
     """One evaluation; `values`: box_AP .. mask_APl (percent, None = undefined) and params_M (millions).
 
     multi_scale: whether each image was tested at several scales.
+    breakdowns: those of `box` and `mask`. It lacks what the detector does not have, and is empty if the file was
+        written before there were any.
     """
 
     key: str
@@ -27,6 +60,7 @@ class Metrics:
     seed: int
     multi_scale: bool
     values: dict[str, float | None]
+    breakdowns: Mapping[str, Breakdown] = field(default_factory=dict)
 
     @property
     def data(self) -> str:
@@ -55,6 +89,11 @@ def read_metrics(path: Path, key: str, params_hash: str) -> Metrics:
                 **_average_precisions("box", get(content, "box", dict)),
                 **_average_precisions("mask", get(content, "mask", dict | None)),
                 "params_M": float(get(content, "params_M", int | float)),
+            },
+            breakdowns={
+                kind: _breakdown(values)
+                for kind in ("box", "mask")
+                if (values := content[kind]) is not None and not NEW_NAMES.isdisjoint(values)
             },
         )
         found_hash = get(content, "params_hash", str)
@@ -91,8 +130,36 @@ def _average_precisions(kind: str, values: dict[str, Any] | None) -> dict[str, f
     """Return columns {kind}_AP .. {kind}_APl; all None if the detector has no such output (masks of a box detector)."""
     if values is None:
         return {f"{kind}_{name}": None for name in AP_NAMES}
-    columns = {f"{kind}_{name}": get(values, name, int | float | None) for name in AP_NAMES}
-    for column, value in columns.items():
-        if value is not None and not (math.isfinite(value) and 0 <= value <= 100):
-            raise ValueError(f"'{column}' is {value!r}, neither a percentage nor null")
-    return columns
+    return {f"{kind}_{name}": _percentage(values, name, f"{kind}_{name}") for name in AP_NAMES}
+
+
+def _breakdown(values: dict[str, Any]) -> Breakdown:
+    errors = get(values, "errors", dict)
+    kinds = {kind: get(errors, kind, dict) for kind in ERROR_KINDS}
+    return Breakdown(
+        recalls={name: _percentage(values, name, name) for name in AR_NAMES},
+        classes=tuple(
+            ClassMetrics(
+                name=get(entry, "name", str),
+                objects=_count(entry, "objects"),
+                AP=_percentage(entry, "AP", "AP of a class"),
+                AP50=_percentage(entry, "AP50", "AP50 of a class"),
+            )
+            for entry in get(values, "classes", list)
+        ),
+        errors={k: ErrorKind(_count(v, "count"), _percentage(v, "dAP", f"dAP of {k}")) for k, v in kinds.items()},
+    )
+
+
+def _count(values: Any, name: str) -> int:
+    if (count := get(values, name, int)) < 0:
+        raise ValueError(f"'{name}' is {count}")
+    return count
+
+
+def _percentage(values: Any, name: str, called: str) -> float | None:
+    """Return `values[name]`, or raise ValueError, which calls it `called`, if it is neither a percentage nor null."""
+    value = get(values, name, int | float | None)
+    if value is not None and not (math.isfinite(value) and 0 <= value <= 100):
+        raise ValueError(f"'{called}' is {value!r}, neither a percentage nor null")
+    return value

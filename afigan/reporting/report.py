@@ -1,16 +1,20 @@
 """Stage `tables`: all measurements of a run, under results/."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from afigan.outputs.paths import BENCHMARK, FIGURES, METRICS, PLOT, PREPARED, RESULTS, TABLES
 from afigan.params.lineage import Lineage
 from afigan.params.loading import composed_digest
 from afigan.params.schema import Params, Schedule
+from afigan.reporting.breakdown_markdown import breakdown_markdown
 from afigan.reporting.claims_csv import claims_csv
 from afigan.reporting.claims_markdown import claims_markdown
+from afigan.reporting.coco_classes import COCO_CLASSES
 from afigan.reporting.intervals import draw_intervals
 from afigan.reporting.judged import Judged, judge_run
+from afigan.reporting.metrics import read_metrics
 from afigan.reporting.results import read_results
 from afigan.reporting.summary import readme_text
 from afigan.reporting.tables import tables_text
@@ -25,6 +29,7 @@ CAPTIONS = {
     "Losses of stage 3, target detectors": "losses_detectors",
 }
 PAPER_IMAGES = {"train": 118_287, "val": 5_000}  # COCO 2017
+FEW = 3  # evaluations, of which all are shown in detail
 PAPER_SCHEDULE = (90_000, 16)  # iterations and images of stage 3, the 1x recipe
 
 
@@ -56,6 +61,9 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
     for name in CAPTIONS.values():
         if not (path := FIGURES / f"{name}.png").is_file():
             raise ValueError(f"the figure {path} does not exist; run the stage `figures` first")
+    runs = [
+        read_metrics(path, key, hashes[key]) for key in detailed(params) if (path := METRICS / f"{key}.json").is_file()
+    ]
     judged = judge_run(results)
     tables = {f"tables/{name}": text for name, text in tables_text(results).items()}
     images = {split: values["images"] for split, values in summary.items()}
@@ -72,12 +80,25 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
         plot=PLOT.relative_to(RESULTS).as_posix(),
         tables={name: text for name, text in tables.items() if name.endswith(".md")},
         figures={caption: f"figures/{name}.png" for caption, name in CAPTIONS.items()},
+        breakdown=breakdown_markdown(runs),
+        own=is_own(params, summary["train"]["categories"]),
         comparable=params.data.source == "coco"
         and PAPER_IMAGES.items() <= images.items()
         and (detector.iterations, detector.batch_size) == PAPER_SCHEDULE,
     )
     claims = {"claims.md": claims_markdown(judged), "claims.csv": claims_csv(judged)}
     return {RESULTS / name: text for name, text in {**tables, **claims, "README.md": readme}.items()}, judged
+
+
+def detailed(params: Params) -> list[str]:
+    """Return the evaluations to show in detail: all if they are few, else the two whose detections are drawn."""
+    keys = list(params.experiments.evaluations)
+    return keys if len(keys) <= FEW else list(dict.fromkeys([params.figures.nearest, params.figures.afi]))
+
+
+def is_own(params: Params, classes: Iterable[str]) -> bool:
+    """Return True if the data are neither the embedded set nor images with COCO's classes."""
+    return params.data.source == "coco" and set(classes) != COCO_CLASSES
 
 
 def profile_name(params: Params) -> str:

@@ -1,8 +1,9 @@
 """results/README.md: verdicts, their plot, tables and figures of one run, and how far to trust the numbers."""
 
 from collections.abc import Mapping
+from itertools import chain
 
-from afigan.reporting.claims_markdown import question_table, verdict_table
+from afigan.reporting.claims_markdown import not_run, question_table, verdict_table
 from afigan.reporting.judged import Judged
 
 HOW = """\
@@ -18,6 +19,9 @@ a CSV beside it, with the unrounded values, differences and provenance."""
 OTHER_SETTING = """\
 **Our numbers below are this profile's, not COCO's.** The paper's are for COCO val2017 after about 12 epochs.
 Compare the differences between the rows of one column, never our value with the paper's."""
+OWN_SETTING = """\
+**The numbers below are those of your data set**, measured on its validation images. The paper's are for COCO: compare
+the differences between the rows of one column, never a value with the paper's."""
 PAPER_SETTING = "Our numbers below are for the paper's data and schedules, trained here."
 PLOT = """\
 ![Every contrast with its 95 % interval, and the paper's]({plot})
@@ -35,33 +39,48 @@ def readme_text(
     plot: str,
     tables: Mapping[str, str],
     figures: Mapping[str, str],
+    breakdown: str = "",
     comparable: bool = False,
+    own: bool = False,
 ) -> str:
     """Return the page: a heading that says whose numbers these are, verdicts, plot, tables and figures.
 
     profile: name of the profile; dataset: one line on data and sizes; schedules: stage -> one line on its training;
     plot: the picture of all contrasts; tables: path of tableN.md -> its text; figures: caption -> picture. All paths
     are relative to the page.
+    breakdown: the section on classes, recall and errors.
     comparable: whether data and schedules are the paper's, so that our values can be compared with the paper's.
+    own: whether the data are a user's own. Then the breakdown and the tables come before the verdicts, and claims and
+        questions that have not been run are left out, except for one folded line.
     """
-    setting = (PAPER_SETTING if comparable else OTHER_SETTING).replace("\n", "\n> ")
-    parts = [
-        f"# Results of the profile `{profile}`",
-        f"> {setting}",
-        "## The paper's claims",
-        verdict_table(judged),
-        PLOT.format(plot=plot),
-        "## Questions that the paper does not ask",
-        question_table(judged),
+    setting = (OWN_SETTING if own else PAPER_SETTING if comparable else OTHER_SETTING).replace("\n", "\n> ")
+    heading = [f"# Results of the profile `{profile}`", f"> {setting}"]
+    how = [
         "## How the numbers were produced",
         f"- data: {dataset}\n" + "\n".join(f"- {stage}: {schedule}" for stage, schedule in schedules.items()),
         HOW,
     ]
+    rows = []
     for path, text in tables.items():
         csv = path.removesuffix(".md") + ".csv"
-        parts += [text.strip(), f"[{csv.rpartition('/')[2]}]({csv})"]
-    if figures:
-        parts.append("## Figures")
+        rows += [text.strip(), f"[{csv.rpartition('/')[2]}]({csv})"]
+    pictures = ["## Figures"] if figures else []
     for caption, path in figures.items():
-        parts += [f"### {caption}", f"![{caption}]({path})"]
-    return "\n\n".join(parts) + "\n"
+        pictures += [f"### {caption}", f"![{caption}]({path})"]
+    claims = _claims(judged, plot, only_run=own)
+    details = [breakdown.strip()]
+    sections = [details, how, rows, claims, pictures] if own else [claims, how, rows, details, pictures]
+    return "\n\n".join(part for part in [*heading, *chain(*sections)] if part) + "\n"
+
+
+def _claims(judged: Judged, plot: str, only_run: bool) -> list[str]:
+    """Return verdicts, plot and answers; only_run: those that have been run, and one folded line on the others."""
+    verdicts, answers = (table(judged, only_run) for table in (verdict_table, question_table))
+    parts = ["## The paper's claims", verdicts]
+    if only_run:
+        parts.append(not_run(judged))
+    if verdicts or answers:
+        parts.append(PLOT.format(plot=plot))
+    if answers:
+        parts += ["## Questions that the paper does not ask", answers]
+    return parts

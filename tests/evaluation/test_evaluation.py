@@ -15,14 +15,16 @@ from lineages import fingerprint
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from scenes import write_scene
 from toy import World, toy_params
 
 import afigan.evaluation.coco
 from afigan.data.split import read_split
 from afigan.detectors.build import set_test_limits
 from afigan.detectors.load import load_detector
-from afigan.evaluation.coco import NAMES, coco_metrics, evaluate
-from afigan.evaluation.matches import read_matches
+from afigan.evaluation.coco import NAMES, RECALLS, coco_metrics, detailed_metrics, evaluate
+from afigan.evaluation.errors import KINDS
+from afigan.evaluation.matches import indexed, read_matches
 from afigan.evaluation.predict import Predictor, predict, sized_input
 from afigan.evaluation.pseudo_labels import write_pseudo_labels
 from afigan.evaluation.results import results_of
@@ -147,13 +149,65 @@ def test_faster_coco_eval_gives_what_pycocotools_gives(tmp_path, monkeypatch, se
             # few different scores, because two sorts may differ in the order of equal ones
             item = as_result({**annotation, **box}, float(rng.integers(1, 20) / 20))
             results.append(item | {"category_id": int(rng.choice([2, 17, 30, 90, annotation["category_id"]]))})
-    found = {kind: coco_metrics(path, results, kind) for kind in ("bbox", "segm")}
+    found = {kind: detailed_metrics(path, results, kind) for kind in ("bbox", "segm")}
+    nothing = detailed_metrics(path, [], "segm")
     assert all(0 < metrics["AP"] < 100 for metrics in found.values())
     assert found["bbox"] != found["segm"]
     monkeypatch.setattr("afigan.evaluation.coco.COCO", COCO)
     monkeypatch.setattr("afigan.evaluation.coco.COCOeval", COCOeval)
-    assert {kind: coco_metrics(path, results, kind) for kind in found} == found
-    assert coco_metrics(path, [], "segm") == dict.fromkeys(NAMES, 0.0)
+    assert {kind: detailed_metrics(path, results, kind) for kind in found} == found
+    assert detailed_metrics(path, [], "segm") == nothing
+    assert {name: nothing[name] for name in NAMES + RECALLS} == dict.fromkeys(NAMES + RECALLS, 0.0)
+    assert [entry["AP"] for entry in nothing["classes"]] == [0.0, 0.0, None, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+@pytest.mark.parametrize("seed", range(2))
+def test_recalls_and_classes_are_those_of_pycocotools(tmp_path, kind, seed):
+    path = tmp_path / "val.json"
+    results = write_scene(path, seed, images=12)
+    found = detailed_metrics(path, results, kind)
+    assert {name: found[name] for name in NAMES} == coco_metrics(path, results, kind)
+    evaluation = COCOeval(*indexed(COCO, path, results_of(results, kind)), kind)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    for name, value in zip(RECALLS, evaluation.stats[6:12], strict=True):
+        assert found[name] == (None if value < 0 else pytest.approx(100 * value, abs=1e-9))
+    values = json.loads(path.read_text())
+    assert [entry["name"] for entry in found["classes"]] == [c["name"] for c in values["categories"]]
+    for k, (category, entry) in enumerate(zip(values["categories"], found["classes"], strict=True)):
+        objects = [a for a in values["annotations"] if a["category_id"] == category["id"] and not a["iscrowd"]]
+        assert entry["objects"] == len(objects)
+        precision = evaluation.eval["precision"][:, :, k, 0, 2]  # at most 100 detections, every size
+        assert (entry["AP"] is None) == (precision.max() < 0) == (not objects)
+        if objects:
+            assert entry["AP"] == pytest.approx(100 * precision.mean(), abs=1e-9)
+            assert entry["AP50"] == pytest.approx(100 * precision[0].mean(), abs=1e-9)
+    known = [entry for entry in found["classes"] if entry["objects"]]
+    for name in ("AP", "AP50"):
+        assert np.mean([entry[name] for entry in known]) == pytest.approx(found[name], abs=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_recalls_and_classes_by_hand(tmp_path, kind):
+    """Four objects of `first`, of 50 x 50, are in one image. Three are found; one of `second` is not."""
+    path = tmp_path / "val.json"
+    values = truth(path, [50, 50, 50, 50, 50], images=1)
+    for number, annotation in enumerate(values["annotations"]):
+        annotation["category_id"] = 17 if number == 4 else 2
+    path.write_text(json.dumps(values))
+    results = [as_result(a, 0.9 - 0.1 * i) for i, a in enumerate(values["annotations"][:3])]
+    found = detailed_metrics(path, results, kind)
+    # means of both classes; the best detection of an image finds one of four, ten find three
+    recalls = {"AR1": 25 / 2, "AR10": 75 / 2, "AR100": 75 / 2, "ARs": None, "ARm": 75 / 2, "ARl": None}
+    assert {name: found[name] for name in RECALLS} == pytest.approx(recalls)
+    ap = pytest.approx(100 * 76 / 101)  # at the recalls 0, 0.01, ..., 0.75
+    assert found["classes"] == [
+        {"name": "first", "objects": 4, "AP": ap, "AP50": ap},
+        {"name": "second", "objects": 1, "AP": 0.0, "AP50": 0.0},
+        {"name": "third", "objects": 0, "AP": None, "AP50": None},
+    ]
 
 
 def test_without_faster_coco_eval_pycocotools_does_it(monkeypatch):
@@ -267,8 +321,12 @@ def test_a_metrics_file_is_complete(own_world):
     assert metrics["params_M"] == pytest.approx(count / 1e6)
     assert metrics["schedule"]["stage"] == 3 and metrics["schedule"]["iterations"] == 2
     for kind in ("box", "mask"):
-        assert list(metrics[kind]) == list(NAMES)
-        assert all(value is None or 0 <= value <= 100 for value in metrics[kind].values())
+        assert list(metrics[kind]) == [*NAMES, *RECALLS, "classes", "errors"]
+        percentages = [metrics[kind][name] for name in NAMES + RECALLS]
+        percentages += [entry[name] for entry in metrics[kind]["classes"] for name in ("AP", "AP50")]
+        assert all(value is None or 0 <= value <= 100 for value in percentages)
+        assert [entry["name"] for entry in metrics[kind]["classes"]] == ["disc", "box", "triangle"]
+        assert list(metrics[kind]["errors"]) == list(KINDS)
     assert metrics["matches"] == sha256_file("results/metrics/a5.matches.npz")
     matches = read_matches(Path("results/metrics/a5.matches.npz"))
     assert list(matches) == ["box", "mask"] and all(m.images == 3 for m in matches.values())

@@ -1,6 +1,7 @@
 """The tables: each cell is that of its evaluations; stale, missing or malformed files never give a number."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from lineages import fingerprint
-from measured import Measured, Resampled
+from measured import Measured, Resampled, detailed
 
 from afigan.params.loading import check_params, compose
 from afigan.params.schema import Params
 from afigan.reporting import report
 from afigan.reporting.benchmark import PaperSize, read_benchmark
+from afigan.reporting.coco_classes import COCO_CLASSES
 from afigan.reporting.judged import judge_run
 from afigan.reporting.layout import LAYOUTS
 from afigan.reporting.paper import metric_columns, printed_records, printed_rows, printed_table
@@ -730,18 +732,23 @@ def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     monkeypatch.setattr("afigan.reporting.results.Resamples", lambda folder: Resampled())
     for folder in ("data/prepared", "results/metrics", "results/figures"):
         Path(folder).mkdir(parents=True)
-    split = {"images": 7, "categories": ["a", "b"]}
-    Path("data/prepared/summary.json").write_text(json.dumps({"train": split, "val": split}))
     for name in report.CAPTIONS.values():
         Path(f"results/figures/{name}.png").touch()
+    write_run(params, ["a", "b"])
+    return params
+
+
+def write_run(params: Params, classes: list[str], **changes: object) -> None:
+    """Write the summary of data of these classes, every evaluation's metrics, changed, and its time."""
+    split = {"images": 7, "categories": dict.fromkeys(classes, 3)}
+    Path("data/prepared/summary.json").write_text(json.dumps({"train": split, "val": split}))
     timed = {}
     for seed, key in enumerate(params.experiments.evaluations):
         hashed = {"key": key, "params_hash": fingerprint(params, f"evaluations/{key}"), "seed": seed}
-        Path(f"results/metrics/{key}.json").write_text(json.dumps(metrics_of(key_of(4, "A1")) | hashed))
+        Path(f"results/metrics/{key}.json").write_text(json.dumps(metrics_of(key_of(4, "A1")) | hashed | changes))
         timed[key] = hashed | {"model": "m", "params_M": 1.0, "time_ms": 6.0 if key == "a5" else 3.0}
     benchmark = {"device": "AMD EPYC", "threads": 2, "runs": 50, "rows": timed}
     Path("results/benchmark.json").write_text(json.dumps(benchmark))
-    return params
 
 
 def contents() -> dict[str, bytes]:
@@ -763,6 +770,66 @@ def test_report_of_a_run(reported: Params) -> None:
     once = contents()
     report.write_report(reported)
     assert contents() == once
+
+
+def test_the_report_has_classes_recall_and_errors(reported: Params) -> None:
+    """Of `figures.nearest` and `figures.afi`, because there are many evaluations; after the tables."""
+    write_run(reported, ["a", "b"], box=detailed(["a", "b"]), mask=None)
+    report.write_report(reported)
+    text = Path("results/README.md").read_text()
+    assert text.index("## Table 9.") < text.index("## Classes, recall and errors") < text.index("## Figures")
+    assert "`a1` is `detectors/t4_0_s0`, `a5` is" in text and "`a5` box AP50 |" in text and "`a2`" not in text
+    few = {key: reported.experiments.evaluations[key] for key in ("a1", "a2", "a5")}
+    experiments = reported.experiments.model_copy(update={"evaluations": few})
+    assert report.detailed(reported.model_copy(update={"experiments": experiments})) == ["a1", "a2", "a5"]
+
+
+def test_the_numbers_of_ones_own_data_come_first(reported: Params) -> None:
+    own = reported.data.model_copy(update={"source": "coco"})
+    params = reported.model_copy(update={"data": own, "tables": {"table4": {"A1": "a1"}}})
+    write_run(params, ["scratch", "dent"], box=detailed(["scratch", "dent"]), mask=None)
+    report.write_report(params)
+    text = Path("results/README.md").read_text()
+    order = ["the numbers below are those of your data set", "## Classes, recall and errors", "| scratch ", "| dent "]
+    order += ["| localisation ", "## How the numbers were produced", "## Table 4.", "## The paper's claims"]
+    places = [
+        text.lower().index(words.lower()) for words in [*order, "<details><summary>Claims of the paper", "## Fig"]
+    ]
+    assert places == sorted(places)
+    claims = text[places[-3] : places[-1]].split("\n\n")
+    assert claims[1] == (
+        "<details><summary>Claims of the paper that were not run here: C1, C2, C3, C4, C5, C6, C7, C8</summary>"
+    )
+    # the folded table is all; no verdict, no plot, no question
+    assert claims[2].startswith("| claim") and claims[3:] == ["</details>", ""]
+    assert "not run" not in claims[2] and "claims.png" not in text and "Q1" not in text
+
+
+@pytest.mark.parametrize(("source", "classes"), [("shapes", ["a"]), ("coco", COCO_CLASSES)])
+def test_on_shapes_and_on_coco_the_verdicts_come_first(reported: Params, source: str, classes: list[str]) -> None:
+    data = reported.data.model_copy(update={"source": source})
+    params = reported.model_copy(update={"data": data})
+    write_run(params, sorted(classes))
+    report.write_report(params)
+    text = Path("results/README.md").read_text()
+    assert 0 < text.index("| C1 ") < text.index("| Q1 ") < text.index("## How the numbers") and "Claims of" not in text
+    assert not report.is_own(params, classes)
+
+
+def test_own_data_keep_the_verdicts_that_were_run(reported: Params) -> None:
+    params = reported.model_copy(update={"data": reported.data.model_copy(update={"source": "coco"})})
+    write_run(params, ["a", "b"])
+    report.write_report(params)
+    text = Path("results/README.md").read_text()
+    folded = re.search(r"not run here: (.*)</summary>", text)
+    sections = dict(re.findall(r"^### (C\d): (.*)$", Path("results/claims.md").read_text(), re.MULTILINE))
+    assert folded and folded[1].split(", ") == [name for name, verdict in sections.items() if verdict == "not run"]
+    verdicts = text[text.index("<!-- verdicts") : text.index("<!-- /")]
+    shown = re.findall(r"^\| (C\d)", verdicts, re.MULTILINE)
+    assert shown == [name for name, verdict in sections.items() if verdict != "not run"] and len(sections) == 8
+    assert {"C1", "C2"} == set(folded[1].split(", "))  # the profile lacks Tables 1 and 2
+    assert text.index("## Classes, recall and errors") < text.index("## Table 4.") < text.index("<!-- verdicts")
+    assert "(figures/claims.png)" in text
 
 
 def test_a_report_of_what_is_stale_or_missing_is_refused(reported: Params) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from afigan.reporting.benchmark import Benchmark, PaperSize
-from afigan.reporting.metrics import AP_NAMES, Metrics
+from afigan.reporting.metrics import AP_NAMES, AR_NAMES, ERROR_KINDS, Metrics
 from afigan.reporting.paper import printed_records, printed_rows
 from afigan.reporting.results import Results, Row
 
@@ -84,3 +84,13 @@ class Measured:
         timed = self.timed or self.paper_size is not None
         benchmark = Benchmark("Titan Y", 2, 50, {}, self.paper_size) if timed else None
         return Results(dict(self.rows), benchmark, self.resamples)
+
+
+def detailed(classes: list[str], first: float = 10.0) -> dict[str, Any]:
+    """Return `box` or `mask` of a metrics file, whose numbers count upwards from `first`."""
+    values: dict[str, Any] = {name: first + i / 4 for i, name in enumerate((*AP_NAMES, *AR_NAMES))}
+    values["classes"] = [
+        {"name": name, "objects": 1000 + i, "AP": first + i, "AP50": first + i + 0.5} for i, name in enumerate(classes)
+    ]
+    values["errors"] = {kind: {"count": 2000 + i, "dAP": first + i} for i, kind in enumerate(ERROR_KINDS)}
+    return values

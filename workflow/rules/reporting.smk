@@ -52,6 +52,7 @@ rule tables:
             "train_extractor",
             "train_detector",
             "evaluate",
+            "figures",
             "experiments",
             "tables",
         ),
