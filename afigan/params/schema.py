@@ -107,6 +107,7 @@ class Data(Section):
     val: Split
     unlabeled: Unlabeled = Unlabeled()
     test: Split  # COCO's image_info_test-dev2017.json: images without annotations, for the challenge server
+    repair: bool = False  # repairs what has one meaning, see afigan/data/prepare/repair.py
 
     @model_validator(mode="after")
     def _paths(self) -> "Data":

@@ -8,6 +8,7 @@ from afigan.params.loading import check_params, compose
 from afigan.params.schema import Params, Schedule
 from afigan.reporting.claims_csv import claims_csv
 from afigan.reporting.claims_markdown import claims_markdown
+from afigan.reporting.data_set import data_set
 from afigan.reporting.intervals import draw_intervals
 from afigan.reporting.judged import Judged, judge_run
 from afigan.reporting.results import read_results
@@ -78,6 +79,7 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
         comparable=params.data.source == "coco"
         and PAPER_IMAGES.items() <= images.items()
         and (detector.iterations, detector.batch_size) == PAPER_SCHEDULE,
+        data=data_set(summary, params),
     )
     claims = {"claims.md": claims_markdown(judged), "claims.csv": claims_csv(judged)}
     return {RESULTS / name: text for name, text in {**tables, **claims, "README.md": readme}.items()}, judged

@@ -36,6 +36,7 @@ def readme_text(
     tables: Mapping[str, str],
     figures: Mapping[str, str],
     comparable: bool = False,
+    data: str = "",
 ) -> str:
     """Return the page: a heading that says whose numbers these are, verdicts, plot, tables and figures.
 
@@ -43,6 +44,7 @@ def readme_text(
     plot: the picture of all contrasts; tables: path of tableN.md -> its text; figures: caption -> picture. All paths
     are relative to the page.
     comparable: whether data and schedules are the paper's, so that our values can be compared with the paper's.
+    data: the findings on the data set.
     """
     setting = (PAPER_SETTING if comparable else OTHER_SETTING).replace("\n", "\n> ")
     parts = [
@@ -57,6 +59,8 @@ def readme_text(
         f"- data: {dataset}\n" + "\n".join(f"- {stage}: {schedule}" for stage, schedule in schedules.items()),
         HOW,
     ]
+    if data:
+        parts += ["## The data set", data]
     for path, text in tables.items():
         csv = path.removesuffix(".md") + ".csv"
         parts += [text.strip(), f"[{csv.rpartition('/')[2]}]({csv})"]

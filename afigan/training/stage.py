@@ -17,7 +17,8 @@ from afigan.outputs.models import MODELS, check_trained
 from afigan.outputs.provenance import record, sums
 from afigan.params import stages as experiments
 from afigan.params.lineage import fingerprint, parents
-from afigan.params.schema import MASK_HEADS, Params
+from afigan.params.masks import WITHOUT_MASKS, heads_with_masks
+from afigan.params.schema import Params
 from afigan.runtime import comm, state
 from afigan.runtime.device import choose_device
 from afigan.runtime.files import atomic_path, digest, read_json, sha256_file, write_json
@@ -55,13 +56,9 @@ def check_masks(params: Params) -> None:
     """
     if read_summary()["train"]["masks"]:
         return
-    for kind in ("extractors", "detectors", "students"):
-        for key in getattr(params.experiments, kind):
-            if (head := experiments.head(params, f"{kind}/{key}")) in MASK_HEADS:
-                raise ValueError(
-                    f"experiments.{kind}.{key}: {head} needs masks, but the data set has only boxes; set its head, or "
-                    "model.head, to faster_rcnn, cascade_rcnn, retinanet or fcos"
-                )
+    if heads := heads_with_masks(params):
+        name, head = next(iter(heads.items()))
+        raise ValueError(f"{name}: {head} needs masks, but the data set has only boxes; {WITHOUT_MASKS}")
 
 
 def check_drawn(params: Params) -> None:
