@@ -31,8 +31,8 @@ def cautions(summary: Summary, params: Params) -> list[str]:
         *_crowds("train", train),
         *_crowds("val", val),
         *_classes(train, val),
-        *_sizes("train", train, "so no detector learns from any"),
-        *_sizes("val", val, "so their AP is undefined"),
+        *_sizes("train", train, "so no detector learns from such objects"),
+        *_sizes("val", val, "so the AP of such objects is undefined"),
         *_boxes("train", train),
         *_boxes("val", val),
         *_schedule(train, params),
@@ -74,18 +74,17 @@ def _classes(train: Finding, val: Finding) -> Iterator[str]:
         )
     if rest:
         yield (
-            f"neither train nor val has an object of {_of(rest, counts)}: remove them from the categories, or add "
-            "images of them."
+            f"neither train nor val has an object, crowds apart, of {_of(rest, counts)}: remove them from the "
+            "categories, or add images of them."
         )
     if untested := [name for name, count in counts.items() if count and not tested[name]]:
         yield f"val has no object of {_of(untested, counts)}: AP leaves them out. Add images of them to val."
 
 
 def _sizes(split: str, found: Finding, consequence: str) -> Iterator[str]:
-    if found["objects"]:
-        for size, count in found["sizes"].items():
-            if not count:
-                yield f"{split} has no {size} objects ({SIZES[size]}), {consequence}."
+    if found["objects"] and (empty := [size for size, count in found["sizes"].items() if not count]):
+        meanings = ", ".join(f"{size}: {SIZES[size]}" for size in empty)
+        yield f"{split} has no {' and no '.join(empty)} objects ({meanings}), {consequence}."
 
 
 def _boxes(split: str, found: Finding) -> Iterator[str]:

@@ -109,7 +109,7 @@ def _facts(splits: Summary) -> list[list[str]]:
     return [
         row("images", lambda found: found["images"], annotated=False),
         row("pixels of an image", lambda found: _size_text(found["image_sizes"]), annotated=False),
-        row("images without objects", lambda found: found["images_without_objects"]),
+        row("images without objects", lambda found: found["images"] - found["images_with_objects"]),
         row("images that are also in train", lambda found: found.get("shared_with_train", {}).get("count", "")),
         row("annotated with", lambda found: "masks and boxes" if found["masks"] else "boxes only"),
         row("objects", lambda found: found["objects"]),

@@ -4,6 +4,7 @@ The files themselves stay as they are; only what `prepare` writes is repaired. V
 negative sides, polygons of an odd count, boxes that stick out by more than a pixel, masks without a box.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,6 +99,8 @@ def _is_legible(annotations: Any) -> bool:
 def _repaired_file(source: Source, repairs: list[Repair]) -> dict[str, Any]:
     value = dict(source.annotations)
     images: dict[int, dict[str, Any]] = {}
+    names = [entry.get("file_name") for entry in _objects(value["images"])]
+    known = {os.path.normpath(name) for name in names if isinstance(name, str)}
     for kind, name in _LISTS.items():
         entries, positions = list[Any](), list[int]()
         for position, (place, entry) in enumerate(places(value[name])):
@@ -105,7 +108,7 @@ def _repaired_file(source: Source, repairs: list[Repair]) -> dict[str, Any]:
             if isinstance(entry, dict):
                 entry = with_whole_numbers(entry, _WHOLE[kind], changes)
                 if kind == "image":
-                    entry = with_slashes(entry, source.folder, changes)
+                    entry = with_slashes(entry, source.folder, known, changes)
                     if is_whole(entry.get("id")) and not any(image_reasons(entry)):
                         images[entry["id"]] = entry
             key = entry["id"] if isinstance(entry, dict) and is_whole(entry.get("id")) else place

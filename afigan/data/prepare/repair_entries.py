@@ -52,15 +52,21 @@ def _is_whole_float(value: Any) -> bool:
     return isinstance(value, float) and value.is_integer() and is_whole(int(value))
 
 
-def with_slashes(image: dict[str, Any], folder: Path, changes: list[Change]) -> dict[str, Any]:
-    """Return an image with / in its file name, if that is the name of a file, and the name as written is not."""
+def with_slashes(image: dict[str, Any], folder: Path, names: set[str], changes: list[Change]) -> dict[str, Any]:
+    """Return an image with / in its file name, if that is the name of a file, and the name as written is not.
+
+    `names` are the names of the file's images, as `os.path.normpath` writes them; a name that one of them has is not
+    given to a second one.
+    """
     name = image.get("file_name")
     better = without_backslashes(name) if isinstance(name, str) else None
     if better is None or os.path.lexists(folder / str(name)) or not os.path.isfile(folder / better):
         return image
     changed = image | {"file_name": better}
-    if any("file_name" in reason for reason, _ in image_reasons(changed)):  # out of the folder
+    out_of_the_folder = any("file_name" in reason for reason, _ in image_reasons(changed))
+    if out_of_the_folder or os.path.normpath(better) in names:
         return image
+    names.add(os.path.normpath(better))
     changes.append((BACKSLASHES, name, better))
     return changed
 

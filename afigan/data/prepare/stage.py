@@ -182,8 +182,8 @@ def _check_heads(train: _Split, params: Params | None) -> list[Problem]:
     if not heads or not annotations["annotations"] or has_masks(annotations):
         return []
     name, head = next(iter(heads.items()))
-    others = f" (so do {len(heads) - 1} other experiments)" if len(heads) > 1 else ""
-    reason = f"has only boxes, but {name}: {head} needs masks{others}"
+    others = f"; {len(heads) - 1} other experiments have such a head" if len(heads) > 1 else ""
+    reason = f"has only boxes, but {head}, the head of {name}, needs masks{others}"
     return [Problem(train.file, "file", None, reason, WITHOUT_MASKS)]
 
 
