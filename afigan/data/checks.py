@@ -1,10 +1,8 @@
 """Checks of params.yaml against the prepared data set, before anything is trained."""
 
 from afigan.outputs.paths import PREPARED
-from afigan.params.lineage import Lineage
-from afigan.params.registered import has_masks
+from afigan.params.masks import WITHOUT_MASKS, heads_with_masks
 from afigan.params.schema import Params
-from afigan.params.stages import NETWORKS
 from afigan.runtime.files import read_json
 
 
@@ -16,12 +14,8 @@ def check_prepared(params: Params) -> None:
             validation set; or the stage `prepare` has not run.
     """
     summary = read_json(PREPARED / "summary.json")
-    if not summary["train"]["masks"]:
-        for node in Lineage(params).of_kind(*NETWORKS):
-            if has_masks(node.head):
-                raise ValueError(
-                    f"experiments.{node.kind}.{node.key}: {node.head} needs masks, but the data set has only boxes; "
-                    "set its head, or model.head, to faster_rcnn, cascade_rcnn, retinanet or fcos"
-                )
+    if not summary["train"]["masks"] and (heads := heads_with_masks(params)):
+        name, head = next(iter(heads.items()))
+        raise ValueError(f"{name}: {head} needs masks, but the data set has only boxes; {WITHOUT_MASKS}")
     if params.figures.image >= (images := summary["val"]["images"]):
         raise ValueError(f"figures.image: {params.figures.image}, but the validation set has {images} images: lower it")

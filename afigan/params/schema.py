@@ -151,6 +151,7 @@ class Data(Section):
     unlabeled: Unlabeled = Unlabeled()
     # COCO's image_info_test-dev2017.json: images without annotations, for the challenge server
     test: Split | None = None
+    repair: bool = False  # repairs what has one meaning, see afigan/data/prepare/repair.py
 
     @model_validator(mode="after")
     def _paths(self) -> "Data":

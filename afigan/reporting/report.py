@@ -12,6 +12,7 @@ from afigan.reporting.breakdown_markdown import breakdown_markdown
 from afigan.reporting.claims_csv import claims_csv
 from afigan.reporting.claims_markdown import claims_markdown
 from afigan.reporting.coco_classes import COCO_CLASSES
+from afigan.reporting.data_set import data_set
 from afigan.reporting.intervals import draw_intervals
 from afigan.reporting.judged import Judged, judge_run
 from afigan.reporting.metrics import read_metrics
@@ -85,6 +86,7 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
         comparable=params.data.source == "coco"
         and PAPER_IMAGES.items() <= images.items()
         and (detector.iterations, detector.batch_size) == PAPER_SCHEDULE,
+        data=data_set(summary, params),
     )
     claims = {"claims.md": claims_markdown(judged), "claims.csv": claims_csv(judged)}
     return {RESULTS / name: text for name, text in {**tables, **claims, "README.md": readme}.items()}, judged

@@ -42,6 +42,7 @@ def readme_text(
     breakdown: str = "",
     comparable: bool = False,
     own: bool = False,
+    data: str = "",
 ) -> str:
     """Return the page: a heading that says whose numbers these are, verdicts, plot, tables and figures.
 
@@ -52,6 +53,7 @@ def readme_text(
     comparable: whether data and schedules are the paper's, so that our values can be compared with the paper's.
     own: whether the data are a user's own. Then the breakdown and the tables come before the verdicts, and claims and
         questions that have not been run are left out, except for one folded line.
+    data: the findings on the data set.
     """
     setting = (OWN_SETTING if own else PAPER_SETTING if comparable else OTHER_SETTING).replace("\n", "\n> ")
     heading = [f"# Results of the profile `{profile}`", f"> {setting}"]
@@ -60,6 +62,8 @@ def readme_text(
         f"- data: {dataset}\n" + "\n".join(f"- {stage}: {schedule}" for stage, schedule in schedules.items()),
         HOW,
     ]
+    if data:
+        how += ["## The data set", data]
     rows = []
     for path, text in tables.items():
         csv = path.removesuffix(".md") + ".csv"

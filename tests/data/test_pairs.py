@@ -37,7 +37,11 @@ def prepared(tmp_path, monkeypatch):
     for name in sections:
         tiny_coco.write_images(value, tmp_path / "set" / name)
     data = SimpleNamespace(
-        source="coco", **sections, unlabeled=SimpleNamespace(images=None), test=SimpleNamespace(images=None)
+        source="coco",
+        **sections,
+        unlabeled=SimpleNamespace(images=None),
+        test=SimpleNamespace(images=None),
+        repair=False,
     )
     prepare(data, 0, Path("data/prepared"), workers=1)
     return Path("data/prepared/train.json")

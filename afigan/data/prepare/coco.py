@@ -41,12 +41,19 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_annotations(
-    annotations: Any, *, file: str, masks: bool | None = None, labelled: bool = True
+    annotations: Any,
+    *,
+    file: str,
+    masks: bool | None = None,
+    labelled: bool = True,
+    mild: dict[int, float] | None = None,
 ) -> list[Problem]:
     """Return all problems of the value of `load_annotations`, without reading the images.
 
     `file` is the file that problems name. `masks`: True = every annotation needs a segmentation, False = segmentations
     are not used, None = either all annotations have one or none has. `labelled`: whether there must be any annotation.
+    `mild` gets the ids of the boxes that differ from their masks by more than a pixel without being a problem, and the
+    pixels.
     """
     if isinstance(annotations, Problem):
         return [annotations]
@@ -82,6 +89,8 @@ def check_annotations(
         if not any(_box_reasons(annotation)) and not is_flat(annotation):
             geometry.add(key, annotation, image, mask=masks and not shape)
     problems += [Problem(file, "annotation", *why) for why in geometry.reasons()]
+    if mild is not None:
+        mild |= geometry.mild
     for name in lists:
         if not annotations[name] and (labelled or name != "annotations"):
             problems.append(Problem(file, "file", None, f"has no {name}", "use a file that has some"))

@@ -12,11 +12,25 @@ from afigan.runtime.messages import shown
 Reasons = Iterator[tuple[str, str]]  # (reason, remedy)
 
 
+class Kept(list[Any]):
+    """The entries that are left of a list, with their positions in it."""
+
+    def __init__(self, entries: list[Any], positions: list[int]) -> None:
+        super().__init__(entries)
+        self.positions = positions
+
+
+def places(entries: list[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each entry with its place in the annotation file, counted from 1."""
+    positions = entries.positions if isinstance(entries, Kept) else range(len(entries))
+    for position, entry in zip(positions, entries, strict=True):
+        yield f"number {position + 1} of the list", entry
+
+
 def by_id(entries: list[Any], kind: str, file: str, problems: list[Problem]) -> dict[int, dict[str, Any]]:
     """Return the entries that are objects with an id of their own; add the problems of the others to `problems`."""
     found: dict[int, dict[str, Any]] = {}
-    for position, entry in enumerate(entries):
-        place = f"number {position + 1} of the list"
+    for place, entry in places(entries):
         if not isinstance(entry, dict):
             problems.append(Problem(file, kind, place, "is not an object", "remove or correct it"))
         # annotations can be renumbered; COCO's evaluations and servers know images and categories by these ids

@@ -16,6 +16,7 @@ from afigan.data.prepare.segmentations import extent, is_area, mask_area, outlin
 from afigan.runtime.messages import shown
 
 BOX_TOLERANCE = 1.0  # pixels by which a box may stick out of its image
+SOUND = 1.001  # pixels by which boxes and masks of sound files differ at most, and rounding
 _COLUMNS = 12  # box, area, image size, mask's extent, crowd
 
 Found = Iterator[tuple[int, str, str]]  # annotation id, reason, remedy
@@ -33,6 +34,9 @@ class Geometry:
         self._annotations: list[dict[str, Any]] = []
         self._empty: list[int] = []
         self._rows = array("d")  # 860,000 tuples would need half a gigabyte
+        # annotation id -> pixels, for boxes that differ from their masks by more than `SOUND`, but are no problem;
+        # complete when `reasons` is exhausted
+        self.mild: dict[int, float] = {}
 
     def add(self, key: int, annotation: dict[str, Any], image: dict[str, Any] | None, *, mask: bool) -> None:
         """Add an annotation whose box is well formed; `mask`: so is its segmentation. An unknown image is None."""
@@ -71,11 +75,14 @@ class Geometry:
         ends = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
         outside = (ends[:, :2] < -BOX_TOLERANCE).any(axis=1) | (ends[:, 2:] > sizes + BOX_TOLERANCE).any(axis=1)
         tolerances = mask_tolerance(extents)
-        off = differ(ends, extents, sizes, tolerances)
+        distances = differences(ends, extents, sizes)
+        off = distances > tolerances
         masked = ~np.isnan(extents[:, 0])
         # a few boxes of a large set may be less exact than the others
         if off.sum() <= 0.01 * masked.sum():
             off &= overlap(ends, extents) < 0.5
+        for row in np.flatnonzero((distances > SOUND) & ~off):
+            self.mild[self._keys[row]] = float(distances[row])
 
         normalised = box_formats.within_a_pixel(boxes, sizes)
         misread |= normalised
@@ -177,18 +184,19 @@ def mask_tolerance(extents: np.ndarray) -> np.ndarray:
     return np.maximum(2.0, 0.02 * np.maximum(extents[:, 2] - extents[:, 0], extents[:, 3] - extents[:, 1]))
 
 
-def differ(ends: np.ndarray, extents: np.ndarray, sizes: np.ndarray, tolerances: np.ndarray) -> np.ndarray:
-    """Return the rows whose box is not the extent of the mask, neither the whole one nor its part in the image.
+def differences(ends: np.ndarray, extents: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return the pixels, (n,), by which a side of a box differs from its mask's, the whole one's or its part's inside.
+
+    NaN without a mask.
 
     Args:
         ends: (n, 4) left, top, right, bottom of the boxes.
         extents: (n, 4) those of the masks; NaN without a mask.
         sizes: (n, 2) width and height of the images; NaN where unknown.
-        tolerances: (n,) pixels.
     """
     inside = np.clip(extents, 0, np.tile(sizes, 2))
     low, high = np.fmin(extents, inside), np.fmax(extents, inside)
-    return (np.maximum(low - ends, ends - high) > tolerances[:, None]).any(axis=1)
+    return np.maximum(low - ends, ends - high).max(axis=1)
 
 
 def overlap(ends: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -16,7 +16,11 @@ def oddity(name: str) -> tuple[str, str] | None:
         return "~ is not replaced by your home folder", "write the path without ~"
     if _DRIVE.match(name):
         return "the name has a drive of Windows", "write the path that the file has here, with / between folders"
-    if "\\" in name:
-        better = name.replace("\\", "/")
+    if better := without_backslashes(name):
         return "the name has backslashes", f"write / between the folders of a path: {shown(better)}"
     return None
+
+
+def without_backslashes(name: str) -> str | None:
+    """Return a path of Windows with / between its folders; None if it has no backslash, or a drive."""
+    return name.replace("\\", "/") if "\\" in name and not _DRIVE.match(name) else None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 EXAMPLES = 3  # problems shown of each group
 MAX_GROUPS = 16  # groups shown
+REPAIR = "data.repair: true"  # the setting that repairs
 
 # A wrong file or folder explains other problems; a wrong image size those of the boxes in the image.
 _MOST_TELLING = ("file", "folder", "category", "image", "annotation")
@@ -25,22 +26,28 @@ class Problem:
     id: int | str | None  # the id within the file; None for the file itself
     reason: str
     remedy: str
+    repairable: bool = False  # whether `data.repair: true` would repair it
 
     def __str__(self) -> str:
         where = f"{self.kind} {self.id}" if self.id is not None else f"this {self.kind}"
-        return f"{self.file}: {where}: {self.reason} ({self.remedy})"
+        remedy = f"{self.remedy}; {REPAIR} would repair it" if self.repairable else self.remedy
+        return f"{self.file}: {where}: {self.reason} ({remedy})"
+
+    @property
+    def alike(self) -> str:
+        """The reason without its numbers and quoted values, which do not make another reason."""
+        return _NUMBER.sub("0", _TEXT.sub("''", self.reason))
 
 
 def grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
-    """Return the problems in groups of one file, kind and reason, the most telling group first.
+    """Return the problems in groups of one file, kind, reason and repairability, the most telling group first.
 
     Two reasons are one if they differ only in numbers and quoted values. Files and folders come before categories,
     images and annotations; among those of one kind, the larger group comes first, and then the earlier one.
     """
-    groups: dict[tuple[str, str, str], list[Problem]] = {}
+    groups: dict[tuple[str, str, str, bool], list[Problem]] = {}
     for problem in problems:
-        reason = _NUMBER.sub("0", _TEXT.sub("''", problem.reason))
-        groups.setdefault((problem.file, problem.kind, reason), []).append(problem)
+        groups.setdefault((problem.file, problem.kind, problem.alike, problem.repairable), []).append(problem)
     return sorted(groups.values(), key=lambda group: (_MOST_TELLING.index(group[0].kind), -len(group)))
 
 
@@ -66,4 +73,6 @@ class DataError(ValueError):
                 lines.append(f"    ... {len(group)} {kinds} of {group[0].file} in all (these are the first {EXAMPLES})")
         if hidden := sum(map(len, groups[MAX_GROUPS:])):
             lines.append(f"  ... and {hidden} more, for {len(groups) - MAX_GROUPS} other reasons")
+        if repairable := sum(problem.repairable for problem in problems):
+            lines.append(f"  {REPAIR} in params.yaml would repair {repairable} of the {count}")
         super().__init__("\n".join(lines))

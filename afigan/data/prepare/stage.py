@@ -2,23 +2,27 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from afigan.data.images import find_images
 from afigan.data.parallel import available_cpus
 from afigan.data.prepare.coco import check_annotations, check_same_categories, clean, has_masks, load_annotations
-from afigan.data.prepare.entries import is_unicode
+from afigan.data.prepare.entries import by_id, is_unicode
+from afigan.data.prepare.findings import EXAMPLES, summarise
 from afigan.data.prepare.fraction import divide, group_problems
 from afigan.data.prepare.image_files import check_images, folder_problem, inspect_images
 from afigan.data.prepare.problems import DataError, Problem
+from afigan.data.prepare.repair import Repair, Source, marked, only_supercategories, repaired
+from afigan.data.prepare.repair_entries import BACKSLASHES
 from afigan.data.prepare.shapes import write_shapes
+from afigan.data.prepare.shared_images import shared_images
+from afigan.params.masks import WITHOUT_MASKS, heads_with_masks
+from afigan.params.schema import Params
 from afigan.runtime.files import atomic_dir, write_json
 
-# COCO's size classes: small below 32 x 32 square pixels, large above 96 x 96.
-_SMALL, _LARGE = 32**2, 96**2
 _CHUNK = 1000  # entries written at a time
 
 
@@ -31,11 +35,15 @@ class _Split:
     annotations: Any
 
 
-def prepare(data: Any, seed: int, out: Path, *, workers: int | None = None) -> None:
-    """Write `out`/{train,val,unlabeled,test}.json and summary.json, completely or not at all.
+def prepare(
+    data: Any, seed: int, out: Path, *, workers: int | None = None, params: Params | None = None
+) -> dict[str, dict[str, Any]]:
+    """Write `out`/{train,val,unlabeled,test}.json and summary.json, completely or not at all; return the summary.
 
     `data` is the section `data` of params.yaml. For `shapes` the images are drawn to `out`/images/SPLIT; for `coco`
-    they are used in place. `workers` processes (default: all cores) decode every image once.
+    they are used in place. `workers` processes (default: all cores) decode every image once. With `data.repair` there
+    is `out`/repairs.json too. `params`: the complete parameters; a data set without masks is then refused if a
+    detection head needs them.
 
     Raises:
         DataError: the data set has problems; the complete list is then in `out`.problems.txt.
@@ -45,17 +53,24 @@ def prepare(data: Any, seed: int, out: Path, *, workers: int | None = None) -> N
     listing.unlink(missing_ok=True)
     with atomic_dir(out) as folder:
         problems: list[Problem] = []
-        val: _Split | None
+        repairs: dict[str, list[Repair]] = {}
         if data.source == "shapes":
             train, val, unlabeled, test = _draw_shapes(data.shapes, seed, folder, out)
         else:
             train = _read_coco("train", data.train)
-            val = None if data.val.fraction else _read_coco("val", data.val)
+            val = _nothing("val") if data.val.fraction else _read_coco("val", data.val)  # divided off when checked
             unlabeled = _read_unlabeled(data.unlabeled.images, workers, problems)
             test = _read_test(data.test)
-        problems += _check(train, val, test, workers)
-        if val is None:
+            if data.repair:
+                (train, val, test), repairs = _repaired((train, val, test))
+        mild: dict[str, dict[int, float]] = {}
+        found, of_images = _check(train, val, test, mild), _check_images((train, val, test), workers)
+        if (found or of_images) and data.source == "coco" and not data.repair:
+            found, of_images = _marked(found, of_images, (train, val, test), workers)
+        problems = [*problems, *found, *of_images, *_check_heads(train, params)]
+        if data.source == "coco" and data.val.fraction:
             train, val = _divide(train, data.val, problems)
+            mild["val"] = mild["train"]
         if problems:
             raise DataError(problems, listing)
 
@@ -66,9 +81,20 @@ def prepare(data: Any, seed: int, out: Path, *, workers: int | None = None) -> N
             annotations, flat = clean({**split.annotations, "categories": categories}, masks=masks)
             info = {"source": data.source, "root": split.root, "masks": masks, "split": split.name}
             _write_split(folder / f"{split.name}.json", {"info": info, **annotations})
-            counts = _summarise(annotations, split.folder)
-            summary[split.name] = {**counts, "flat_objects_left_out": flat, "masks": masks}
+            summary[split.name] = summarise(
+                annotations,
+                split.folder,
+                flat=flat,
+                masks=masks,
+                off_masks=_of(annotations, mild.get(split.name, {})),
+                repairs=Counter(repair.repair for repair in repairs.get(split.name, [])),
+            )
+        summary["train"]["only_supercategories"] = _only_supercategories(train, val)
+        summary["val"]["shared_with_train"] = _shared(train, val)
         write_json(folder / "summary.json", summary)
+        if data.source == "coco" and data.repair:
+            write_json(folder / "repairs.json", {name: [*map(asdict, found)] for name, found in repairs.items()})
+    return summary
 
 
 def _draw_shapes(shapes: Any, seed: int, folder: Path, out: Path) -> Iterator[_Split]:
@@ -83,6 +109,10 @@ def _draw_shapes(shapes: Any, seed: int, folder: Path, out: Path) -> Iterator[_S
 def _read_coco(name: str, source: Any) -> _Split:
     annotations = load_annotations(source.annotations)
     return _Split(name, str(source.annotations), Path(source.images), str(source.images), annotations)
+
+
+def _nothing(name: str) -> _Split:
+    return _Split(name, "", Path(), "", {"images": [], "annotations": []})
 
 
 def _divide(whole: _Split, source: Any, problems: list[Problem]) -> tuple[_Split, _Split]:
@@ -125,38 +155,103 @@ def _read_unlabeled(images: Any, workers: int, problems: list[Problem]) -> _Spli
 def _read_test(source: Any) -> _Split:
     """Read the challenge's images: COCO's image_info file has no annotations, and another file's are not used."""
     if source is None or source.images is None:
-        return _Split("test", "", Path(), "", {"images": [], "annotations": []})
+        return _nothing("test")
     split = _read_coco("test", source)
     if isinstance(split.annotations, dict):
         split.annotations["annotations"] = []
     return split
 
 
-def _check(train: _Split, val: _Split | None, test: _Split, workers: int) -> list[Problem]:
-    """Return the problems of all splits, and those of val and test that do not fit train. `val`: None is in train."""
-    problems = check_annotations(train.annotations, file=train.file)
+def _check(train: _Split, val: _Split, test: _Split, mild: dict[str, dict[int, float]] | None = None) -> list[Problem]:
+    """Return the problems of all annotations, and those of val and test that do not fit train; not those of images.
+
+    `mild` gets for train and val what `check_annotations` adds to its own.
+    """
+    mild = {} if mild is None else mild
+    problems = check_annotations(train.annotations, file=train.file, mild=mild.setdefault("train", {}))
     legible = not any(problem.kind == "file" for problem in problems)
     masks = has_masks(train.annotations) if legible else None  # train decides, and val must agree
-    checked = [train]
-    if val is not None:
-        checked.append(val)
-        problems += check_annotations(val.annotations, file=val.file, masks=masks)
+    if val.file:
+        problems += check_annotations(val.annotations, file=val.file, masks=masks, mild=mild.setdefault("val", {}))
         if not any(problem.kind in ("file", "category") for problem in problems):
             problems += check_same_categories(train.annotations, val.annotations, file=val.file)
     if test.file:
-        checked.append(test)
         problems += check_annotations(test.annotations, file=test.file, masks=False, labelled=False)
         if not any(problem.kind in ("file", "category") for problem in problems):
             problems += check_same_categories(train.annotations, test.annotations, file=test.file)
-    for split in checked:
-        problems += check_images(
-            split.annotations,
-            split.folder,
-            file=split.file,
-            workers=workers,
-            description=f"checking {split.name} images",
-        )
     return problems
+
+
+def _check_images(splits: Sequence[_Split], workers: int) -> list[Problem]:
+    problems = []
+    for split in splits:
+        if split.file:
+            problems += check_images(
+                split.annotations,
+                split.folder,
+                file=split.file,
+                workers=workers,
+                description=f"checking {split.name} images",
+            )
+    return problems
+
+
+def _check_heads(train: _Split, params: Params | None) -> list[Problem]:
+    """Return the problem of a data set without masks of which a detection head is to learn masks."""
+    annotations = train.annotations
+    if params is None or not isinstance(annotations, dict) or not isinstance(annotations.get("annotations"), list):
+        return []
+    heads = heads_with_masks(params)
+    if not heads or not annotations["annotations"] or has_masks(annotations):
+        return []
+    name, head = next(iter(heads.items()))
+    others = f"; {len(heads) - 1} other experiments have such a head" if len(heads) > 1 else ""
+    reason = f"has only boxes, but {head}, the head of {name}, needs masks{others}"
+    return [Problem(train.file, "file", None, reason, WITHOUT_MASKS)]
+
+
+def _repaired(splits: Sequence[_Split]) -> tuple[list[_Split], dict[str, list[Repair]]]:
+    values, repairs = repaired([Source(split.file, split.folder, split.annotations) for split in splits])
+    mended = [replace(split, annotations=value) for split, value in zip(splits, values, strict=True)]
+    return mended, {split.name: found for split, found in zip(splits, repairs, strict=True)}
+
+
+def _marked(
+    found: list[Problem], of_images: list[Problem], splits: Sequence[_Split], workers: int
+) -> tuple[list[Problem], list[Problem]]:
+    """Return the problems, each with whether `data.repair` would end it: repair what it would, and check again."""
+    mended, repairs = _repaired(splits)
+    if not any(repairs.values()):
+        return found, of_images
+    left = list[Problem]()  # of images; only those of a repaired name are decoded again
+    for split in mended:
+        renamed = {repair.id for repair in repairs[split.name] if repair.repair == BACKSLASHES}
+        left += [problem for problem in of_images if problem.file == split.file and problem.id not in renamed]
+        if renamed:
+            images = [
+                image for key, image in by_id(split.annotations["images"], "image", "", []).items() if key in renamed
+            ]
+            left += _check_images([replace(split, annotations={"images": images})], workers)
+    return marked(found, _check(mended[0], mended[1], mended[2])), marked(of_images, left)
+
+
+def _of(annotations: dict[str, Any], mild: dict[int, float]) -> dict[int, float]:
+    """Return the part of `mild` that is about these annotations: a file may have been divided."""
+    return {a["id"]: mild[a["id"]] for a in annotations["annotations"] if a["id"] in mild} if mild else {}
+
+
+def _only_supercategories(train: _Split, val: _Split) -> list[str]:
+    """Return the names of classes without annotations that other classes name as their supercategory."""
+    annotated = {entry["category_id"] for split in (train, val) for entry in split.annotations["annotations"]}
+    return [entry["name"] for entry in only_supercategories(train.annotations["categories"], annotated)]
+
+
+def _shared(train: _Split, val: _Split) -> dict[str, Any]:
+    """Return the number of val's images that are also train's, and the names of some."""
+    names = [image["file_name"] for image in val.annotations["images"]]
+    paths = ([split.folder / image["file_name"] for image in split.annotations["images"]] for split in (train, val))
+    shared = shared_images(*paths)
+    return {"count": len(shared), "examples": [names[position] for position in shared[:EXAMPLES]]}
 
 
 def _write_split(path: Path, value: dict[str, Any]) -> None:
@@ -175,21 +270,3 @@ def _write_split(path: Path, value: dict[str, Any]) -> None:
 
 def _text(value: Any) -> str:
     return json.dumps(value, allow_nan=False, ensure_ascii=False)
-
-
-def _summarise(annotations: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the counts of a cleaned split; the size classes count single objects, by area in square pixels."""
-    objects = [a for a in annotations["annotations"] if not a["iscrowd"]]
-    names = {category["id"]: category["name"] for category in annotations["categories"]}
-    per_category = Counter(names[a["category_id"]] for a in annotations["annotations"])
-    small, large = (sum(test(a["area"]) for a in objects) for test in ((lambda x: x < _SMALL), (lambda x: x > _LARGE)))
-    occupied = {a["image_id"] for a in annotations["annotations"]}
-    return {
-        "images": len(annotations["images"]),
-        "annotations": len(annotations["annotations"]),
-        "categories": {name: per_category[name] for name in names.values()},
-        "sizes": {"small": small, "medium": len(objects) - small - large, "large": large},
-        "crowds": len(annotations["annotations"]) - len(objects),
-        "images_without_objects": len(annotations["images"]) - len(occupied),
-        "bytes": sum((folder / image["file_name"]).stat().st_size for image in annotations["images"]),
-    }

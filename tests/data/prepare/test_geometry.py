@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from afigan.data.prepare import segmentations
 from afigan.data.prepare.coco import check_annotations
-from afigan.data.prepare.geometry import differ, mask_tolerance, overlap
+from afigan.data.prepare.geometry import differences, mask_tolerance, overlap
 
 WIDTH, HEIGHT = 640, 480
 NAN = float("nan")
@@ -296,7 +296,7 @@ def test_a_box_may_be_that_of_the_whole_mask_or_of_its_part_in_the_image():
     extents = np.array([[-50.0, 10, 300, 60]] * 4 + [[NAN] * 4])
     ends = np.array([[-50, 10, 300, 60], [0, 10, 200, 60], [-20, 10, 250, 60], [-60, 10, 300, 60], [1, 2, 3, 4]])
     sizes = np.array([[200.0, 100.0]] * 5)
-    assert differ(ends, extents, sizes, mask_tolerance(extents)).tolist() == [False, False, False, True, False]
+    assert (differences(ends, extents, sizes) > mask_tolerance(extents)).tolist() == [False, False, False, True, False]
     unknown = np.full((5, 2), NAN)
-    assert differ(ends, extents, unknown, mask_tolerance(extents)).tolist() == [False, True, True, True, False]
+    assert (differences(ends, extents, unknown) > mask_tolerance(extents)).tolist() == [False, True, True, True, False]
     assert overlap(np.array([[0.0, 0, 4, 4]]), np.array([[2.0, 0, 6, 4]])).tolist() == [8 / 24]

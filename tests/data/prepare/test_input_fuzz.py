@@ -258,7 +258,7 @@ def test_an_annotation_file_is_fit_for_use_or_refused(photographs, tmp_path, con
     if as_val:
         splits.reverse()
     nothing = SimpleNamespace(images=None, annotations="")
-    data = SimpleNamespace(source="coco", train=splits[0], val=splits[1], unlabeled=nothing, test=nothing)
+    data = SimpleNamespace(source="coco", train=splits[0], val=splits[1], unlabeled=nothing, test=nothing, repair=False)
     out = tmp_path / "prepared"
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # progress

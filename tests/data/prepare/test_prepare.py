@@ -30,7 +30,9 @@ def coco(folder: Path, train=None, val=None, *, unlabeled: bool = False) -> Simp
         exif[0x0112] = 6
         Image.new("RGB", (9, 5)).save(images / "a.jpg", exif=exif)
     nothing = SimpleNamespace(images=None, annotations="")
-    return SimpleNamespace(source="coco", **sections, unlabeled=SimpleNamespace(images=images), test=nothing)
+    return SimpleNamespace(
+        source="coco", **sections, unlabeled=SimpleNamespace(images=images), test=nothing, repair=False
+    )
 
 
 def load(folder: Path, name: str):
@@ -71,6 +73,17 @@ def test_a_coco_set_is_written_reduced(tmp_path):
         "bytes": size,
         "flat_objects_left_out": 0,
         "masks": True,
+        "objects": 2,
+        "objects_per_class": {"naïve dog": 2, "cup": 0},
+        "images_with_objects": 2,
+        "image_sizes": {"smallest": [31, 20], "median": [33.0, 21.0], "largest": [35, 22]},
+        "boxes_off_masks": {"count": 0, "pixels": 0.0, "examples": []},
+        "repairs": {},
+        "only_supercategories": [],
+    }
+    assert summary["val"]["shared_with_train"] == {
+        "count": 3,
+        "examples": [image["file_name"] for image in train["images"]],
     }
 
 
