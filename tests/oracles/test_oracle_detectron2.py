@@ -14,9 +14,8 @@ from detectron2.structures import Boxes, Instances, PolygonMasks
 from detectron2.utils.events import EventStorage
 from PIL import Image
 
-from afigan.detectors import Architecture, build_detector
+from afigan.detectors import Architecture, build_detector, heads
 from afigan.detectors.build import set_test_limits
-from afigan.detectors.heads import HEADS
 from afigan.evaluation.predict import multi_scale_detector, predict, whole_input
 from afigan.params.schema import BackboneExperiment, Evaluate, Model
 
@@ -60,7 +59,7 @@ def oracle_config(head):
             "MODEL.ROI_BOX_HEAD.FC_DIM": WIDTH,
             "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 7,
             "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": cascade,
-            "MODEL.MASK_ON": HEADS[head].masks,
+            "MODEL.MASK_ON": heads.HEADS[head].masks,
             "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",
             "MODEL.ROI_MASK_HEAD.NUM_CONV": 4,
             "MODEL.ROI_MASK_HEAD.CONV_DIM": WIDTH,
@@ -155,7 +154,7 @@ def test_losses_and_gradients_equal_detectron2s(head):
     for detector in both(head):
         torch.manual_seed(2)  # of the sampling of anchors and RoIs
         with EventStorage(0):
-            losses = detector.train()(batch(HEADS[head].masks))
+            losses = detector.train()(batch(heads.HEADS[head].masks))
         sum(losses.values()).backward()
         gradients = {name: p.grad for name, p in detector.named_parameters() if p.grad is not None}
         found.append(({name: loss.item() for name, loss in losses.items()}, gradients))
@@ -188,8 +187,8 @@ def test_detections_equal_detectron2s_bit_for_bit(head):
         assert len(other.scores.unique()) > 3 and len(other.pred_classes.unique()) > 1
         assert torch.equal(one.pred_boxes.tensor, other.pred_boxes.tensor)
         assert torch.equal(one.scores, other.scores) and torch.equal(one.pred_classes, other.pred_classes)
-        assert one.has("pred_masks") == other.has("pred_masks") == (HEADS[head].masks)
-        if HEADS[head].masks:
+        assert one.has("pred_masks") == other.has("pred_masks") == (heads.HEADS[head].masks)
+        if heads.HEADS[head].masks:
             assert torch.equal(one.pred_masks, other.pred_masks) and 0 < other.pred_masks.float().mean() < 1
 
 
@@ -215,8 +214,8 @@ def test_multi_scale_testing_equals_detectron2s(tmp_path, head, flip):
     detector = multi_scale_detector(ours, architecture(head), settings)
     found = predict(detector, split, lambda image: whole_input(image, "BGR"), batch_size=1)
     assert len(expected) > 3 and len({result["category_id"] for result in expected}) > 1
-    assert ("segmentation" in expected[0]) == (HEADS[head].masks)
-    if head not in MASK_HEADS:
+    assert ("segmentation" in expected[0]) == (heads.HEADS[head].masks)
+    if not heads.HEADS[head].masks:
         assert found == expected
         return
     for one, other in zip(found, expected, strict=True):

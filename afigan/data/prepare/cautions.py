@@ -9,7 +9,7 @@ from typing import Any
 
 from afigan.data.prepare.findings import SIZES, Finding, Summary
 from afigan.data.prepare.problems import REPAIR
-from afigan.params import stages
+from afigan.params.lineage import Lineage
 from afigan.params.schema import Params
 from afigan.runtime.messages import shown
 
@@ -102,7 +102,8 @@ def _schedule(train: Finding, params: Params) -> Iterator[str]:
     images = train["images_with_objects"]
     counts = {name: count for name, count in train["objects_per_class"].items() if count}
     own = [key for key, item in params.experiments.detectors.items() if item.schedule]
-    lengths = {f"experiments.detectors.{key}.schedule": stages.schedule(params, f"detectors/{key}") for key in own}
+    lineage = Lineage(params)
+    lengths = {f"experiments.detectors.{key}.schedule": lineage[f"detectors/{key}"].schedule for key in own}
     if not own or len(own) < len(params.experiments.detectors):
         lengths = {"train_detector": params.train_detector} | lengths
     name, schedule = min(lengths.items(), key=lambda item: item[1].iterations * item[1].batch_size)
