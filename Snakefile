@@ -34,7 +34,11 @@ METRICS = [f"results/metrics/{key}.{suffix}" for key in EXPERIMENTS.evaluations 
 SUBMISSIONS = [f"results/submissions/{key}" for key in EXPERIMENTS.submissions]
 DRAWN = ("losses_afigan", "losses_extractors", "losses_detectors", "features", "detections", "gradcam")
 FIGURES = [f"results/figures/{name}.png" for name in DRAWN]
-REPORT = ["results/figures/claims.png", "results/claims.csv", "results/claims.md", "results/README.md"]
+FOR_PAGE = "results/figures/page"  # a folder
+REPORT = [
+    "results/figures/claims.png",
+    *(f"results/{name}" for name in ("claims.csv", "claims.md", "index.html", "README.md")),
+]
 
 # Snakemake redoes outputs whose records have other parameters. It has no records of DVC's outputs, and would keep them
 if not any(Path(".snakemake/metadata").glob("*")):
@@ -101,6 +105,7 @@ rule all:
         METRICS,
         SUBMISSIONS,
         FIGURES,
+        FOR_PAGE,
         "results/tables",
         REPORT,
 

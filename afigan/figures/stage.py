@@ -8,8 +8,10 @@ from afigan.figures.detections import draw_detection_figure
 from afigan.figures.features import draw_feature_maps, feature_maps
 from afigan.figures.gradcam import draw_gradcam_figure
 from afigan.figures.losses import draw_losses
+from afigan.figures.overlay import loss_curves, write_overlays
 from afigan.outputs.models import MODELS
 from afigan.params.schema import Params
+from afigan.reporting.embedded import FOLDER, Losses
 
 FIGURES = Path("results/figures")
 TITLES = {
@@ -23,19 +25,22 @@ GRADCAM_LEVELS = ("p3", "p4")  # every pyramid has them
 def draw_figures(params: Params) -> None:
     """Write `losses_{afigan,extractors,detectors}.png`, `features.png`, `detections.png` and `gradcam.png`.
 
+    Beside them, the folder `page` has what the page of results shows in other ways (`afigan.reporting.embedded`).
+
     Raises:
         ValueError: a model is missing or has other parameters, or `figures.image` is beyond the validation set.
     """
+    logs = {
+        kind: {key: MODELS / kind / key / "log.jsonl" for key in getattr(params.experiments, kind)} for kind in TITLES
+    }
     for kind, title in TITLES.items():
-        keys = getattr(params.experiments, kind)
-        logs = {key: MODELS / kind / key / "log.jsonl" for key in keys}
-        draw_losses(logs, FIGURES / f"losses_{kind}.png", title)
+        draw_losses(logs[kind], FIGURES / f"losses_{kind}.png", title)
     maps, image = feature_maps(params)
     draw_feature_maps(maps, image, FIGURES / "features.png")
-    _draw_detections(params)
+    _draw_detections(params, loss_curves(logs, TITLES))
 
 
-def _draw_detections(params: Params) -> None:
+def _draw_detections(params: Params, losses: Losses) -> None:
     settings, evaluations = params.figures, params.experiments.evaluations
     pair = {"nearest": settings.nearest, "AFI": settings.afi}
     explained = settings.gradcam or pair
@@ -43,7 +48,7 @@ def _draw_detections(params: Params) -> None:
     pixel_format = predictors[settings.nearest].architecture.backbone.pixel_format
     split = read_split(PREPARED / "val.json")
     records, classes = split["images"], split["classes"]
-    draw_detection_figure(
+    shown, rule = draw_detection_figure(
         {title: predictors[key].detector for title, key in pair.items()},
         records,
         classes,
@@ -53,7 +58,8 @@ def _draw_detections(params: Params) -> None:
         candidates=settings.candidates,
         score_threshold=settings.score_threshold,
     )
-    draw_gradcam_figure(
+    write_overlays(shown, list(pair), classes, rule, losses, FOLDER)
+    draw_gradcam_figure(  # the last picture: `make status` takes it for the end of the stage
         {title: predictors[key].detector for title, key in explained.items()},
         records,
         settings.image,

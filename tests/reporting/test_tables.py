@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from measured import Measured, Resampled
+from reported import write_embedded
 
 from afigan.params.lineage import fingerprint
 from afigan.params.loading import check_params, compose
@@ -726,6 +727,7 @@ def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     Path("data/prepared/summary.json").write_text(json.dumps({"train": split, "val": split}))
     for name in report.FIGURES.values():
         Path(f"results/figures/{name}.png").touch()
+    write_embedded(params)
     timed = {}
     for seed, key in enumerate(params.experiments.evaluations):
         hashed = {"key": key, "params_hash": fingerprint(params, f"evaluations/{key}"), "seed": seed}
@@ -746,7 +748,9 @@ def test_report_of_a_run(reported: Params) -> None:
     before = set(contents()) - {"results/tables/table1.md"}
     report.write_report(reported)
     tables = {f"results/tables/{name}.{suffix}" for name in reported.tables for suffix in ("csv", "md")}
-    written = {f"results/{name}" for name in ("claims.md", "claims.csv", "README.md", "figures/claims.png")}
+    written = {
+        f"results/{name}" for name in ("claims.md", "claims.csv", "index.html", "README.md", "figures/claims.png")
+    }
     assert set(contents()) == before | tables | written
     text = Path("results/README.md").read_text()
     assert "![Detections, nearest beside AFI](figures/detections.png)" in text and "(figures/gradcam.png)" in text

@@ -6,6 +6,7 @@ rule figures:
         [path for path in MODELS if path.split("/")[1] in ("afigan", "extractors", "detectors")],
     output:
         FIGURES,
+        directory(FOR_PAGE),
     threads: PARAMS.threads
     resources:
         **asks(gpus=1, gigabytes=16, hours=4),
@@ -31,10 +32,12 @@ rule tables:
     input:
         code("tables"),
         sorted(map(str, Path("afigan/reporting/paper").glob("*.csv"))),
+        sorted(map(str, Path("afigan/reporting/page/template").iterdir())),
         "data/prepared",
         METRICS,
         "results/benchmark.json",
         FIGURES,
+        FOR_PAGE,
     output:
         directory("results/tables"),
         REPORT,
