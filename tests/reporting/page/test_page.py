@@ -1,5 +1,6 @@
 """The page of results: complete without a script, self-contained, and the same for the same results."""
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -83,7 +84,7 @@ def test_the_markup_is_sound(document: Document) -> None:
     assert all(a.get("alt") for tag, a in document.elements if tag == "img")
     assert all(a.get("scope") in ("row", "col") for tag, a in document.elements if tag == "th")
     levels = [int(tag[1]) for tag, _ in document.elements if re.fullmatch(r"h\d", tag)]
-    assert levels[0] == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert levels[0] == 1 and all(b - a <= 1 for a, b in itertools.pairwise(levels))
 
 
 def test_every_number_of_the_text_report_is_there_without_a_script(document: Document) -> None:
@@ -159,10 +160,10 @@ def test_what_differs_from_run_to_run_is_between_marks(params: Params) -> None:
 
 
 def test_a_machine_that_is_not_known_is_not_named(params: Params) -> None:
-    told = state.State(node="prepare", params_hash="", status="done", process=state.Process(host="another"))
+    told = state.State(node="prepare", params_hash="", status="done", process=state.Process(host="elsewhere-7"))
     state.write(state.RUNS / "prepare", told)
     assert facts().machine == "not recorded"
-    assert "another" not in report.report(params)[0][PAGE]
+    assert "elsewhere-7" not in report.report(params)[0][PAGE]
 
 
 @pytest.mark.parametrize("name", ["images.json", "losses.json"])

@@ -1,5 +1,6 @@
 """The parts of the page: axis, curves, runs, classes, data, and the forms of Markdown."""
 
+import itertools
 import math
 
 import pytest
@@ -32,7 +33,7 @@ def test_the_axis_has_all_values_and_labels_that_do_not_touch(values: list[float
     assert places["0"] == scale.percent(0)
     assert list(places.values()) == [scale.percent(float(label)) for label in places]
     ordered = list(places.values())
-    assert all(b - a >= APART for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(b - a >= APART for a, b in itertools.pairwise(ordered))
 
 
 def test_verdicts_have_colours_and_shapes() -> None:
