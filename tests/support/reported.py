@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 96, 64  # of a compared image
 def write_inputs(params: Params) -> None:
     """Write summary, metrics of every evaluation, times, figures and what the page embeds.
 
-    The evaluation number i has box AP 30 + i and mask AP 20 + i, AP by class included.
+    The evaluation number i has box AP 30 + i and mask AP 20 + i, AP by class and errors included.
     """
     split = {"images": 7, "annotations": 1234, "categories": dict.fromkeys(CLASSES, 3), "masks": True}
     write_json("data/prepared/summary.json", {"train": split, "val": split | {"annotations": 56}})
@@ -41,7 +41,9 @@ def write_inputs(params: Params) -> None:
         about |= {"multi_scale": params.experiments.evaluations[key].multi_scale, "params_M": 1.25}
         for kind, base in (("box", 30.0), ("mask", 20.0)):
             values = {name: base + i + place / 8 for place, name in enumerate(AP_NAMES)}
-            about[kind] = values | {"per_class": dict.fromkeys(CLASSES, base + i + 0.5)}
+            classes = [{"name": name, "objects": 28, "AP": base + i + 0.5, "AP50": None} for name in CLASSES]
+            errors = {"missed": {"count": 17, "dAP": 2.5 + i}, "duplicate": {"count": 0, "dAP": None}}
+            about[kind] = values | {"classes": classes, "errors": errors}
         write_json(f"results/metrics/{key}.json", about)
         timed[key] = hashed | {"model": about["model"], "params_M": 1.25, "time_ms": 3.0 + i}
     write_json("results/benchmark.json", {"device": "AMD EPYC", "threads": 2, "runs": 50, "rows": timed})

@@ -21,7 +21,7 @@ from afigan.reporting.page.cards import axis, claim_cards, margin, question_card
 from afigan.reporting.page.curves import HEIGHT, WIDTH, stages
 from afigan.reporting.page.markup import bullets, inline
 from afigan.reporting.page.runs import runs
-from afigan.reporting.page.summaries import class_grids, data_grid
+from afigan.reporting.page.summaries import class_grids, data_grid, error_grids
 from afigan.reporting.page.tables import main_view, other_views
 from afigan.reporting.summary import HOW, OTHER_SETTING, PAPER_SETTING
 from afigan.reporting.text import Grid
@@ -79,7 +79,8 @@ def page_text(content: Content) -> str:
             stages=stages(content.losses),
             size=(WIDTH, HEIGHT),
             runs=runs(content.params, content.contents),
-            classes=class_grids(content.contents),
+            classes=class_grids(content.contents, (content.params.figures.nearest, content.params.figures.afi)),
+            errors=error_grids(content.contents),
             data=data_grid(content.summary),
             facts=content.facts,
             groups=grouped(content.facts.stages),

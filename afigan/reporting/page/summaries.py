@@ -1,46 +1,45 @@
-"""Tables of the page that come straight from files: AP of each class, and the summary of the data."""
+"""Tables of the page that come straight from files: AP of each class, kinds of errors, and the summary of the data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from afigan.reporting.text import Grid, number
 
-PER_CLASS = ("per_class", "classes", "by_class")  # names of the values by class in a metrics file
+RUNS = 20  # columns of a table; the metrics files have the classes of all runs
 
 
-def class_grids(contents: Mapping[str, Any]) -> dict[str, Grid]:
-    """Return metric (`box AP`, ...) -> a row for each run with a column for each class; empty if no run has such.
+def class_grids(contents: Mapping[str, Any], first: Sequence[str] = ()) -> dict[str, Grid]:
+    """Return `box AP`, ... -> a row for each class with its number of objects and its AP in each of at most RUNS runs.
 
-    contents: evaluation -> its metrics file. A class's value is a number, or a dictionary with several.
+    contents: evaluation -> its metrics file, whose `box` and `mask` have a list `classes`; empty if none has.
+    first: the evaluations of the first columns.
     """
-    found: dict[str, dict[str, dict[str, float | None]]] = {}  # metric -> run -> class -> value
-    for run, content in contents.items():
-        for kind in ("box", "mask"):
-            for name, values in _by_class(content, kind).items():
-                for metric, value in values.items() if isinstance(values, Mapping) else [("AP", values)]:
-                    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-                        found.setdefault(f"{kind} {metric}", {}).setdefault(run, {})[name] = value
+    keys = sorted(contents, key=lambda key: first.index(key) if key in first else len(first))
     grids = {}
-    for metric, rows in found.items():
-        classes = dict.fromkeys(name for values in rows.values() for name in values)
-        grids[metric] = {"run": list(rows)} | {
-            name: [_cell(values.get(name)) for values in rows.values()] for name in classes
-        }
+    for kind in ("box", "mask"):
+        runs = {key: found for key in keys if (found := _part(contents[key], kind, "classes"))}
+        runs = dict(list(runs.items())[:RUNS])
+        for metric in ("AP", "AP50"):
+            if runs:
+                entries = next(iter(runs.values()))  # all runs have the same validation images
+                grids[f"{kind} {metric}"] = {
+                    "class": [entry["name"] for entry in entries],
+                    "objects": [f"{entry['objects']:,}" for entry in entries],
+                } | {key: [_percent(entry[metric]) for entry in found] for key, found in runs.items()}
     return grids
 
 
-def _by_class(content: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    """Return class -> value or values of one kind, box or mask, wherever the metrics file has them."""
-    for name in PER_CLASS:
-        for outer, inner in ((kind, name), (name, kind)):
-            section = content.get(outer)
-            if isinstance(section, Mapping) and isinstance(section.get(inner), Mapping):
-                return section[inner]
-    return {}
-
-
-def _cell(value: float | None) -> str:
-    return "n/a" if value is None else number(value)
+def error_grids(contents: Mapping[str, Any]) -> dict[str, Grid]:
+    """Return `box`, `mask` -> a row for each run with the number of errors of each kind, and the AP50 lost by them."""
+    grids = {}
+    for kind in ("box", "mask"):
+        runs = {key: found for key in contents if (found := _part(contents[key], kind, "errors"))}
+        if runs:
+            names = dict.fromkeys(name for errors in runs.values() for name in errors)
+            grids[kind] = {"run": list(runs)} | {
+                name: [_error(errors.get(name)) for errors in runs.values()] for name in names
+            }
+    return grids
 
 
 def data_grid(summary: Mapping[str, Any]) -> Grid:
@@ -49,6 +48,20 @@ def data_grid(summary: Mapping[str, Any]) -> Grid:
     flat = {name: dict(_facts(values)) for name, values in splits.items()}
     facts = list(dict.fromkeys(fact for values in flat.values() for fact in values))
     return {"": facts} | {name: [values.get(fact, "") for fact in facts] for name, values in flat.items()}
+
+
+def _part(content: Mapping[str, Any], kind: str, name: str) -> Any:
+    return (content.get(kind) or {}).get(name)  # a detector without masks has null; older files have no such part
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else number(value)
+
+
+def _error(error: Mapping[str, Any] | None) -> str:
+    if error is None:
+        return ""
+    return f"{error['count']:,} ({'n/a' if error['dAP'] is None else number(error['dAP'], signed=True)})"
 
 
 def _facts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -128,8 +128,19 @@ def test_names_of_the_data_are_text_and_not_markup(document: Document) -> None:
     assert "box & <b>bow" not in PAGE.read_text("utf-8")
 
 
-def test_ap_of_each_class_is_a_table(document: Document) -> None:
-    assert "AP of each class" in document.text and "30.5" in document.cells and "20.5" in document.cells
+def test_classes_and_errors_are_tables(document: Document) -> None:
+    assert "AP of each class" in document.text and {"30.5", "20.5"} <= set(document.cells)
+    assert "17 (+2.5)" in document.cells and "0 (n/a)" in document.cells
+
+
+def test_older_metrics_have_neither(params: Params) -> None:
+    for path in Path("results/metrics").glob("*.json"):
+        content = json.loads(path.read_text())
+        for kind in ("box", "mask"):
+            del content[kind]["classes"], content[kind]["errors"]
+        path.write_text(json.dumps(content))
+    page = report.report(params)[0][PAGE]
+    assert "AP of each class" not in page and 'id="errors"' not in page
 
 
 def test_the_same_results_give_the_same_page(params: Params) -> None:

@@ -13,7 +13,7 @@ from afigan.reporting.page.markup import bullets, inline
 from afigan.reporting.page.render import clock, grouped
 from afigan.reporting.page.runs import ancestry, flat, settings
 from afigan.reporting.page.scale import APART, Scale, bend
-from afigan.reporting.page.summaries import class_grids, data_grid
+from afigan.reporting.page.summaries import RUNS, class_grids, data_grid, error_grids
 from afigan.reporting.verdicts import AGREES, in_part
 
 
@@ -90,16 +90,25 @@ def test_everything_measured_is_listed() -> None:
     ]
 
 
-def test_classes_in_either_place() -> None:
-    inside = {"a": {"box": {"AP": 1.0, "per_class": {"x": 1.25, "y": None}}, "mask": None}}
-    beside = {"a": {"box": {"AP": 1.0}, "per_class": {"box": {"x": 1.25, "y": None}, "mask": None}}}
-    expected = {"box AP": {"run": ["a"], "x": ["1.2"], "y": ["n/a"]}}
-    assert class_grids(inside) == class_grids(beside) == expected
-    assert class_grids({"a": {"box": {"AP": 1.0}, "mask": {"AP": 2.0}}}) == {}
-    several = {"a": {"box": {"per_class": {"x": {"AP": 1.0, "AP50": 9.0}}}}, "b": inside["a"]}
-    grids = class_grids(several)
-    assert grids["box AP50"] == {"run": ["a"], "x": ["9.0"]}
-    assert grids["box AP"] == {"run": ["a", "b"], "x": ["1.0", "1.2"], "y": ["n/a", "n/a"]}
+def classes(*values: float | None) -> dict:
+    return {"classes": [{"name": n, "objects": 1200, "AP": v, "AP50": 9.0} for n, v in zip("xy", values, strict=True)]}
+
+
+def test_classes_by_hand() -> None:
+    contents = {"a": {"box": classes(1.25, None), "mask": None}, "b": {"box": classes(3, 4)}, "old": {"box": {"AP": 1}}}
+    grids = class_grids(contents, first=("b", "a"))
+    assert list(grids) == ["box AP", "box AP50"]
+    expected = {"class": ["x", "y"], "objects": ["1,200"] * 2, "b": ["3.0", "4.0"], "a": ["1.2", "n/a"]}
+    assert grids["box AP"] == expected and list(grids["box AP"]) == list(expected)
+    assert class_grids({"old": {"box": {"AP": 1.0}, "mask": None}}) == {}
+    many = {f"r{i}": {"box": classes(1, 2)} for i in range(RUNS + 5)}
+    assert list(class_grids(many, ("r24",))["box AP"])[2:] == ["r24", *(f"r{i}" for i in range(RUNS - 1))]
+
+
+def test_errors_by_hand() -> None:
+    errors = {"missed": {"count": 1200, "dAP": 1.26}, "both": {"count": 0, "dAP": None}}
+    contents = {"a": {"box": {"errors": errors}, "mask": None}, "old": {"box": {"AP": 1.0}, "mask": None}}
+    assert error_grids(contents) == {"box": {"run": ["a"], "missed": ["1,200 (+1.3)"], "both": ["0 (n/a)"]}}
 
 
 def test_the_summary_of_the_data() -> None:
