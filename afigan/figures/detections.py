@@ -32,6 +32,15 @@ class Choice:
     found: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A chosen image: its id, and panels with the detections of the first, of the second, and the annotated objects."""
+
+    image: int
+    choice: Choice
+    panels: tuple[Panel, Panel, Panel]
+
+
 def annotated(record: dict[str, Any]) -> Objects:
     """Return the objects of an image of `read_split` without crowds, with masks if all have a segmentation."""
     annotations = [item for item in record["annotations"] if not item["iscrowd"]]
@@ -123,7 +132,7 @@ def draw_detection_figure(
     *,
     candidates: int = 50,
     score_threshold: float = 0.5,
-) -> None:
+) -> tuple[list[Shown], str]:
     """Draw the detections of two detectors beside the annotations as `out` (PNG), on images chosen by `choose_images`.
 
     Args:
@@ -133,6 +142,9 @@ def draw_detection_figure(
         inputs: params.yaml's `input`.
         pixel_format: RGB or BGR.
         score_threshold: detections above it count and are drawn.
+
+    Returns:
+        The chosen images in the order of the rows, and the title, which states the rule.
 
     Raises:
         ValueError: no candidate has an object.
@@ -148,19 +160,21 @@ def draw_detection_figure(
     truths = [annotated(record) for record in records]
     # the masks of all candidates would be gigabytes: masks of the chosen images are computed again
     both = [[replace(detections(d, record), masks=None) for record in records] for d in detectors.values()]
-    rows = {}
+    shown = []
     for choice in choose_images([record["id"] for record in records], truths, *both):
         record, truth = records[choice.position], truths[choice.position]
         image = np.asarray(read_rgb(record["path"]))
-        panels = [
+        first, second = (
             Panel(f"{title}: finds {found} of {choice.objects}", image, detections(detector, record))
             for (title, detector), found in zip(detectors.items(), choice.found, strict=True)
-        ]
-        label = f"image {record['id']}\nrank {choice.rank} of {choice.of}"
-        rows[label] = [*panels, Panel(f"annotated: {choice.objects}", image, truth)]
+        )
+        third = Panel(f"annotated: {choice.objects}", image, truth)
+        shown.append(Shown(record["id"], choice, (first, second, third)))
+    rows = {f"image {one.image}\nrank {one.choice.rank} of {one.choice.of}": one.panels for one in shown}
     title = (
         f"{before} and {after}: detections with a score above {score_threshold:g}. Of the first {len(records)} "
         f"validation images, those with objects are ranked by the gain in recall at IoU {IOU:g}, {after} minus "
         f"{before}, the greatest first; the quantiles 100, 75, 50, 25 and 0\u00a0% are shown."
     )
     draw_detections(rows, classes, out, title)
+    return shown, title

@@ -30,7 +30,7 @@ def draw_losses(logs: dict[str, Path], out: Path, title: str) -> None:
     """
     if not logs:
         raise ValueError(f"{out}: there are no logs to draw; train at least one experiment of the stage first")
-    curves = {name: _read_losses(Path(path)) for name, path in logs.items()}
+    curves = {name: read_losses(Path(path)) for name, path in logs.items()}
     terms = list(dict.fromkeys(term for losses in curves.values() for term in losses))
     terms.sort(key=lambda term: term == "loss_total")  # the terms first, their sum last
 
@@ -68,7 +68,7 @@ def draw_losses(logs: dict[str, Path], out: Path, title: str) -> None:
         save(figure, out)
 
 
-def _read_losses(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def read_losses(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Read a log.jsonl: loss term -> (iterations, values), both (n,)."""
     points: dict[str, list[tuple[float, float]]] = {}
     with path.open(encoding="utf-8") as file:
@@ -89,10 +89,10 @@ def _draw_curve(axis: matplotlib.axes.Axes, iterations: np.ndarray, values: np.n
     step = math.ceil(len(values) / POINTS)
     marker = "o" if len(values) == 1 else ""  # a line of one point is not visible
     axis.plot(iterations[::step], values[::step], color=style["color"], linewidth=0.6, alpha=0.2)
-    axis.plot(iterations[::step], _smooth(values)[::step], **style, linewidth=1.4, marker=marker, markersize=3)
+    axis.plot(iterations[::step], smooth(values)[::step], **style, linewidth=1.4, marker=marker, markersize=3)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def smooth(values: np.ndarray) -> np.ndarray:
     """Return the centred moving average over 10 % of the points, with the window cut off at both ends; (n,) -> (n,)."""
     half = len(values) // 20
     ends = np.concatenate([[0.0], np.cumsum(values)])

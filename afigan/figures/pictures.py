@@ -118,9 +118,7 @@ def _draw_objects(axis: Axes, panel: Panel, classes: Sequence[str]) -> None:
     objects = panel.objects
     # by score, so that the surest object is drawn last, on top
     order = np.arange(len(objects)) if objects.scores is None else np.argsort(objects.scores, kind="stable")
-    # the type of the sequences is that of any colour
-    palette = cast(list[RGB], matplotlib.color_sequences["tab10" if len(classes) <= 10 else "tab20"])
-    colours = [palette[objects.classes[i] % len(palette)] for i in order]
+    colours = class_colours(objects.classes[order], len(classes))
     axis.imshow(veil(panel.image, objects.masks[order], colours) if objects.masks is not None else panel.image)
     _add_boxes(axis, objects.boxes[order], colours, linewidth=1.2)
     for i, colour in zip(order, colours, strict=True):
@@ -129,6 +127,13 @@ def _draw_objects(axis: Axes, panel: Panel, classes: Sequence[str]) -> None:
             text += f" {objects.scores[i]:.2f}"
         _add_label(axis, text, objects.boxes[i], panel.image.shape[:2], colour)
     _finish(axis, panel.image, panel.title)
+
+
+def class_colours(numbers: np.ndarray, classes: int) -> list[RGB]:
+    """Return the colour of each class in `numbers` (N,), out of as many colours as there are `classes`, at most 20."""
+    # the type of the sequences is that of any colour
+    palette = cast(list[RGB], matplotlib.color_sequences["tab10" if classes <= 10 else "tab20"])
+    return [palette[number % len(palette)] for number in numbers]
 
 
 def veil(image: np.ndarray, masks: np.ndarray, colours: Sequence[RGB]) -> np.ndarray:

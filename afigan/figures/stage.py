@@ -6,9 +6,11 @@ from afigan.figures.detections import draw_detection_figure
 from afigan.figures.features import draw_feature_maps, feature_maps
 from afigan.figures.gradcam import draw_gradcam_figure
 from afigan.figures.losses import draw_losses
-from afigan.outputs.paths import FIGURES, MODELS, PREPARED
+from afigan.figures.overlay import loss_curves, write_overlays
+from afigan.outputs.paths import FIGURES, MODELS, PAGE, PREPARED
 from afigan.params.schema import Params
 from afigan.params.stages import KINDS
+from afigan.reporting.embedded import Losses
 
 LOGGED = ("afigan", "extractors", "detectors")  # the kinds whose losses are drawn
 GRADCAM_LEVELS = ("p3", "p4")  # every pyramid has them
@@ -17,19 +19,23 @@ GRADCAM_LEVELS = ("p3", "p4")  # every pyramid has them
 def draw_figures(params: Params) -> None:
     """Write `losses_{afigan,extractors,detectors}.png`, `features.png`, `detections.png` and `gradcam.png`.
 
+    Beside them, the folder `page` has what the page of results shows in other ways (`afigan.reporting.embedded`).
+
     Raises:
         ValueError: a model is missing or has other parameters, or `figures.image` is beyond the validation set.
     """
-    for kind in LOGGED:
-        keys = getattr(params.experiments, kind)
-        logs = {key: MODELS / kind / key / "log.jsonl" for key in keys}
-        draw_losses(logs, FIGURES / f"losses_{kind}.png", KINDS[kind].title)
+    logs = {
+        kind: {key: MODELS / kind / key / "log.jsonl" for key in getattr(params.experiments, kind)} for kind in LOGGED
+    }
+    titles = {kind: KINDS[kind].title for kind in LOGGED}
+    for kind, title in titles.items():
+        draw_losses(logs[kind], FIGURES / f"losses_{kind}.png", title)
     maps, image = feature_maps(params)
     draw_feature_maps(maps, image, FIGURES / "features.png")
-    _draw_detections(params)
+    _draw_detections(params, loss_curves(logs, titles))
 
 
-def _draw_detections(params: Params) -> None:
+def _draw_detections(params: Params, losses: Losses) -> None:
     settings, evaluations = params.figures, params.experiments.evaluations
     pair = {"nearest": settings.nearest, "AFI": settings.afi}
     explained = settings.gradcam or pair
@@ -37,7 +43,7 @@ def _draw_detections(params: Params) -> None:
     pixel_format = predictors[settings.nearest].architecture.backbone.pixel_format
     split = read_split(PREPARED / "val.json")
     records, classes = split["images"], split["classes"]
-    draw_detection_figure(
+    shown, rule = draw_detection_figure(
         {title: predictors[key].detector for title, key in pair.items()},
         records,
         classes,
@@ -47,7 +53,8 @@ def _draw_detections(params: Params) -> None:
         candidates=settings.candidates,
         score_threshold=settings.score_threshold,
     )
-    draw_gradcam_figure(
+    write_overlays(shown, list(pair), classes, rule, losses, PAGE)
+    draw_gradcam_figure(  # the last picture: `make status` takes it for the end of the stage
         {title: predictors[key].detector for title, key in explained.items()},
         records,
         settings.image,

@@ -19,12 +19,19 @@ SUBMISSIONS = RESULTS / "submissions"
 BENCHMARK = RESULTS / "benchmark.json"
 FIGURES = RESULTS / "figures"
 TABLES = RESULTS / "tables"
+PAGE = FIGURES / "page"  # the pictures and loss curves that results/index.html embeds
 
 WEIGHTS = ("model.safetensors", "config.json")  # a model's descendants depend on these
 MODEL_FILES = (*WEIGHTS, "log.jsonl")
 DRAWN = ("losses_afigan", "losses_extractors", "losses_detectors", "features", "detections", "gradcam")
 PLOT = FIGURES / "claims.png"
-REPORT = (PLOT, RESULTS / "claims.csv", RESULTS / "claims.md", RESULTS / "README.md")  # besides TABLES
+REPORT = (
+    PLOT,
+    RESULTS / "claims.csv",
+    RESULTS / "claims.md",
+    RESULTS / "index.html",
+    RESULTS / "README.md",
+)  # besides TABLES
 
 
 def outputs(node: str) -> list[str]:
@@ -43,7 +50,7 @@ def outputs(node: str) -> list[str]:
         "evaluations": [METRICS / f"{key}.matches.npz", METRICS / f"{key}.json"],
         "submissions": [SUBMISSIONS / key],
         "benchmark": [BENCHMARK],
-        "figures": [FIGURES / f"{name}.png" for name in DRAWN],
+        "figures": [PAGE, *(FIGURES / f"{name}.png" for name in DRAWN)],
         "tables": [TABLES, *REPORT],
     }
     return [path.as_posix() for path in found[kind]]

@@ -145,6 +145,13 @@ def _value(finding: Finding) -> str:
 
 def _section(outcome: Outcome, results: Results) -> list[str]:
     claim = outcome.claim
+    says = f"{claim.says[0].upper()}{claim.says[1:]}{'' if claim.says.endswith('?') else '.'}"
+    notes = "\n".join(f"- {note}" for note in notes_of(outcome, results))
+    return [f"### {claim.name}: {outcome.verdict}", says, grid(contrast_grid(outcome), left=4), notes]
+
+
+def contrast_grid(outcome: Outcome) -> Grid:
+    """Return a claim's contrasts with their intervals, verdicts, standard errors and p values; 4 columns of words."""
     tests = dict.fromkeys(word for judgement in outcome.judgements for word in judgement.adjusted)
     headings = (
         *("contrast", "AP", "mean [95 % interval]", "verdict", "seeds", "SE, seeds", "SE, images", "SE, both"),
@@ -154,9 +161,7 @@ def _section(outcome: Outcome, results: Results) -> list[str]:
     rows = [_line(f, j, tests) for f, j in zip(outcome.findings, outcome.judgements, strict=True)]
     if all(finding.printed is None for finding in outcome.findings):
         headings, rows = headings[:-2], [row[:-2] for row in rows]
-    table = grid(_columns(headings, rows), left=4)
-    says = f"{claim.says[0].upper()}{claim.says[1:]}{'' if claim.says.endswith('?') else '.'}"
-    return [f"### {claim.name}: {outcome.verdict}", says, table, "\n".join(_notes(outcome, results))]
+    return _columns(headings, rows)
 
 
 def _line(finding: Finding, judgement: Judgement, tests: Iterable[str]) -> list[str]:
@@ -177,23 +182,23 @@ def _line(finding: Finding, judgement: Judgement, tests: Iterable[str]) -> list[
     ]
 
 
-def _notes(outcome: Outcome, results: Results) -> list[str]:
+def notes_of(outcome: Outcome, results: Results) -> list[str]:
     """Return notes for which a line has no place: data, pairs and seeds of the contrasts, missing runs."""
     notes = []
     settings = dict.fromkeys("; ".join(row.setting) for f in outcome.findings for _, row in f.terms.values())
     if settings:
-        notes.append(f"- data and schedule: {' / '.join(settings)}")
+        notes.append(f"data and schedule: {' / '.join(settings)}")
     for finding in outcome.findings:
         comparison = finding.comparison
         name = f"{comparison.text}, {words(comparison.column)}"
         if len(comparison.contrasts) > 1 and finding.each:
             ends = dict.fromkeys(number(end, signed=True) for end in (min(finding.each), max(finding.each)))
             range_ = f", from {' to '.join(ends)}" if len(ends) == 2 else ""
-            notes.append(f"- {name}: mean of {len(finding.each)} of {finding.possible} pairs{range_}")
+            notes.append(f"{name}: mean of {len(finding.each)} of {finding.possible} pairs{range_}")
         if finding.others and finding.terms:
             common = ", ".join(map(str, finding.seeds)) or "none"
             others = ", ".join(map(str, finding.others))
-            notes.append(f"- {name}: of the seeds that all its rows have ({common}); only some have {others}")
+            notes.append(f"{name}: of the seeds that all its rows have ({common}); only some have {others}")
     return notes + _gaps(outcome, results)
 
 
@@ -212,10 +217,21 @@ def _gaps(outcome: Outcome, results: Results) -> list[str]:
     if not gaps or not any(rows.values()):
         return []
     where = "; ".join(f"Table {table}: {', '.join(missing)}" for table, missing in gaps.items())
-    return [f"- not run: {where}"]
+    return [f"not run: {where}"]
 
 
 def _cost_section(costs: CostOutcome) -> list[str]:
+    table, notes = cost_grid(costs)
+    return [
+        f"### {NAME}: {costs.verdict}",
+        f"{SAYS[0].upper()}{SAYS[1:]}.",
+        grid(table, left=1),
+        "\n".join(f"- {note}" for note in notes),
+    ]
+
+
+def cost_grid(costs: CostOutcome) -> tuple[Grid, list[str]]:
+    """Return the costs of claim C8, with one column of words, and the notes below."""
     rows, notes = [], []
     for i, (ours, printed) in enumerate(zip(costs.ours, costs.printed, strict=True)):
         assert printed.params_M is not None and printed.ratio is not None
@@ -232,13 +248,8 @@ def _cost_section(costs: CostOutcome) -> list[str]:
         )
         if ours.setting:
             pairs = f"; mean of {ours.pairs} of {ours.possible} pairs" if ours.possible > 1 else ""
-            notes.append(f"- {ours.text}: {ours.setting}{pairs}")
+            notes.append(f"{ours.text}: {ours.setting}{pairs}")
         if ours.missing and ours.params_M is not None:
-            notes.append(f"- {ours.text}, not run: {', '.join(f'`{label}`' for label in ours.missing)}")
+            notes.append(f"{ours.text}, not run: {', '.join(f'`{label}`' for label in ours.missing)}")
     headings = ("AFI − nearest", "parameters (M)", "paper", "time (ms)", "time ratio", "paper's ratio", "verdict")
-    return [
-        f"### {NAME}: {costs.verdict}",
-        f"{SAYS[0].upper()}{SAYS[1:]}.",
-        grid(_columns(headings, rows), left=1),
-        "\n".join(notes),
-    ]
+    return _columns(headings, rows), notes

@@ -1,5 +1,7 @@
 """One compared table as Markdown: APs with their differences, costs, the other metrics folded below, footnotes."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -16,17 +18,39 @@ MEANINGS = {
     NOT_REPORTED: "not in the paper",
 }
 HEADLINE = ("box_AP", "mask_AP")
+OTHERS, CITED = "The other metrics", "Detectors of other authors, cited by the paper, as printed"
 COSTS = {"params_M": ("params (M)", 2), "time_ms": ("time (ms)", 1), "time_ratio": ("time ratio", 2)}  # digits shown
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 Record = dict[str, Any]  # a row of the compared table
 
 
-def table_markdown(table: int, frame: pd.DataFrame, results: Results) -> str:
-    """Return `frame` (of `tables.compare`) as Markdown: values to one decimal, a line per row, a key to `—` etc. below.
+@dataclass(frozen=True)
+class ShownTable:
+    """A compared table in words: every cell as a reader sees it.
 
-    Compared rows are together; rows that the paper cites are folded. The text names the data, schedule and number of
-    seeds of our rows; rows that differ in these have a footnote.
+    main: APs with their differences, and costs; its first `left` columns identify the rows. rest: the other metrics,
+    `paper / ours` if the paper prints any (`printed`). cited: rows of other authors. A grid may be empty.
+    records: the rows of `main` and `rest`, in this order. notes: footnotes. legend: signs in the cells -> meaning.
+    """
+
+    number: int
+    title: str
+    caption: str
+    main: Grid
+    left: int
+    rest: Grid
+    cited: Grid
+    records: Sequence[Mapping[str, Any]]
+    notes: Sequence[str]
+    legend: Mapping[str, str]
+    printed: bool
+
+
+def shown_table(table: int, frame: pd.DataFrame, results: Results) -> ShownTable:
+    """Return `frame` (of `tables.compare`) in words: values to one decimal, compared rows together.
+
+    The caption names the data, schedule and number of seeds of our rows; rows that differ in these have a footnote.
     """
     layout = LAYOUTS[table]
     records = _ordered(frame.to_dict("records"), layout)
@@ -46,23 +70,39 @@ def table_markdown(table: int, frame: pd.DataFrame, results: Results) -> str:
     main = described | _headline(ours, measured, printed, several) | _costs(ours, measured, printed)
     others = [column for column in measured if column not in (*HEADLINE, *COSTS)]
     rest = {words(column): _pairs(ours, column, printed) for column in others}
-    names = {"row": [record["row"] + record["mark"] for record in ours]}
-
     cells = {cell for column in (*main.values(), *rest.values()) for value in column for cell in value.split(" / ")}
-    legend = "; ".join(f"`{sign}` {meaning}" for sign, meaning in MEANINGS.items() if sign in cells)
+    names = {"row": [record["row"] + record["mark"] for record in ours]}
+    shown = {words(c): [_paper(record[f"{c}_paper"]) for record in cited] for c in measured if c in printed}
+    return ShownTable(
+        number=table,
+        title=layout.title,
+        caption=_caption(layout, common, results),
+        main=main,
+        left=len(described),
+        rest=names | rest if rest else {},
+        cited={"cited row": [record["row"] for record in cited]} | shown if cited else {},
+        records=ours,
+        notes=notes,
+        legend={sign: meaning for sign, meaning in MEANINGS.items() if sign in cells},
+        printed=bool(printed),
+    )
+
+
+def table_markdown(table: int, frame: pd.DataFrame, results: Results) -> str:
+    """Return `frame` (of `tables.compare`) as Markdown: a line per row, a key to `—` etc. below; cited rows folded."""
+    shown = shown_table(table, frame, results)
+    legend = "; ".join(f"`{sign}` {meaning}" for sign, meaning in shown.legend.items())
     parts = [
-        f"## Table {table}. {layout.title}",
-        _caption(layout, common, results),
-        grid(main, left=len(described)),
-        *notes,
+        f"## Table {table}. {shown.title}",
+        shown.caption,
+        grid(shown.main, left=shown.left),
+        *shown.notes,
         legend and f"{legend}.",
     ]
-    if rest:
-        parts.append(folded("The other metrics" + (", paper / ours" if printed else ""), grid(names | rest, left=1)))
-    if cited:
-        shown = {words(c): [_paper(record[f"{c}_paper"]) for record in cited] for c in measured if c in printed}
-        names = {"cited row": [record["row"] for record in cited]}
-        parts.append(folded("Detectors of other authors, cited by the paper, as printed", grid(names | shown, left=1)))
+    if shown.rest:
+        parts.append(folded(OTHERS + (", paper / ours" if shown.printed else ""), grid(shown.rest, left=1)))
+    if shown.cited:
+        parts.append(folded(CITED, grid(shown.cited, left=1)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

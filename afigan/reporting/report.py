@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from afigan.outputs.paths import BENCHMARK, FIGURES, METRICS, PLOT, PREPARED, RESULTS, TABLES
+from afigan.outputs.paths import BENCHMARK, FIGURES, METRICS, PAGE, PLOT, PREPARED, RESULTS, TABLES
 from afigan.params.lineage import Lineage
 from afigan.params.loading import composed_digest
 from afigan.params.schema import Params, Schedule
@@ -13,12 +13,17 @@ from afigan.reporting.claims_csv import claims_csv
 from afigan.reporting.claims_markdown import claims_markdown
 from afigan.reporting.coco_classes import COCO_CLASSES
 from afigan.reporting.data_set import data_set
+from afigan.reporting.embedded import read_images, read_losses
 from afigan.reporting.intervals import draw_intervals
 from afigan.reporting.judged import Judged, judge_run
+from afigan.reporting.markdown import shown_table
 from afigan.reporting.metrics import read_metrics
+from afigan.reporting.page.facts import facts
+from afigan.reporting.page.render import Content, page_text
+from afigan.reporting.page.runs import read_contents
 from afigan.reporting.results import read_results
 from afigan.reporting.summary import readme_text
-from afigan.reporting.tables import tables_text
+from afigan.reporting.tables import compare, tables_text
 from afigan.runtime.files import atomic_path
 
 CAPTIONS = {
@@ -29,13 +34,20 @@ CAPTIONS = {
     "Losses of stage 2, multi-scale AF extractors": "losses_extractors",
     "Losses of stage 3, target detectors": "losses_detectors",
 }
+PAGE_PICTURES = {  # of CAPTIONS: description for those who cannot see it. The page shows the others in other ways
+    "gradcam": "Heat maps over one validation image, a row for each level of the pyramid and a column for each "
+    "detector. Bright places have the features that raise the scores of the annotated objects' detections; the title "
+    "over each map gives the share of the heat inside the annotated boxes.",
+    "features": "One level of the pyramid in the same colours: from the halved image, upsampled by nearest, by "
+    "bilinear and by AF interpolation, and the target from the full image; the titles give the mean distances to it.",
+}
 PAPER_IMAGES = {"train": 118_287, "val": 5_000}  # COCO 2017
 FEW = 3  # evaluations, of which all are shown in detail
 PAPER_SCHEDULE = (90_000, 16)  # iterations and images of stage 3, the 1x recipe
 
 
 def write_report(params: Params) -> None:
-    """Write results/tables/, claims.{md,csv}, README.md and figures/claims.png from metrics, times and figures.
+    """Write results/tables/, claims.{md,csv}, index.html, README.md, figures/claims.png from metrics, times, figures.
 
     Raises:
         ValueError: metrics, matches or times are malformed or have other parameters, or a figure is missing.
@@ -51,6 +63,8 @@ def write_report(params: Params) -> None:
 
 def report(params: Params) -> tuple[dict[Path, str], Judged]:
     """Return all texts that the stage writes, README.md last, and the verdicts that the plot shows.
+
+    The page, index.html, has facts that differ from run to run; `page.facts.without_facts` cuts them out.
 
     Raises:
         ValueError: as `write_report`.
@@ -69,27 +83,55 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
     tables = {f"tables/{name}": text for name, text in tables_text(results).items()}
     images = {split: values["images"] for split, values in summary.items()}
     detector = params.train_detector
+    profile, dataset = profile_name(params), describe_data(params, images, len(summary["train"]["categories"]))
+    schedules = {
+        "stage 1": describe_schedule(params.train_afigan),
+        "stage 2": describe_schedule(params.train_extractor),
+        "stage 3": describe_schedule(detector),
+    }
+    comparable = (
+        params.data.source == "coco"
+        and PAPER_IMAGES.items() <= images.items()
+        and (detector.iterations, detector.batch_size) == PAPER_SCHEDULE
+    )
     readme = readme_text(
         judged,
-        profile=profile_name(params),
-        dataset=describe_data(params, images, len(summary["train"]["categories"])),
-        schedules={
-            "stage 1": describe_schedule(params.train_afigan),
-            "stage 2": describe_schedule(params.train_extractor),
-            "stage 3": describe_schedule(detector),
-        },
+        profile=profile,
+        dataset=dataset,
+        schedules=schedules,
         plot=PLOT.relative_to(RESULTS).as_posix(),
         tables={name: text for name, text in tables.items() if name.endswith(".md")},
         figures={caption: f"figures/{name}.png" for caption, name in CAPTIONS.items()},
         breakdown=breakdown_markdown(runs),
         own=is_own(params, summary["train"]["categories"]),
-        comparable=params.data.source == "coco"
-        and PAPER_IMAGES.items() <= images.items()
-        and (detector.iterations, detector.batch_size) == PAPER_SCHEDULE,
+        comparable=comparable,
         data=data_set(summary, params),
     )
+    page = page_text(
+        Content(
+            params=params,
+            judged=judged,
+            profile=profile,
+            dataset=dataset,
+            schedules=schedules,
+            comparable=comparable,
+            tables=[shown_table(number, compare(number, results), results) for number in results.rows],
+            contents=read_contents(params, RESULTS),
+            summary=summary,
+            images=read_images(),
+            losses=read_losses(),
+            folder=PAGE,
+            pictures={
+                caption: (FIGURES / f"{name}.png", PAGE_PICTURES[name])
+                for caption, name in CAPTIONS.items()
+                if name in PAGE_PICTURES
+            },
+            facts=facts(),
+        )
+    )
     claims = {"claims.md": claims_markdown(judged), "claims.csv": claims_csv(judged)}
-    return {RESULTS / name: text for name, text in {**tables, **claims, "README.md": readme}.items()}, judged
+    texts = {**tables, **claims, "index.html": page, "README.md": readme}
+    return {RESULTS / name: text for name, text in texts.items()}, judged
 
 
 def detailed(params: Params) -> list[str]:

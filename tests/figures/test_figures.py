@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from afigan.figures.features import TARGET, _first_component, draw_feature_maps
-from afigan.figures.losses import _read_losses, _smooth, draw_losses
+from afigan.figures.losses import draw_losses, read_losses, smooth
 
 
 def write_log(path: Path, iterations: int, terms: tuple[str, ...] = ("loss_content", "loss_total")) -> Path:
@@ -66,20 +66,20 @@ def test_the_same_input_gives_the_same_bytes_under_any_user_settings(tmp_path: P
 
 
 def test_losses_are_read_as_logged(tmp_path: Path) -> None:
-    losses = _read_losses(write_log(tmp_path / "log.jsonl", 4))
+    losses = read_losses(write_log(tmp_path / "log.jsonl", 4))
     assert list(losses) == ["loss_content", "loss_total"]  # lr is no loss
     np.testing.assert_array_equal(losses["loss_total"][0], [1, 2, 3, 4])
     np.testing.assert_array_equal(losses["loss_total"][1], [2 / 1, 2 / 2, 2 / 3, 2 / 4])
 
 
-def test_smoothing_by_hand() -> None:
-    np.testing.assert_array_equal(_smooth(np.array([3.0, 1.0])), [3.0, 1.0])  # too short for a window
+def testsmoothing_by_hand() -> None:
+    np.testing.assert_array_equal(smooth(np.array([3.0, 1.0])), [3.0, 1.0])  # too short for a window
     values = np.zeros(20)
     values[[0, 10]] = 6.0
     expected = np.zeros(20)
     expected[[0, 1]] = 3.0, 2.0  # the window is cut off at the end
     expected[9:12] = 2.0
-    np.testing.assert_allclose(_smooth(values), expected, atol=1e-12)
+    np.testing.assert_allclose(smooth(values), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("content", ["", '{"iteration": 1, "lr": 0.1}\n'])

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from lineages import fingerprint
 from measured import Measured, Resampled, detailed
+from reported import write_embedded
 
 from afigan.params.loading import check_params, compose
 from afigan.params.schema import Params
@@ -734,6 +735,7 @@ def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         Path(folder).mkdir(parents=True)
     for name in report.CAPTIONS.values():
         Path(f"results/figures/{name}.png").touch()
+    write_embedded(params)
     write_run(params, ["a", "b"])
     return params
 
@@ -761,7 +763,9 @@ def test_report_of_a_run(reported: Params) -> None:
     before = set(contents()) - {"results/tables/table1.md"}
     report.write_report(reported)
     tables = {f"results/tables/{name}.{suffix}" for name in reported.tables for suffix in ("csv", "md")}
-    written = {f"results/{name}" for name in ("claims.md", "claims.csv", "README.md", "figures/claims.png")}
+    written = {
+        f"results/{name}" for name in ("claims.md", "claims.csv", "index.html", "README.md", "figures/claims.png")
+    }
     assert set(contents()) == before | tables | written
     text = Path("results/README.md").read_text()
     assert "![Detections, nearest beside AFI](figures/detections.png)" in text and "(figures/gradcam.png)" in text

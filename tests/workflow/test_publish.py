@@ -15,6 +15,7 @@ import pytest
 from dags import ROOT, copy_project, environment
 from lineages import fingerprint, parents
 from PIL import Image
+from reported import write_embedded
 from scenes import write_scene
 
 from afigan.evaluation.coco import coco_metrics
@@ -25,6 +26,7 @@ from afigan.params.loading import load_params
 from afigan.params.schema import Params
 from afigan.reporting import report
 from afigan.reporting.claims_markdown import BEGIN, END
+from afigan.reporting.page import facts
 from afigan.runtime import state
 from afigan.runtime.files import digest, sha256_file, write_json
 
@@ -96,6 +98,7 @@ def finish(params: Params) -> None:
     for name in report.CAPTIONS.values():
         noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
         Image.fromarray(noise).save(f"results/figures/{name}.png")
+    write_embedded(params)
     report.write_report(params)
     tell("prepare", 0, 10)
     tell("tables", 25, 30)
@@ -222,11 +225,9 @@ def test_the_readme_has_only_the_verdicts_of_evidence(
         ([(0, 10), (500, 501)], 11),  # a night in between
     ],
 )
-def test_the_wall_time_is_without_pauses(
-    publication: ModuleType, spans: list[tuple[float, float]], minutes: float
-) -> None:
+def test_the_wall_time_is_without_pauses(spans: list[tuple[float, float]], minutes: float) -> None:
     times = [tuple(NOON + timedelta(minutes=minute) for minute in span) for span in spans]
-    assert publication._covered(times) == 60 * minutes
+    assert facts.covered(times) == 60 * minutes
 
 
 def test_missing_facts_of_a_run_are_asked_for(run: Params, publish: Callable[..., Path]) -> None:
@@ -262,6 +263,7 @@ def edit(path: str, text: str | None = None) -> None:
         ),
         ("data/prepared/val.json", " ", r"stale:\n  data/prepared/val\.json is not what"),
         ("results/claims.md", "agrees", r"report is stale.*:\n  results/claims\.md does not match its metrics"),
+        ("results/index.html", "more", r"report is stale.*:\n  results/index\.html does not match its metrics"),
         ("results/tables/table4.csv", None, r"results/tables/table4\.csv does not match"),
         ("results/figures/claims.png", None, r"results/figures/claims\.png is not there"),
         ("results/figures/detections.png", None, r"figure results/figures/detections\.png does not exist"),

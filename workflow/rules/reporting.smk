@@ -5,7 +5,8 @@ rule figures:
         PREPARED,
         all_outputs(PARAMS, "afigan", "extractors", "detectors"),
     output:
-        outputs("figures"),
+        directory(outputs("figures")[0]),
+        outputs("figures")[1:],
     threads: PARAMS.threads
     resources:
         **asks(gpus=1, gigabytes=16, hours=4),
@@ -31,6 +32,7 @@ rule tables:
     input:
         code("tables"),
         sorted(map(str, Path("afigan/reporting/paper").glob("*.csv"))),
+        sorted(map(str, Path("afigan/reporting/page/template").iterdir())),
         PREPARED,
         all_outputs(PARAMS, "evaluations"),
         outputs("benchmark"),

@@ -1,11 +1,9 @@
 """Publication of a finished run in the documentation: checks, copies, provenance and a page."""
 
 import contextlib
-import os
 import re
 import shutil
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
@@ -21,16 +19,14 @@ from afigan.params.schema import Params
 from afigan.reporting import report
 from afigan.reporting.claims_markdown import BEGIN, END, question_table, verdict_table
 from afigan.reporting.judged import Judged
+from afigan.reporting.page import facts
 from afigan.runtime import state
 from afigan.runtime.files import atomic_dir, atomic_path, digest, read_json, sha256_file, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS, README = ROOT / "docs/results", ROOT / "README.md"
 IN_README = "evidence"  # the run whose verdicts README.md has
-CODE = ("afigan", "workflow", "conf", "dvc.yaml", "Snakefile", "requirements.lock")  # the code of a run
 PLOT, DETECTIONS = "claims.png", "detections.png"
-LIBRARIES = ("torch", "torchvision", "numpy", "scipy")
-PAUSE = 300.0  # seconds; an engine needs some between two stages
 NAMED = 20  # refused items named in one message
 
 
@@ -105,7 +101,7 @@ def checked(params: Params) -> Judged:
     found = {
         path.as_posix(): "does not match its metrics"
         for path, text in texts.items()
-        if not path.is_file() or path.read_text("utf-8") != text
+        if not path.is_file() or facts.without_facts(path.read_text("utf-8")) != facts.without_facts(text)
     }
     if not report.PLOT.is_file():
         found[report.PLOT.as_posix()] = "is not there"
@@ -116,7 +112,7 @@ def checked(params: Params) -> Judged:
 
 def provenance(params: Params, name: str, given: Given, folder: Path) -> dict[str, Any]:
     """Return the provenance of the run in the working directory, and the SHA-256 of every file in `folder`."""
-    spans = sorted(_spans())
+    spans = sorted(span for _, span in facts.recorded())
     if not spans and (given.wall_time is None or given.date is None):
         raise ValueError("runs/ does not say when the run took place: give --wall-time and --date")
     summary = read_json("data/prepared/summary.json")
@@ -132,11 +128,11 @@ def provenance(params: Params, name: str, given: Given, folder: Path) -> dict[st
         "evaluations": len(evaluations),
         "seeds": seeds,
         "command": given.command,
-        "commit": given.commit or _commit(),
+        "commit": given.commit or _told(facts.commit, "--commit"),
         "date": given.date or f"{max(end for _, end in spans):%Y-%m-%d}",
-        "wall_time_s": round(given.wall_time if given.wall_time is not None else _covered(spans)),
-        "machine": given.machine or _machine(),
-        "libraries": {library: version(library) for library in LIBRARIES},
+        "wall_time_s": round(given.wall_time if given.wall_time is not None else facts.covered(spans)),
+        "machine": given.machine or _told(facts.machine, "--machine"),
+        "libraries": {library: version(library) for library in facts.LIBRARIES},
         "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in files},
     }
 
@@ -178,49 +174,11 @@ def page(about: dict[str, Any], judged: Judged) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _spans() -> Iterator[tuple[Any, Any]]:
-    """Yield begin and end of each stage's last process, from its state.json."""
-    for path in state.RUNS.rglob(state.FILE):
-        told = state.read(path.parent)
-        if told is not None and told.status == "done":
-            yield told.began, told.written
-
-
-def _covered(spans: list[tuple[Any, Any]]) -> float:
-    """Return seconds from begin to end without pauses, which are gaps longer than PAUSE in which no stage ran."""
-    total, end = 0.0, spans[0][0]
-    for first, last in spans:
-        pause = (first - end).total_seconds()
-        begin = first if pause > PAUSE else end
-        total += max(0.0, (last - begin).total_seconds())
-        end = max(end, last)
-    return total
-
-
-def _machine() -> str:
-    here = state.Process().host
-    hosts = {told.process.host for path in state.RUNS.rglob(state.FILE) if (told := state.read(path.parent))}
-    if hosts != {here}:
-        raise ValueError("the run took place on another machine, or runs/ does not say on which: give --machine")
-    device = read_json("results/benchmark.json")["device"]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{device}, {_cores()} cores, {memory:.0f} GiB"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _commit() -> str:
-    """Return the commit of this file's checkout."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
-        if done.returncode:
-            raise ValueError(f"git cannot find the commit ({done.stderr.strip()}): give --commit")
-        return done.stdout.strip()
-
-    return git("rev-parse", "HEAD") + (", with changes" if git("status", "--porcelain", "--", *CODE) else "")
+def _told(fact: Callable[[], str], option: str) -> str:
+    try:
+        return fact()
+    except ValueError as error:
+        raise ValueError(f"{error}: give {option}") from None
 
 
 def _listed(title: str, found: dict[str, str]) -> str:
