@@ -20,7 +20,13 @@ CLASSES = ["scratch", "dent"]
 
 def read(folder: Path, box: Any, mask: Any = None, key: str = "a1") -> Metrics:
     """Write a metrics file and read it."""
-    about = {"key": key, "model": f"detectors/{key}", "params_hash": "h", "schedule": "160 iterations", "seed": 0}
+    about = {
+        "key": key,
+        "model": f"detectors/{key}",
+        "params_hash": "h",
+        "schedule": {"stage": 3, "iterations": 160, "batch_size": 4},
+        "seed": 0,
+    }
     about |= {"data": {"source": "coco", "train_images": 4, "val_images": 2}, "multi_scale": False, "params_M": 1.5}
     path = folder / f"{key}.json"
     path.write_text(json.dumps(about | {"box": box, "mask": mask}))

@@ -11,6 +11,7 @@ import pytest
 from lineages import fingerprint
 from measured import Measured, Resampled, detailed
 from reported import write_embedded
+from summaries import summary
 
 from afigan.params.loading import check_params, compose
 from afigan.params.schema import Params
@@ -742,8 +743,7 @@ def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 
 def write_run(params: Params, classes: list[str], **changes: object) -> None:
     """Write the summary of data of these classes, every evaluation's metrics, changed, and its time."""
-    split = {"images": 7, "categories": dict.fromkeys(classes, 3)}
-    Path("data/prepared/summary.json").write_text(json.dumps({"train": split, "val": split}))
+    Path("data/prepared/summary.json").write_text(json.dumps(summary(classes)))
     timed = {}
     for seed, key in enumerate(params.experiments.evaluations):
         hashed = {"key": key, "params_hash": fingerprint(params, f"evaluations/{key}"), "seed": seed}

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 from lineages import fingerprint
 from PIL import Image
+from summaries import summary
 
 from afigan.outputs.paths import PAGE
 from afigan.params.schema import Params
 from afigan.reporting import report
 from afigan.reporting.embedded import IMAGES, LOSSES, Compared, Curve, Detections, Images, Item, Losses
-from afigan.reporting.metrics import AP_NAMES
+from afigan.reporting.metrics import AP_NAMES, AR_NAMES, ERROR_KINDS
 from afigan.runtime.files import write_json
 
 CLASSES = ("disc", "box & <b>bow</b>")  # names are any text
@@ -23,8 +24,9 @@ def write_inputs(params: Params) -> None:
 
     The evaluation number i has box AP 30 + i and mask AP 20 + i, AP by class and errors included.
     """
-    split = {"images": 7, "annotations": 1234, "categories": dict.fromkeys(CLASSES, 3), "masks": True}
-    write_json("data/prepared/summary.json", {"train": split, "val": split | {"annotations": 56}})
+    found = summary(CLASSES)
+    found["train"]["annotations"], found["val"]["annotations"] = 1234, 56
+    write_json("data/prepared/summary.json", found)
     timed = {}
     for i, key in enumerate(params.experiments.evaluations):
         hashed = {"params_hash": fingerprint(params, f"evaluations/{key}")}
@@ -43,8 +45,11 @@ def write_inputs(params: Params) -> None:
         for kind, base in (("box", 30.0), ("mask", 20.0)):
             values = {name: base + i + place / 8 for place, name in enumerate(AP_NAMES)}
             classes = [{"name": name, "objects": 28, "AP": base + i + 0.5, "AP50": None} for name in CLASSES]
-            errors = {"missed": {"count": 17, "dAP": 2.5 + i}, "duplicate": {"count": 0, "dAP": None}}
-            about[kind] = values | {"classes": classes, "errors": errors}
+            recalls = {name: base + i + place / 16 for place, name in enumerate(AR_NAMES)}
+            errors = {kind: {"count": 0, "dAP": None} for kind in ERROR_KINDS} | {
+                "missed": {"count": 17, "dAP": 2.5 + i}
+            }
+            about[kind] = values | recalls | {"classes": classes, "errors": errors}
         write_json(f"results/metrics/{key}.json", about)
         timed[key] = hashed | {"model": about["model"], "params_M": 1.25, "time_ms": 3.0 + i}
     write_json("results/benchmark.json", {"device": "AMD EPYC", "threads": 2, "runs": 50, "rows": timed})

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from afigan.params.lineage import Lineage
 from afigan.params.loading import check_params, compose
 from afigan.reporting.embedded import Curve, Losses
 from afigan.reporting.page.cards import KINDS, SHAPES, kind_of
@@ -70,11 +71,11 @@ def test_curves_are_drawn_where_their_values_are() -> None:
 
 
 def test_a_run_is_traced_to_its_backbone() -> None:
-    params = check_params(compose("mini"))
-    found = ancestry(params, "evaluations/a5")
+    lineage = Lineage(check_params(compose("mini")))
+    found = [node.name for node in ancestry(lineage["evaluations/a5"])]
     assert found[0] == "evaluations/a5" and len(set(found)) == len(found)
     assert {"detectors/a5", "extractors/main", "afigan/main", "detectors/a1", "backbones/main"} < set(found)
-    assert settings(params, "detectors/a4").endswith("reuse: M, freeze_interpolator: true")
+    assert settings(lineage["detectors/a4"]).endswith("reuse: M, freeze_interpolator: true")
 
 
 def test_everything_measured_is_listed() -> None:
