@@ -20,7 +20,7 @@ from afigan.detectors.build import detectron2_config, set_test_limits
 from afigan.params.loading import check_params
 from afigan.params.schema import MASK_HEADS, BackboneExperiment, Head, Model, Pyramid
 from afigan.params.stages import interpolated_levels
-from afigan.pyramids import InterpolatedFPN
+from afigan.pyramids.fpn import InterpolatedFPN
 
 PAPER = Model(anchor_sizes=[32.0, 64.0, 128.0, 256.0, 512.0])
 R50 = BackboneExperiment(name="resnet50")
