@@ -17,7 +17,7 @@ RANKS = {
     **dict.fromkeys(["params", "backbones"], 1),
     "outputs": 2,
     **dict.fromkeys(["pyramids", "weights", "data"], 3),
-    **dict.fromkeys(["detectors", "torchvision"], 4),
+    **dict.fromkeys(["detectors", "torchvision", "export"], 4),
     **dict.fromkeys(["training", "evaluation", "reporting"], 5),
     "figures": 6,
 }
