@@ -19,7 +19,9 @@ RANKS = {
     **dict.fromkeys(["pyramids", "weights", "data"], 3),
     **dict.fromkeys(["detectors", "torchvision", "export"], 4),
     **dict.fromkeys(["training", "evaluation", "reporting"], 5),
-    "figures": 6,
+    **dict.fromkeys(["figures", "prediction"], 6),
+    "commands": 7,
+    "__main__": 8,
 }
 
 

@@ -9,6 +9,7 @@ from afigan.data.packed import Packed
 from afigan.data.split import PREPARED, PSEUDO, read_split
 from afigan.detectors import Architecture, Detector, build_detector
 from afigan.detectors.load import load_pyramid
+from afigan.detectors.metadata import about_detector
 from afigan.outputs.models import load_part, load_weights, part
 from afigan.params import stages as experiments
 from afigan.params.schema import DetectorExperiment, Input, Params, Schedule, StudentExperiment
@@ -99,7 +100,7 @@ def _train(params: Params, node: str) -> None:
             device=device,
         )
         words = describe(schedule, params.input) + (", with pseudo-labels" if len(files) > 1 else "")
-        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": words}
+        config = about_detector(params, architecture, split, words)
         save_model(params, node, inputs, detector.state_dict(), log, config)
 
 

@@ -10,6 +10,7 @@ from afigan.data.pairs import PAIRS, PairReader
 from afigan.data.split import PREPARED, read_split
 from afigan.detectors import Architecture, Detector, build_detector
 from afigan.detectors.load import load_detector
+from afigan.detectors.metadata import about_detector
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.outputs.models import load_part, load_weights, part, prefixed
 from afigan.params import stages as experiments
@@ -136,7 +137,7 @@ def _train(params: Params, key: str) -> None:
         state = dict(extractor.state_dict())
         if "discriminator" in learners:
             state |= prefixed(learners["discriminator"].module, "discriminator.")
-        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": describe(schedule)}
+        config = about_detector(params, architecture, split, describe(schedule))
         save_model(params, node, inputs, state, log, config)
 
 

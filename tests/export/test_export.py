@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from afigan.export.formats import FORMATS, export_interpolator, write_onnx, write_safetensors, write_torch
+from afigan.export.formats import FORMATS, check, export_interpolator, write_onnx, write_safetensors, write_torch
 from afigan.export.source import Trained, load_interpolator
 from afigan.interpolators import INTERPOLATORS, build_interpolator
 from afigan.outputs.find import find_model
