@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 
 class _EmptyOperators(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """A finder of an empty `detectron2._C`; Python asks it last, so a compiled one takes precedence."""
+    """A finder of a `detectron2._C` without operators; Python asks it last, so a compiled one takes precedence."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
@@ -23,7 +23,12 @@ class _EmptyOperators(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self) if fullname == "detectron2._C" else None
 
     def exec_module(self, module: types.ModuleType) -> None:
-        pass
+        # `default_setup` asks for these three, for its report of the environment
+        vars(module).update(
+            get_compiler_version=lambda: "none: no compiled operators",
+            get_cuda_version=lambda: "none: no compiled operators",
+            has_cuda=lambda: False,
+        )
 
 
 class _PillowFirst(importlib.abc.MetaPathFinder):

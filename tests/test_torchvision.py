@@ -3,6 +3,8 @@
 import copy
 
 import alone
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch.nn import functional as F
@@ -215,6 +217,30 @@ def test_errors_leave_the_model_as_it_was():
     assert [type(fpn) for fpn in fpns(model)] == [FeaturePyramidNetwork]
     with pytest.raises(ValueError, match=r"ResNet has no torchvision\.ops\.FeaturePyramidNetwork"):
         replace_interpolation(resnet18())
+
+
+def test_a_whole_detector_exports_as_onnx_for_any_image_size(tmp_path):
+    """By torchvision's way, the scripted exporter; torch.export takes no detector."""
+    torch.manual_seed(0)
+    model = replace_interpolation(MODELS["Faster R-CNN"](), "afi").eval()
+    model.roi_heads.score_thresh = 0.0
+    path, axes = tmp_path / "detector.onnx", {"image": {1: "height", 2: "width"}}
+    torch.onnx.export(
+        model,
+        ([torch.rand(3, 64, 96)],),
+        path,
+        dynamo=False,
+        opset_version=17,
+        input_names=["image"],
+        dynamic_axes=axes,
+    )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    image = torch.rand(3, 80, 64)
+    with torch.no_grad():
+        (expected,) = model([image])
+    boxes, *_ = session.run(None, {"image": image.numpy()})
+    assert len(boxes) == len(expected["boxes"]) > 1
+    np.testing.assert_allclose(boxes, expected["boxes"].numpy(), rtol=0, atol=1e-3)
 
 
 def test_torchvision_alone_is_enough():
