@@ -5,6 +5,7 @@ NMS and RoIAlign come from torchvision. The sources also use a name that Pillow 
 any version is used as it is.
 """
 
+import contextlib
 import importlib.abc
 import importlib.machinery
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 
 class _EmptyOperators(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """A finder of an empty `detectron2._C`; Python asks it last, so a compiled one takes precedence."""
+    """A finder of a `detectron2._C` without operators; Python asks it last, so a compiled one takes precedence."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
@@ -22,7 +23,37 @@ class _EmptyOperators(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self) if fullname == "detectron2._C" else None
 
     def exec_module(self, module: types.ModuleType) -> None:
-        pass
+        # `default_setup` asks for these three, for its report of the environment
+        vars(module).update(
+            get_compiler_version=lambda: "none: no compiled operators",
+            get_cuda_version=lambda: "none: no compiled operators",
+            has_cuda=lambda: False,
+        )
+
+
+class _PillowFirst(importlib.abc.MetaPathFinder):
+    """A finder that finds nothing; Python asks it first, and when it looks for detectron2, Pillow is prepared.
+
+    Not earlier, because whoever takes only an interpolator may have no Pillow.
+    """
+
+    done = False
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> None:
+        if fullname.split(".")[0] == "detectron2" and not self.done:
+            self.done = True
+            prepare_pillow()
+
+
+def prepare_pillow() -> None:
+    """Give Pillow back the name that detectron2 v0.6 uses, if Pillow is there and lacks it."""
+    with contextlib.suppress(ModuleNotFoundError):  # detectron2 itself says that it needs Pillow
+        from PIL import Image
+
+        if not hasattr(Image, "LINEAR"):
+            Image.LINEAR = Image.Resampling.BILINEAR  # type: ignore[attr-defined]
 
 
 def install() -> None:
@@ -30,10 +61,7 @@ def install() -> None:
     if any(isinstance(finder, _EmptyOperators) for finder in sys.meta_path):
         return
     sys.meta_path.append(_EmptyOperators())
-    from PIL import Image
-
-    if not hasattr(Image, "LINEAR"):
-        Image.LINEAR = Image.Resampling.BILINEAR  # type: ignore[attr-defined]
+    sys.meta_path.insert(0, _PillowFirst())
     # importing v0.6 scripts two functions; torch deprecates that, and no user can do anything about it
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)

@@ -30,7 +30,7 @@ def fake(tmp_path):
     return package
 
 
-def test_empty_operators_where_nothing_else_provides_them(fake):
+def test_no_operators_where_nothing_else_provides_them(fake):
     code = """
         import afigan
         from detectron2 import _C
@@ -38,7 +38,14 @@ def test_empty_operators_where_nothing_else_provides_them(fake):
         import importlib.util
         print(importlib.util.find_spec("detectron2._D"))
     """
-    assert run(code, fake.parent).stdout.split("\n") == ["[]", "None", ""]
+    names = ["get_compiler_version", "get_cuda_version", "has_cuda"]
+    assert run(code, fake.parent).stdout.split("\n") == [str(names), "None", ""]
+
+
+def test_detectron2_can_report_its_environment():
+    """`default_setup` of detectron2 does so."""
+    done = run("import afigan; from detectron2.utils.collect_env import collect_env_info as i; print(i())")
+    assert "no compiled operators" in done.stdout
 
 
 def test_compiled_operators_win(fake):
@@ -77,7 +84,8 @@ def test_broken_operators_are_not_hidden(fake):
 @pytest.fixture
 def uninstalled(monkeypatch):
     """Restore the state before any call of `install`."""
-    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, compat._EmptyOperators)])
+    ours = compat._EmptyOperators | compat._PillowFirst
+    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, ours)])
     with warnings.catch_warnings():
         yield monkeypatch
 
@@ -87,21 +95,37 @@ def test_install_does_its_work_once(uninstalled):
     compat.install()
     filters = list(warnings.filters)
     compat.install()
-    assert len(sys.meta_path) == before + 1
+    assert len(sys.meta_path) == before + 2
     assert isinstance(sys.meta_path[-1], compat._EmptyOperators)  # asked last
+    assert isinstance(sys.meta_path[0], compat._PillowFirst)  # asked first
     assert warnings.filters == filters
 
 
 def test_pillow_gets_its_old_name_back_where_it_lacks_it(uninstalled):
     uninstalled.delattr(Image, "LINEAR", raising=False)
-    compat.install()
+    compat.prepare_pillow()
     assert Image.LINEAR == Image.Resampling.BILINEAR
 
 
 def test_pillow_keeps_a_name_that_it_has(uninstalled):
     uninstalled.setattr(Image, "LINEAR", "its own", raising=False)
-    compat.install()
+    compat.prepare_pillow()
     assert Image.LINEAR == "its own"
+
+
+def test_pillow_is_prepared_when_detectron2_is_looked_for_and_not_before(fake):
+    (fake / "part.py").touch()
+    done = run(
+        """
+        import afigan, sys
+        assert "PIL" not in sys.modules
+        import detectron2.part
+        from PIL import Image
+        assert hasattr(Image, "LINEAR")
+        """,
+        fake.parent,
+    )
+    assert not done.stderr
 
 
 def test_detectron2_is_imported_without_warnings_that_nobody_can_act_on():

@@ -17,9 +17,11 @@ RANKS = {
     **dict.fromkeys(["params", "backbones"], 1),
     "outputs": 2,
     **dict.fromkeys(["pyramids", "weights", "data"], 3),
-    "detectors": 4,
+    **dict.fromkeys(["detectors", "torchvision", "export"], 4),
     **dict.fromkeys(["training", "evaluation", "reporting"], 5),
-    "figures": 6,
+    **dict.fromkeys(["figures", "prediction"], 6),
+    "commands": 7,
+    "__main__": 8,
 }
 
 

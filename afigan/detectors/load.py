@@ -7,7 +7,7 @@ from afigan.detectors.architecture import Architecture
 from afigan.detectors.build import Detector, build_detector
 from afigan.outputs.models import load_config, load_part, load_weights
 from afigan.outputs.paths import MODELS
-from afigan.pyramids import Pyramid
+from afigan.pyramids.base import Pyramid
 from afigan.runtime.device import move
 
 

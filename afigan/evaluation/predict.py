@@ -1,6 +1,6 @@
 """Detections of a trained detector in images: COCO results, at one scale or at several (section 5)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.modeling import GeneralizedRCNNWithTTA
+from detectron2.structures import Instances
 from PIL import Image
 from torch import nn
 from tqdm import tqdm
@@ -80,10 +81,15 @@ class Predictor:
 
 def sized_input(image: dict[str, Any], inputs: Input, pixel_format: str) -> dict[str, Any]:
     """Return detectron2's input for one image, resized to the test size."""
-    shape = resized_shape(image["height"], image["width"], inputs.test_short_side, inputs.max_side)
-    pixels = np.asarray(read_rgb(image["path"]).resize(shape[::-1], Image.Resampling.BILINEAR))
-    size = {"height": image["height"], "width": image["width"]}
-    return {"image": to_tensor(pixels, pixel_format), "image_id": image["id"], **size}
+    sized = resized_input(read_rgb(image["path"]), inputs.test_short_side, inputs.max_side, pixel_format)
+    return sized | {"image_id": image["id"]}
+
+
+def resized_input(image: Image.Image, short_side: int, max_side: int, pixel_format: str) -> dict[str, Any]:
+    """Return detectron2's input for an RGB image, resized; its detections will be in the pixels of `image`."""
+    shape = resized_shape(image.height, image.width, short_side, max_side)
+    pixels = np.asarray(image.resize(shape[::-1], Image.Resampling.BILINEAR))
+    return {"image": to_tensor(pixels, pixel_format), "height": image.height, "width": image.width}
 
 
 def whole_input(image: dict[str, Any], pixel_format: str) -> dict[str, Any]:
@@ -128,10 +134,15 @@ def predict(
         for first in tqdm(range(0, len(images), batch_size), desc="evaluate", disable=None, leave=False):
             batch = [read(image) for image in images[first : first + batch_size]]
             for item, output in zip(batch, detector(batch), strict=True):
-                instances = output["instances"].to("cpu")
-                found = instances_to_coco_json(instances, item["image_id"])
-                if instances.has("mask_scores"):
-                    for result, score in zip(found, instances.mask_scores.tolist(), strict=True):
-                        result["mask_score"] = score
-                results += [r | {"category_id": split["category_ids"][r["category_id"]]} for r in found]
+                results += coco_results(output["instances"], item["image_id"], split["category_ids"])
     return results
+
+
+def coco_results(instances: Instances, image_id: int, category_ids: Sequence[int]) -> list[dict]:
+    """Return the COCO results of one image; `category_ids` are those of the classes, by number."""
+    instances = instances.to("cpu")
+    found = instances_to_coco_json(instances, image_id)
+    if instances.has("mask_scores"):
+        for result, score in zip(found, instances.mask_scores.tolist(), strict=True):
+            result["mask_score"] = score
+    return [result | {"category_id": category_ids[result["category_id"]]} for result in found]

@@ -1,9 +1,4 @@
-"""Feature pyramids with any interpolator (Fig. 3); their code does not depend on the interpolator."""
+"""Feature pyramids with any interpolator (Fig. 3); their code does not depend on the interpolator.
 
-from afigan.pyramids.base import Pyramid
-from afigan.pyramids.bifpn import InterpolatedBiFPN
-from afigan.pyramids.fpn import InterpolatedFPN
-from afigan.pyramids.pafpn import InterpolatedPAFPN
-from afigan.pyramids.upsampling import Upsampling
-
-__all__ = ["InterpolatedBiFPN", "InterpolatedFPN", "InterpolatedPAFPN", "Pyramid", "Upsampling"]
+Import the modules: `upsampling` needs torch alone, the others need detectron2.
+"""

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from afigan.losses import adversarial_loss, content_loss, discriminator_loss
-from afigan.pyramids import Pyramid
+from afigan.pyramids.base import Pyramid
 from afigan.training.engine import Learner
 
 

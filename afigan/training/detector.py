@@ -10,6 +10,7 @@ from afigan.data.packed import Packed
 from afigan.data.split import read_split
 from afigan.detectors import Architecture, Detector, build_detector
 from afigan.detectors.load import load_interpolator, load_pyramid
+from afigan.detectors.metadata import about_detector
 from afigan.outputs.currency import check_current
 from afigan.outputs.models import load_part, load_weights, part
 from afigan.outputs.paths import PREPARED, PSEUDO
@@ -96,5 +97,5 @@ def _train(node: Node) -> None:
         log = engine.train(run=run, schedule=schedule, learners=learners, step=step, dataset=dataset, device=device)
         trained: dict[str, Any] = {"stage": 3, "iterations": schedule.iterations, "batch_size": schedule.batch_size}
         trained |= {"short_sides": params.input.short_sides, "pseudo_labels": len(files) > 1}
-        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": trained}
+        config = about_detector(params, architecture, split, trained)
         save_model(node, inputs, detector.state_dict(), log, config)

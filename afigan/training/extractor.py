@@ -10,6 +10,7 @@ from afigan.data.pairs import PairReader
 from afigan.data.split import read_split
 from afigan.detectors import Architecture, Detector, build_detector
 from afigan.detectors.load import load_detector, load_interpolator
+from afigan.detectors.metadata import about_detector
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.outputs.models import load_part, load_weights, part, prefixed
 from afigan.outputs.paths import PAIRS, PREPARED
@@ -126,5 +127,5 @@ def _train(node: Node) -> None:
         if "discriminator" in learners:
             state |= prefixed(learners["discriminator"].module, "discriminator.")
         trained = {"stage": 2, "iterations": schedule.iterations, "batch_size": schedule.batch_size}
-        config = {"architecture": architecture.as_dict(), "classes": split["classes"], "schedule": trained}
+        config = about_detector(params, architecture, split, trained)
         save_model(node, inputs, state, log, config)

@@ -21,7 +21,7 @@ from afigan.detectors.heads import HEADS
 from afigan.params.lineage import Lineage
 from afigan.params.loading import check_params
 from afigan.params.schema import BackboneExperiment, Model, Pyramid
-from afigan.pyramids import InterpolatedFPN
+from afigan.pyramids.fpn import InterpolatedFPN
 
 PAPER = Model(anchor_sizes=[32.0, 64.0, 128.0, 256.0, 512.0])
 R50 = BackboneExperiment(name="resnet50")

@@ -8,7 +8,8 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from torch.nn import functional as F
 
 from afigan.interpolators import INTERPOLATORS
-from afigan.pyramids import InterpolatedFPN, Upsampling
+from afigan.pyramids.fpn import InterpolatedFPN
+from afigan.pyramids.upsampling import Upsampling
 
 C = 8
 CHANNELS = {"res2": 3, "res3": 5, "res4": 7, "res5": 9}

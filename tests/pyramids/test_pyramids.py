@@ -18,8 +18,10 @@ from torch.nn import functional as F
 import afigan
 from afigan.backbones import build_backbone
 from afigan.interpolators import INTERPOLATORS, AFInterpolator
-from afigan.pyramids import InterpolatedBiFPN, InterpolatedFPN, InterpolatedPAFPN, Pyramid
-from afigan.pyramids.bifpn import Fusion, halve
+from afigan.pyramids.base import Pyramid
+from afigan.pyramids.bifpn import Fusion, InterpolatedBiFPN, halve
+from afigan.pyramids.fpn import InterpolatedFPN
+from afigan.pyramids.pafpn import InterpolatedPAFPN
 
 C = 8
 CHANNELS = (6, 10, 14, 22)

@@ -230,7 +230,7 @@ def test_crop_refuses_a_map_that_is_too_small():
 
 def test_output_and_merged_maps():
     from afigan.backbones import build_backbone
-    from afigan.pyramids import InterpolatedFPN
+    from afigan.pyramids.fpn import InterpolatedFPN
 
     torch.manual_seed(0)
     pyramid = InterpolatedFPN(

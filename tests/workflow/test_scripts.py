@@ -26,6 +26,9 @@ KEYED = {
     "submit": "experiments.submissions",
 }
 
+# scripts that are commands of the package too
+COMMANDS = {"predict": "predict", "export": "export", "status": "status", "compose": "params"}
+
 
 def run(stage, *arguments, cwd):
     """Run a script; return exit status, standard output, standard error without imports, and imported modules."""
@@ -48,7 +51,7 @@ def root(tmp_path):
 def test_there_is_a_script_for_every_stage():
     names = (
         "prepare pairs backbone train_afigan train_extractor train_detector pseudo_labels train_student "
-        "evaluate submit benchmark figures tables compose status plan adopt publish repro"
+        "evaluate submit benchmark figures tables compose status plan adopt publish repro predict export"
     )
     assert sorted(names.split()) == STAGES
 
@@ -57,9 +60,11 @@ def test_there_is_a_script_for_every_stage():
 def test_help_comes_at_once(tmp_path, stage):
     status, text, _, imports = run(stage, "--help", cwd=tmp_path)
     assert status == 0
-    doc = (SCRIPTS / f"{stage}.py").read_text("utf-8").split('"""')[1]
+    source = ROOT / "afigan/commands" / f"{COMMANDS[stage]}.py" if stage in COMMANDS else SCRIPTS / f"{stage}.py"
+    doc = source.read_text("utf-8").split('"""')[1]
     assert doc in text and ("--key" in text) == (stage in KEYED)
-    assert not imports & {"torch", "numpy", "pydantic", "afigan"}
+    assert not imports & {"torch", "numpy", "pydantic", "yaml", "PIL"}
+    assert stage in COMMANDS or "afigan" not in imports
 
 
 @pytest.mark.parametrize("stage", KEYED)

@@ -5,13 +5,12 @@
 
 import argparse
 import contextlib
-import errno
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 SCRIPTS = str(Path(__file__).resolve().parent)
@@ -21,7 +20,6 @@ sys.path = [str(Path(SCRIPTS).parents[1]), *(path for path in sys.path if path !
 import _gpus  # noqa: E402 - found beside this file
 
 LOCKS = Path("runs/locks")
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CPU_STAGES = ("prepare", "pairs", "tables")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -99,53 +97,19 @@ def chosen(params: Any, option: str, among: str, value: str) -> str:
     return value
 
 
+def command(module: ModuleType) -> None:
+    """Run a module of afigan.commands as a script."""
+    parser = stage_parser(module.__doc__)
+    module.add_arguments(parser)
+    arguments = parser.parse_args()
+    with clean_exit(arguments.traceback):
+        module.run(arguments)
+
+
 @contextlib.contextmanager
 def clean_exit(traceback: bool = False) -> Iterator[None]:
     """Turn errors that the user can fix into one message and exit status 2; others keep their traceback."""
-    stage = Path(sys.argv[0]).stem
-    logging.basicConfig(format=f"{stage}: %(message)s")
-    logging.getLogger("afigan").setLevel(logging.INFO)
-    from afigan.runtime.preemption import EXIT_STATUS, Preempted
+    from afigan.runtime import exits
 
-    try:
-        with sigterm(stage):
-            yield
-    except KeyboardInterrupt:
-        print(f"{stage}: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except Preempted as end:
-        print(f"{stage}: {end}; run it again to continue from there", file=sys.stderr)
-        sys.exit(EXIT_STATUS)
-    # FloatingPointError: training has diverged; OSError: no file, no space, no permission
-    except (ValueError, FloatingPointError, OSError, ModuleNotFoundError) as error:
-        if traceback:
-            raise
-        print(f"{stage}: {describe(error)}", file=sys.stderr)
-        sys.exit(2)
-
-
-@contextlib.contextmanager
-def sigterm(stage: str) -> Iterator[None]:
-    """Let SIGTERM end the body with exit status 75, even where a library turns it into an error of its own."""
-    from afigan.runtime.preemption import EXIT_STATUS, asked, exit_at_once
-
-    exit_at_once()
-    try:
+    with exits.clean_exit(Path(sys.argv[0]).stem, traceback):
         yield
-    except BaseException:
-        if not asked():
-            raise
-        print(f"{stage}: ended by SIGTERM", file=sys.stderr)
-        sys.exit(EXIT_STATUS)
-
-
-def describe(error: Exception) -> str:
-    """Return the message of an error, with the remedy where only the script can know it."""
-    if isinstance(error, FileNotFoundError):
-        name = error.filename or error
-        return f"{name} does not exist: run the stages before this one (`dvc repro` or `snakemake` does), from the root"
-    if isinstance(error, OSError) and error.errno in NO_SPACE:
-        return f"{error}: free space there and run it again; complete files are kept, incomplete ones are removed"
-    if isinstance(error, ModuleNotFoundError):
-        return f"{error}: `make setup` installs what is needed into .venv; put .venv/bin first on PATH"
-    return str(error)

@@ -1,51 +1,8 @@
-"""Show the progress of every experiment of params.yaml, and errors, from the files that the stages write.
+"""Show the progress of every experiment of params.yaml: `afigan status`, from a checkout."""
 
-Call it during a run, on any machine that sees this folder.
+from _stage import command
 
-  done             the output exists and has the current parameters of the experiment and of its ancestors
-  there            the output exists, without a record of its parameters
-  stale            the output has other parameters
-  running          with iterations done, remaining time at the speed so far, newest checkpoint, last losses
-  failed           the error, and the file with its traceback
-  interrupted      by Ctrl-C; preempted: by SIGTERM. A training that is run again continues from its checkpoint
-  no sign of life  the process has ended without a report, or another machine has reported nothing for ten minutes
-  waiting          none of these; the stages that it waits for are named
-"""
-
-import contextlib
-import shutil
-import signal
-import sys
-import time
-
-from _stage import clean_exit, stage_parser
-
-WIDE = 1000  # characters per line if the output is not a terminal: nothing is cut
-
-
-def main() -> None:
-    parser = stage_parser(__doc__)
-    parser.add_argument("--params", default="params.yaml", help="parameters of the run (default: %(default)s)")
-    parser.add_argument("--watch", type=float, metavar="SECONDS", help="repeat every SECONDS until interrupted")
-    arguments = parser.parse_args()
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `status.py | head`
-    with clean_exit(arguments.traceback), contextlib.suppress(KeyboardInterrupt):
-        from afigan.outputs.status import render, rows
-        from afigan.params.loading import load_params
-        from afigan.runtime.state import now
-
-        watching = arguments.watch is not None
-        screen = sys.stdout.isatty()
-        while True:
-            moment = now()
-            size = shutil.get_terminal_size((WIDE, 0))
-            height = size.lines if watching and screen else None
-            text = render(rows(load_params(arguments.params), moment), moment, size.columns, height)
-            print(("\x1b[H\x1b[2J" if height else "") + text, flush=True)
-            if not watching:
-                break
-            time.sleep(max(arguments.watch, 0.0))
-
+from afigan.commands import status
 
 if __name__ == "__main__":
-    main()
+    command(status)

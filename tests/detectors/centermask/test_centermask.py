@@ -24,7 +24,7 @@ from afigan.detectors.centermask.heads import add_centermask_config
 from afigan.detectors.centermask.mask_scoring import MaskIoUHead, mask_areas, mask_iou, mask_iou_loss
 from afigan.detectors.centermask.spatial_attention import SpatialAttention, SpatialAttentionMaskHead
 from afigan.detectors.roi_pooling import AdaptiveROIPooler, roi_levels
-from afigan.pyramids import InterpolatedFPN
+from afigan.pyramids.fpn import InterpolatedFPN
 
 TWO = [(8, 8, 56, 64), (72, 24, 112, 88)]
 

@@ -1,0 +1,47 @@
+"""Show the progress of every experiment of params.yaml, and errors, from the files that the stages write.
+
+Call it during a run, on any machine that sees this folder.
+
+  done             the output exists and has the current parameters of the experiment and of its ancestors
+  there            the output exists, without a record of its parameters
+  stale            the output has other parameters
+  running          with iterations done, remaining time at the speed so far, newest checkpoint, last losses
+  failed           the error, and the file with its traceback
+  interrupted      by Ctrl-C; preempted: by SIGTERM. A training that is run again continues from its checkpoint
+  no sign of life  the process has ended without a report, or another machine has reported nothing for ten minutes
+  waiting          none of these; the stages that it waits for are named
+"""
+
+import argparse
+import contextlib
+import shutil
+import signal
+import sys
+import time
+
+WIDE = 1000  # characters per line if the output is not a terminal: nothing is cut
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--params", default="params.yaml", help="parameters of the run (default: %(default)s)")
+    parser.add_argument("--watch", type=float, metavar="SECONDS", help="repeat every SECONDS until interrupted")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from afigan.outputs.status import render, rows
+    from afigan.params.loading import load_params
+    from afigan.runtime.state import now
+
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `afigan status | head`
+    watching = arguments.watch is not None
+    screen = sys.stdout.isatty()
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            moment = now()
+            size = shutil.get_terminal_size((WIDE, 0))
+            height = size.lines if watching and screen else None
+            text = render(rows(load_params(arguments.params), moment), moment, size.columns, height)
+            print(("\x1b[H\x1b[2J" if height else "") + text, flush=True)
+            if not watching:
+                break
+            time.sleep(max(arguments.watch, 0.0))
