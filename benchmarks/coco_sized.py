@@ -29,9 +29,7 @@ LAST_ID = 581_929  # of COCO's images
 CHUNK = 10_000  # annotations written at once
 
 
-def write_set(
-    out: Path, *, images: int = TRAIN[0], objects: int = TRAIN[1], scale: int = 1, seed: int = 0
-) -> None:
+def write_set(out: Path, *, images: int = TRAIN[0], objects: int = TRAIN[1], scale: int = 1, seed: int = 0) -> None:
     """Write `out`/{train,val,unlabeled,test}2017 and `out`/annotations; `images` and `objects` are train's."""
     rng = np.random.default_rng(seed)
     (out / "annotations").mkdir(parents=True)

@@ -14,8 +14,12 @@ import subprocess
 import sys
 
 RESTARTS = 3
-# Seconds that torchrun waits for its ranks' last checkpoint before it kills them; less than the profile's TERM@120
-PATIENCE = 100
+SETTINGS = {
+    # seconds that torchrun waits for its ranks' last checkpoint before it kills them; less than the profile's TERM@120
+    "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "100",
+    # torch 2.15 keeps one store for all restarts: ranks of gloo then connect to the addresses of those before them
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+}
 # rank 0's node may be another one; SLURM_LAUNCH_NODE_IPADDR is the first node's address. c10d: every node learns of
 # another node's restart
 TORCHRUN = (
@@ -62,7 +66,7 @@ def main() -> None:
     job = os.environ["SLURM_JOB_ID"]
     answer = subprocess.run(["scontrol", "show", "job", "-o", job], check=True, capture_output=True, text=True)
     nodes, cpus = allocation(answer.stdout)
-    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(PATIENCE)
+    os.environ |= SETTINGS
     started = command(stage, processes=int(processes), nodes=nodes, cpus=cpus, port=free_port(), job=job)
     os.execvp(started[0], started)
 
