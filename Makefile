@@ -54,6 +54,7 @@ test: setup  ## the tests; ARGS="-k tables" for some of them
 
 test-slurm: setup  ## smoke through a real Slurm on this machine, jobs killed on the way; installs slurm-wlm, munge
 	python tests/slurm/run.py
+	python tests/slurm/nodes.py
 
 test-lowest: .venv-lowest/ready  ## the fast tests with the lowest versions that pyproject.toml allows, in .venv-lowest
 	PATH="$(CURDIR)/.venv-lowest/bin:$(OUTER_PATH)" VIRTUAL_ENV="$(CURDIR)/.venv-lowest" \
@@ -122,8 +123,10 @@ params: setup  ## compose params.yaml from conf/: PROFILE=mini
 	python workflow/scripts/compose.py --profile $(PROFILE)
 
 benchmarks: setup  ## time and memory at COCO's size: docs/benchmarks.md; PHOTOS=folder adds the stage pairs
-	python benchmarks/coco_sized.py runs/benchmarks/coco
+	python benchmarks/coco_sized.py runs/benchmarks/coco --scale 5
 	python benchmarks/prepare.py runs/benchmarks/coco --out runs/benchmarks/prepared
+	python benchmarks/pairs_killed.py runs/benchmarks/prepared --out runs/benchmarks/pairs
+	python benchmarks/rates.py runs/benchmarks/pairs
 	python benchmarks/loader.py runs/benchmarks/prepared/data/prepared/train.json
 	python benchmarks/engines.py runs/benchmarks/coco
 	python benchmarks/bootstrap.py

@@ -1,12 +1,13 @@
-"""Write a synthetic data set of COCO 2017's size and layout: real counts and text, small pictures.
+"""Write a synthetic data set of COCO 2017's size and layout: real counts and text, pictures as small as you like.
 
     python benchmarks/coco_sized.py /data/synthetic && ln -s /data/synthetic datasets/coco    # PROFILE=paper finds it
+    python benchmarks/coco_sized.py /data/synthetic --scale 5    # pictures of COCO's pixels and bytes
 
 The distributions are those of 1389 annotations of the true train2017 and val2017: 80 classes with gaps in their ids,
 7.3 objects an image on average and half of the images with fewer than 5, polygons of 44 numbers on average (their
 logarithm is normal), 1.3 % crowds as run lengths, 1 % of images without an object, annotations in no order. train's
-json has 443 MB (COCO's: 470 MB). Pictures are of about 128 x 96 pixels, noise on a ramp; 256 files, all others are hard
-links to them.
+json has 443 MB (COCO's: 470 MB). Pictures are of about 128 x 96 pixels times `scale`, noise on a ramp; 256 files, all
+others are hard links to them. At a scale of 5 a file has {KB} kB on average; those of COCO's train2017 have 160 kB.
 """
 
 import argparse
@@ -28,11 +29,11 @@ LAST_ID = 581_929  # of COCO's images
 CHUNK = 10_000  # annotations written at once
 
 
-def write_set(out: Path, *, images: int = TRAIN[0], objects: int = TRAIN[1], seed: int = 0) -> None:
+def write_set(out: Path, *, images: int = TRAIN[0], objects: int = TRAIN[1], scale: int = 1, seed: int = 0) -> None:
     """Write `out`/{train,val,unlabeled,test}2017 and `out`/annotations; `images` and `objects` are train's."""
     rng = np.random.default_rng(seed)
     (out / "annotations").mkdir(parents=True)
-    pictures = write_pictures(out / "pictures", min(DISTINCT, images), rng)
+    pictures = write_pictures(out / "pictures", min(DISTINCT, images), scale, rng)
     sizes = {
         "train": (images, objects),
         "val": (min(images, VAL[0]), min(objects, VAL[1])),
@@ -46,15 +47,15 @@ def write_set(out: Path, *, images: int = TRAIN[0], objects: int = TRAIN[1], see
             write_annotations(out / "annotations" / f"{names[split]}.json", entries, annotations, rng)
 
 
-def write_pictures(folder: Path, count: int, rng: np.random.Generator) -> list[tuple[Path, int, int]]:
+def write_pictures(folder: Path, count: int, scale: int, rng: np.random.Generator) -> list[tuple[Path, int, int]]:
     """Write JPEG files; return them with their width and height."""
     folder.mkdir()
     pictures = []
     for number in range(count):
-        width, height = SIZES[number % len(SIZES)]
-        ramp = np.linspace(0, 200, width)[None, :, None] + rng.normal(25, 8, (height, width, 3))
+        width, height = (side * scale for side in SIZES[number % len(SIZES)])
+        ramp = np.linspace(0, 200, width)[None, :, None] + rng.normal(25, 9, (height, width, 3))
         path = folder / f"{number}.jpg"
-        Image.fromarray(ramp.clip(0, 255).astype(np.uint8)).save(path, quality=90)
+        Image.fromarray(ramp.clip(0, 255).astype(np.uint8)).save(path, quality=95)
         pictures.append((path, width, height))
     return pictures
 
@@ -152,5 +153,6 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path, help="a folder that does not exist yet")
     parser.add_argument("--images", type=int, default=TRAIN[0], help="images of train2017 (default: %(default)s)")
     parser.add_argument("--objects", type=int, default=TRAIN[1], help="objects of train2017 (default: %(default)s)")
+    parser.add_argument("--scale", type=int, default=1, help="of the pictures' sides; 5: COCO's (default: %(default)s)")
     arguments = parser.parse_args()
-    write_set(arguments.out, images=arguments.images, objects=arguments.objects)
+    write_set(arguments.out, images=arguments.images, objects=arguments.objects, scale=arguments.scale)

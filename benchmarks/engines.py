@@ -1,4 +1,4 @@
-"""Time `dvc status` and `snakemake -n` for the profile `paper`, without any output and with all outputs.
+"""Time `dvc status`, `snakemake -n` and `make status` for the profile `paper`, without and with all outputs.
 
 The outputs are stand-ins of a few bytes, because both engines go by size and time of change. Both run in a clone of the
 last commit.
@@ -17,6 +17,8 @@ from usage import Usage, run
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 QUESTIONS = {"dvc status": ["dvc", "status"], "snakemake -n": ["snakemake", "-n", "-q"]}
+# the program of `make status`, whose own PATH begins with the checkout's environment
+STATUS = {"make status": [sys.executable, "workflow/scripts/status.py"]}
 
 
 def measure(data: Path) -> dict[str, Usage]:
@@ -33,7 +35,7 @@ def measure(data: Path) -> dict[str, Usage]:
         for state in ("no outputs", "all outputs"):
             if state == "all outputs":
                 make_everything(clone)
-            for question, command in QUESTIONS.items():
+            for question, command in (QUESTIONS | STATUS).items():
                 run(command, clone)  # to have bytecode, and DVC's hashes of the annotation files
                 found[f"{question}, {state}"] = run(command, clone)
         check(clone)

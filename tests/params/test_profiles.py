@@ -104,6 +104,33 @@ def test_a_later_attempt_has_twice_the_memory_and_no_more(root):
     assert minutes[4] == [2 * minutes[1][0], minutes[1][1]]
 
 
+def test_a_training_has_several_nodes(root):
+    """CPUs, memory and gres count for each node; what is no training stays on one."""
+    # on the command line default resources replace those of the profile
+    done, one = dry_run(root, "slurm", "--default-resources", "processes_per_node=1"), dry_run(root, "slurm")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found, alone = resources(done.stdout), resources(one.stdout)
+    for rule, stage in TRAINING.items():
+        needs = found[rule]
+        assert (needs["nodes"], needs["tasks"], needs["gpu"], needs["gres"]) == ("2", "2", "2", "gpu:1"), rule
+        assert int(needs["cpus_per_task"]) == 3 + WORKERS[stage], rule
+        assert int(needs["mem_mb"]) * 2 == int(alone[rule]["mem_mb"]), rule
+        assert "nodes" not in alone[rule]
+    assert not [rule for rule in OTHERS if "nodes" in found[rule] or "mpi" in found[rule]]
+
+
+def test_nodes_have_equal_shares(tmp_path):
+    folder = copy_project(tmp_path, "smoke")
+    values = compose("smoke", ROOT / "conf") | {"device": "cuda", "processes": 3}
+    for stage in TRAINING.values():
+        values[stage]["batch_size"] = 3
+    write_params(folder, values)
+    done = dry_run(folder, "slurm", "--default-resources", "processes_per_node=2")
+    assert done.returncode and "processes: 3 cannot be split into nodes of processes_per_node: 2" in (
+        done.stdout + done.stderr
+    )
+
+
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="this machine has GPUs")
 def test_a_queue_is_not_asked_for_what_this_machine_happens_to_have(tmp_path):
     project = copy_project(tmp_path, "smoke")

@@ -1,6 +1,7 @@
-"""A real Slurm of one node in a folder of its own: two stand-in GPUs, no accounting, nothing outside the folder.
+"""A real Slurm in a folder of its own: nodes with two stand-in GPUs each, no accounting, nothing outside the folder.
 
-The daemons run as the current user, on free ports, and end with the `with` block.
+The daemons run as the current user, on free ports, and end with the `with` block. All nodes are this machine: each has
+a slurmd under a name of its own.
 """
 
 import os
@@ -9,7 +10,7 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,17 +19,16 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "sque
 CONF = """\
 ClusterName=afigan
 SlurmctldHost={host}
-SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
+SlurmctldPort={port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge/socket
 CredType=cred/munge
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/%n.pid
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -42,14 +42,14 @@ MinJobAge=86400
 SchedulerParameters=sched_interval=2,bf_interval=2
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=128000 Gres=gpu:2 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
-PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 """
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=16 RealMemory=128000 Gres=gpu:2\n"
 GRES = "Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n"
 NVIDIA_SMI = "#!/bin/sh\necho GPU-0; echo GPU-1\n"
-# Snakemake takes all of SLURM_* from srun's environment, and with it where the configuration is
-SRUN = '#!/bin/sh\nexport SLURM_CONF={folder}/slurm.conf\nexec {srun} "$@"\n'
+# Snakemake takes all of SLURM_* from a step's environment, and with it where the configuration is
+CONFIGURED = '#!/bin/sh\nexport SLURM_CONF={folder}/slurm.conf\nexec {program} "$@"\n'
 
 
 def install() -> None:
@@ -114,11 +114,11 @@ def _daemon(log: Path, *command: str) -> Iterator[None]:
 
 
 @contextmanager
-def slurm(folder: Path) -> Iterator[None]:
+def slurm(folder: Path, nodes: int = 1) -> Iterator[None]:
     """Run Slurm with the partitions `main` and `urgent`, which preempts; this process's environment points to it.
 
     Raises:
-        TimeoutError: its node does not come up.
+        TimeoutError: its nodes do not come up.
     """
     install()
     host = socket.gethostname().partition(".")[0]
@@ -126,27 +126,32 @@ def slurm(folder: Path) -> Iterator[None]:
         (folder / name).mkdir(mode=0o700)
     (folder / "munge/key").write_bytes(os.urandom(128))
     (folder / "munge/key").chmod(0o400)
-    conf = CONF.format(host=host, folder=folder, user=_user(), ports=_free_ports(2))
+    names = [f"node{number}" for number in range(nodes)]
+    port, *ports = _free_ports(1 + nodes)
+    conf = CONF.format(host=host, folder=folder, user=_user(), port=port)
+    conf += "".join(NODE.format(name=name, host=host, port=own) for name, own in zip(names, ports, strict=True))
     (folder / "slurm.conf").write_text(conf)
     (folder / "gres.conf").write_text(GRES)
     _write_program(folder / "bin/nvidia-smi", NVIDIA_SMI)
-    _write_program(folder / "bin/srun", SRUN.format(folder=folder, srun=shutil.which("srun")))
+    for name in ("srun", "scontrol"):
+        _write_program(folder / "bin" / name, CONFIGURED.format(folder=folder, program=shutil.which(name)))
     before = dict(os.environ)
     os.environ |= {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{folder / 'bin'}{os.pathsep}{before['PATH']}"}
     munge = [f"--{name}-file={folder / 'munge' / name}" for name in ("key", "log", "pid", "seed")]
-    daemons: Sequence[Sequence[str]] = (
+    daemons = {
         # --force: it wants a socket that all users can reach; here is one
-        ("munged", "--foreground", "--force", f"--socket={folder / 'munge/socket'}", *munge),
-        ("slurmctld", "-D"),
-        ("slurmd", "-D"),
-    )
+        "munged": ("munged", "--foreground", "--force", f"--socket={folder / 'munge/socket'}", *munge),
+        "slurmctld": ("slurmctld", "-D"),
+        **{name: ("slurmd", "-D", "-N", name) for name in names},
+    }
     try:
         with ExitStack() as stack:
-            for command in daemons:
-                stack.enter_context(_daemon(folder / "log" / command[0], *command))
-                if command[0] == "munged":
+            for name, command in daemons.items():
+                stack.enter_context(_daemon(folder / "log" / name, *command))
+                if name == "munged":
                     wait_for("munge", (folder / "munge/socket").exists, 30)
-            wait_for("the node", lambda: "idle" in output("sinfo", "-h", "-o", "%t"), 60)
+            idle = ["idle"] * nodes
+            wait_for("the nodes", lambda: output("sinfo", "-h", "-N", "-p", "main", "-o", "%t").split() == idle, 60)
             try:
                 yield
             finally:  # what runs the steps does not end with slurmd

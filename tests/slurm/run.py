@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +19,7 @@ import yaml
 from cluster import output, slurm, wait_for
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path += [str(TESTS), str(TESTS.parent)]
+sys.path += [str(TESTS / "support"), str(TESTS.parent)]
 from dags import copy_project, environment, write_params  # noqa: E402 - found there
 
 LIMIT = 3600  # seconds for all of it: an executor that waits for ever ignores SIGTERM too
@@ -47,11 +49,12 @@ INTERRUPTIONS = (
 )
 
 
-def project(folder: Path) -> Path:
+def project(folder: Path, processes: int = 1) -> Path:
     """Create a checkout with the smoke profile's parameters, its training stages lengthened."""
     folder.mkdir()
     copy_project(folder, "smoke")
     values = yaml.safe_load((folder / "params.yaml").read_text("utf-8"))
+    values["processes"] = processes
     for stage in STAGES:
         values[stage] |= LENGTHS
     write_params(folder, values)
@@ -139,13 +142,29 @@ def adopt(root: Path) -> None:
     print(done.stdout.strip(), flush=True)
 
 
-def main() -> None:
+@contextmanager
+def limited() -> Iterator[None]:
+    """End the body with an error after LIMIT seconds."""
+
     def too_long(*_: object) -> NoReturn:
         raise TimeoutError(f"not done after {LIMIT} s")
 
     signal.signal(signal.SIGALRM, too_long)
     signal.alarm(LIMIT)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def main() -> None:
     began = time.monotonic()
+    with limited():
+        run(began)
+    print(f"test-slurm: passed in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def run(began: float) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="afigan-slurm-"))
     local, root = project(scratch / "local"), project(scratch / "cluster")
     (scratch / "slurm").mkdir()
@@ -168,9 +187,7 @@ def main() -> None:
                 kill(running)
     finally:
         kill(running)
-        signal.alarm(0)
     shutil.rmtree(scratch)  # kept where something was wrong
-    print(f"test-slurm: passed in {time.monotonic() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

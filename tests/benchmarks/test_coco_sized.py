@@ -1,0 +1,84 @@
+"""The rehearsal of COCO's size, at toy size: what it writes is a data set that the stages take."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from dags import ROOT
+from PIL import Image
+
+sys.path.append(str(ROOT / "benchmarks"))
+import coco_sized
+import pairs_killed
+import prepare
+import rates
+
+from afigan.params.schema import Input
+
+IMAGES, OBJECTS, SHARD = 200, 600, 10
+# images of 640 x 480 pixels, so that the stage takes long enough to be killed
+SCALE = 5
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("coco") / "coco"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coco_sized, "DISTINCT", 8)  # each takes 60 ms to write
+        coco_sized.write_set(folder, images=IMAGES, objects=OBJECTS, scale=SCALE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(data, tmp_path_factory) -> Path:
+    """What the stage `prepare` makes of it: it decodes every image and compares every box with its mask."""
+    out = tmp_path_factory.mktemp("prepared")
+    prepare.measure(data, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def resumed(prepared, tmp_path_factory) -> tuple[Path, pairs_killed.Resumed]:
+    out = tmp_path_factory.mktemp("slice") / "slice"
+    count = pairs_killed.write_slice(prepared, out, IMAGES // 2)
+    shard_size = pairs_killed.configure(out, workers=1, shard_size=SHARD)
+    return out, pairs_killed.measure(out, count, shard_size)
+
+
+def test_the_set_has_cocos_layout_and_sizes(data):
+    values = json.loads((data / "annotations/instances_train2017.json").read_bytes())
+    assert (len(values["images"]), len(values["annotations"])) == (IMAGES, OBJECTS)
+    assert len(values["categories"]) == 80
+    for image in values["images"][:20]:
+        with Image.open(data / "train2017" / image["file_name"]) as found:
+            assert found.size == (image["width"], image["height"])
+        assert max(image["width"], image["height"]) in (560, 640)
+    # hard links: many images, few files
+    files = {path.stat().st_ino for path in (data / "train2017").iterdir()}
+    assert len(files) == 8
+
+
+def test_a_killed_run_keeps_its_complete_shards(resumed):
+    """`measure` itself refuses a shard that is written again."""
+    out, found = resumed
+    assert found.shards == IMAGES // 2 // SHARD
+    assert found.shards // 2 <= found.kept < found.shards
+    assert found.images == IMAGES // 2 - found.kept * SHARD
+    assert len(list((out / "data/pairs/bilinear").glob("*.tar"))) == found.shards
+
+
+def test_rates_count_the_loading_process(resumed, monkeypatch):
+    monkeypatch.chdir(Path.cwd())  # `measure` changes it
+    inputs = Input(short_sides=[320], max_side=640, test_short_side=320)
+    found = rates.measure(resumed[0], 12, inputs)
+    assert found.keys() == rates.GPU_SECONDS.keys()
+    for rate in found.values():
+        assert rate.loading > 0.002  # decoding 640 x 480 pixels takes longer
+        assert rate.wall > 0
+
+
+def test_workers_are_rounded_up():
+    rate = rates.Rate(loading=0.05, receiving=0.0, wall=0.05)
+    assert rates.workers(rate, 0.1) == 1  # two images of 50 ms within 100 ms
+    assert rates.workers(rate, 0.099) == 2
