@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from afigan.outputs.models import MODELS
+from afigan.outputs.paths import MODELS
 
 
 def find_model(given: str | Path) -> Path:

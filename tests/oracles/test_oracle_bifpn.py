@@ -12,8 +12,7 @@ from detectron2.modeling.backbone import Backbone
 from effdet.config.model_config import default_detection_model_configs
 from effdet.efficientdet import BiFpn
 
-from afigan.pyramids import InterpolatedBiFPN
-from afigan.pyramids.bifpn import LEVELS
+from afigan.pyramids.bifpn import LEVELS, InterpolatedBiFPN
 
 C = 8
 CHANNELS = {"res3": 5, "res4": 7, "res5": 9}  # none is C: effdet has no 1x1 convolution where nothing changes
