@@ -74,5 +74,5 @@ class DataError(ValueError):
         if hidden := sum(map(len, groups[MAX_GROUPS:])):
             lines.append(f"  ... and {hidden} more, for {len(groups) - MAX_GROUPS} other reasons")
         if repairable := sum(problem.repairable for problem in problems):
-            lines.append(f"  {REPAIR} in params.yaml would repair {repairable} of the {count}")
+            lines.append(f"  ({REPAIR} in params.yaml would repair {repairable} of the {count})")
         super().__init__("\n".join(lines))

@@ -1,9 +1,10 @@
 """Problems: grouped by reason, the most telling first, with counts and examples; the list has all of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afigan.data.prepare.problems import EXAMPLES, MAX_GROUPS, DataError, Problem, grouped
@@ -26,6 +27,15 @@ def test_a_group_shows_three_examples_and_its_count_and_the_list_is_complete(tmp
         "    ... 57 images of set.json in all (these are the first 3)",
     ]
     assert listing.read_text().splitlines() == [str(problem) for problem in problems]
+
+
+def test_what_repair_would_end_is_said_and_counted(tmp_path):
+    problems = [replace(image(key, "is blue"), repairable=key % 2 == 0) for key in range(9)]
+    lines = str(DataError(problems, tmp_path / "problems.txt")).splitlines()
+    assert lines[1] == "  set.json: image 0: is blue (paint it; data.repair: true would repair it)"
+    assert lines[4].endswith("... 5 images of set.json in all (these are the first 3)")
+    assert lines[5] == "  set.json: image 1: is blue (paint it)"
+    assert lines[-1] == "  (data.repair: true in params.yaml would repair 5 of the 9)"
 
 
 def test_files_come_first_then_images_then_annotations_and_the_larger_group_of_one_kind():
@@ -60,6 +70,7 @@ def test_numbers_and_quoted_values_do_not_make_another_reason(one, other, same):
     assert len(grouped([image(1, one), image(2, other)])) == (1 if same else 2)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 25).map(lambda n: f"reason {chr(97 + n)}")), min_size=1)
 )
