@@ -75,9 +75,9 @@ def test_a_stranger_trains_on_one_annotation_file(project):
 
     for key in values["experiments"]["evaluations"]:
         metrics = json.loads((project / f"results/metrics/{key}.json").read_text("utf-8"))
-        assert "bbox" in metrics and "segm" not in metrics
+        assert 0 <= metrics["box"]["AP"] <= 100 and not metrics.get("mask")
     report = (project / "results/README.md").read_text("utf-8")
-    assert (project / "mine").as_posix() not in report and "annotations.json" in report
+    assert (project.parent / "mine/annotations.json").as_posix() in report
     if any(name in report for name in CLASSES):
         assert all(name in report for name in CLASSES)
 
