@@ -130,6 +130,7 @@ benchmarks: setup  ## time and memory at COCO's size: docs/benchmarks.md; PHOTOS
 	python benchmarks/loader.py runs/benchmarks/prepared/data/prepared/train.json
 	python benchmarks/engines.py runs/benchmarks/coco
 	python benchmarks/bootstrap.py
+	python benchmarks/evaluation.py
 	$(if $(PHOTOS),python benchmarks/pairs.py $(PHOTOS))
 
 wheels: setup  ## what benchmarks/gpu.py needs on a GPU machine without network; ARGS="--python 3.12"

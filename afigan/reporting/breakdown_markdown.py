@@ -16,12 +16,13 @@ MEANS = {
     "both": "0.1 ≤ IoU < 0.5 with an object of another class",
     "duplicate": "an object that a detection of a higher score has found",
     "background": "IoU < 0.1 with every object",
-    "missed": "an object that nothing finds, and that no error of the first two kinds is about",
+    "missed": "an object that nothing finds, and no error of localisation or classification is about",
 }
+CLASSES = f"Objects are those in the validation images, without crowds. `{UNDEFINED}`: there are no such objects."
 ERRORS = """\
-Each false positive has one kind, and so has each object that is not found (TIDE, Bolya et al., ECCV 2020; IoU 0.5 and
-0.1). dAP is the AP50 that the detector would gain without the errors of that kind alone. The kinds do not add up. The
-kind with the largest dAP of the first column is first."""
+A false positive has one kind: the first of localisation, classification, duplicate, both and background that fits
+(TIDE, Bolya et al., ECCV 2020). dAP is the AP50 that the detector would gain without the errors of one kind. The gains
+do not add up. The largest of the first evaluation is first."""
 
 
 def breakdown_markdown(runs: Sequence[Metrics]) -> str:
@@ -89,7 +90,7 @@ def _classes(runs: Sequence[Metrics]) -> list[str]:
     table = grid(columns, left=1)
     if len(counted) > MANY:
         table = folded(f"{len(counted)} classes", table)
-    return ["### AP of each class", "Objects are those in the validation images, without crowds.", table]
+    return ["### AP of each class", CLASSES, table]
 
 
 def _errors(runs: Sequence[Metrics]) -> list[str]:
