@@ -48,7 +48,7 @@ def root(tmp_path):
 def test_there_is_a_script_for_every_stage():
     names = (
         "prepare pairs backbone train_afigan train_extractor train_detector pseudo_labels train_student "
-        "evaluate submit benchmark figures tables compose status plan adopt publish repro"
+        "evaluate submit benchmark figures tables compose status plan adopt publish report repro"
     )
     assert sorted(names.split()) == STAGES
 
