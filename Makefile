@@ -27,13 +27,13 @@ NOT_LOWEST := tests/slurm tests/benchmarks tests/params/test_profiles.py tests/d
 	$(addprefix tests/training/test_,faults.py stages.py launch.py experiments.py) \
 	$(addprefix tests/workflow/test_,publish.py dependencies.py scripts.py)
 
-.PHONY: help repro dvc-repro snakemake test test-faults test-slurm test-lowest test-detectron2 setup
+.PHONY: help repro dvc-repro snakemake report browser test test-faults test-slurm test-lowest test-detectron2 setup
 .PHONY: adopt-dvc adopt-snakemake zoo evidence
 .PHONY: evidence-photos publish status plan params lint format lock hooks dvc-yaml benchmarks wheels clean
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-repro: setup  ## everything that params.yaml asks for, on all cores: results/README.md shows it
+repro: setup  ## everything that params.yaml asks for, on all cores: results/index.html shows it
 	python workflow/scripts/repro.py --cores $(CORES)
 
 dvc-repro: setup  ## the same with only DVC, one stage at a time
@@ -111,6 +111,15 @@ evidence-photos: setup  ## the same on photographs, in evidence_photos/: DATA=a 
 
 publish: setup  ## copy a finished run's results to docs/results/NAME: FROM=folder NAME=evidence COMMAND="make evidence"
 	python workflow/scripts/publish.py --from $(FROM) --name $(NAME) --command "$(COMMAND)" $(ARGS)
+
+report:  ## open the page of results, or say where it is
+	@python workflow/scripts/report.py $(ARGS)
+
+browser:  ## a Chromium for the tests of that page; needs apt-get and root, and goes on without
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -qq update \
+		&& DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+	} || echo 'browser: no Chromium here, and it cannot be installed: the tests that need it are skipped' >&2
 
 # without setup, which must not change the environment of a run
 status:  ## progress and errors of each experiment; ARGS="--watch 10"

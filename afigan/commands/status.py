@@ -1,6 +1,6 @@
 """Show the progress of every experiment of params.yaml, and errors, from the files that the stages write.
 
-Call it during a run, on any machine that sees this folder.
+Call it during a run, on any machine that sees this folder. It has colours on a terminal, and none in a file or a pipe.
 
   done             the output exists and has the current parameters of the experiment and of its ancestors
   there            the output exists, without a record of its parameters
@@ -18,6 +18,7 @@ import shutil
 import signal
 import sys
 import time
+from datetime import datetime
 
 WIDE = 1000  # characters per line if the output is not a terminal: nothing is cut
 
@@ -28,20 +29,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from afigan.outputs.status import render, rows
+    from afigan.outputs.status import Row, render, rows
     from afigan.params.loading import load_params
     from afigan.runtime.state import now
 
+    def look() -> tuple[list[Row], datetime]:
+        moment = now()
+        return rows(load_params(arguments.params), moment), moment
+
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `afigan status | head`
-    watching = arguments.watch is not None
-    screen = sys.stdout.isatty()
     with contextlib.suppress(KeyboardInterrupt):
+        if sys.stdout.isatty():
+            from afigan.outputs import terminal
+
+            if console := terminal.screen():
+                if arguments.watch is None:
+                    terminal.show(console, *look())
+                    return
+                first = look()  # an error in params.yaml is not hidden by the screen of the table
+                with terminal.live(console) as update:
+                    update(*first)
+                    while True:
+                        time.sleep(max(arguments.watch, 0.0))
+                        update(*look())
         while True:
-            moment = now()
+            table, moment = look()
             size = shutil.get_terminal_size((WIDE, 0))
-            height = size.lines if watching and screen else None
-            text = render(rows(load_params(arguments.params), moment), moment, size.columns, height)
-            print(("\x1b[H\x1b[2J" if height else "") + text, flush=True)
-            if not watching:
+            height = size.lines if arguments.watch is not None and sys.stdout.isatty() else None
+            print(render(table, moment, size.columns, height), flush=True)
+            if arguments.watch is None:
                 break
             time.sleep(max(arguments.watch, 0.0))

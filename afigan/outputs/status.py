@@ -150,12 +150,22 @@ def render(table: list[Row], time: datetime, width: int, height: int | None = No
     """Format rows as text of lines at most `width` wide; if `height` lines are too few, only the rows in progress."""
     lines, left = _lines(table, time, width), ""
     if height is not None and len(lines) + 1 > height:
-        busy = [row for row in table if row.status not in ("done", "there", "stale", "waiting")]
-        lines, left = _lines(busy, time, width), f"; not shown: {len(table) - len(busy)} done or waiting"
-    return "\n".join([*textwrap.wrap(_summary(table, time) + left, width), *lines])
+        lines, left = _lines(busy(table), time, width), not_shown(table)
+    return "\n".join([*textwrap.wrap(summary(table, time) + left, width), *lines])
 
 
-def _summary(table: list[Row], time: datetime) -> str:
+def busy(table: list[Row]) -> list[Row]:
+    """Return the rows in progress, and those that have ended without a result."""
+    return [row for row in table if row.status not in ("done", "there", "stale", "waiting")]
+
+
+def not_shown(table: list[Row]) -> str:
+    """Return how many rows `busy` leaves out, to be added to the summary."""
+    return f"; not shown: {len(table) - len(busy(table))} done or waiting"
+
+
+def summary(table: list[Row], time: datetime) -> str:
+    """Return one sentence: the time, the number of experiments of each status, the time that is left."""
     experiments = [row for row in table if is_experiment(row.node)]
     count = Counter(row.status for row in experiments)
     text = ", ".join(f"{count[status]} {status}" for status in COUNTED if count[status])
@@ -165,10 +175,10 @@ def _summary(table: list[Row], time: datetime) -> str:
 
 
 def _lines(table: list[Row], time: datetime, width: int) -> list[str]:
-    cells = [HEADINGS, *(_cells(row, time) for row in table)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    texts_of = [HEADINGS, *(cells(row, time) for row in table)]
+    widths = [max(map(len, column)) for column in zip(*texts_of, strict=True)]
     lines = []
-    for texts, row in zip(cells, [None, *table], strict=True):
+    for texts, row in zip(texts_of, [None, *table], strict=True):
         line = "  ".join(
             text.rjust(size) if heading in NUMBERS else text.ljust(size)
             for text, size, heading in zip(texts, widths, HEADINGS, strict=True)
@@ -179,7 +189,8 @@ def _lines(table: list[Row], time: datetime, width: int) -> list[str]:
     return lines
 
 
-def _cells(row: Row, time: datetime) -> list[str]:
+def cells(row: Row, time: datetime) -> list[str]:
+    """Return the texts of a row, one for each of HEADINGS."""
     iteration = eta = checkpoint = ""
     words = row.note
     if row.run is not None:

@@ -13,6 +13,7 @@ from dags import ROOT, copy_project, dvc_due, environment, snakemake_dag, write_
 from afigan.params.loading import check_params, compose
 
 sys.path.append(str(ROOT / "workflow/scripts"))
+import _closing
 import _progress
 import repro
 
@@ -97,6 +98,44 @@ def test_one_seed_is_one_call():
     assert targets == [] and "models/extractors/main/model.safetensors" in urgent
 
 
+CLAIMS = """\
+claim,claim_verdict,contrast
+C1,not run,x
+C3,"undecided (one seed), in part",x
+C3,"undecided (one seed), in part",y
+C8,agrees,x
+C10,agrees,x
+Q1,not run,x
+"""
+
+
+def test_it_ends_with_five_lines(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _closing.CLAIMS.parent.mkdir()
+    _closing.CLAIMS.write_text(CLAIMS, "utf-8")
+    params = check_params(compose("mini", ROOT / "conf"))
+    trained = "1 backbone, 4 AFI-GANs, 6 extractors, 16 detectors, 17 evaluations, Tables 4, 6, 7, 8, 9"
+    assert _closing.closing(params) == [
+        f"repro: everything is up to date: {trained}",
+        "claims: undecided (one seed), in part C3; agrees C8, C10; not run C1",
+        "questions: not run Q1",
+        "page: results/index.html (`make report` opens it)",
+        "text: results/README.md, results/claims.md; tables: results/tables/; models: models/",
+    ]
+
+
+def test_the_page_is_named_or_asked_for(tmp_path):
+    script = [sys.executable, ROOT / "workflow/scripts/report.py"]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "results/index.html does not exist: `make repro` creates it" in done.stderr
+    page = tmp_path / "results/index.html"
+    page.parent.mkdir()
+    page.touch()
+    # no terminal: nothing is opened
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout == f"report: {page.as_uri()}\n"
+
+
 def test_without_parameters_it_says_what_to_do(tmp_path):
     script = ROOT / "workflow/scripts/repro.py"
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -144,5 +183,5 @@ def test_a_killed_run_of_two_seeds_ends_with_the_tables_of_an_uninterrupted_one(
 
     begun = time.monotonic()
     done = subprocess.run(command, cwd=roots["whole"], env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "up to date" in done.stdout
+    assert done.returncode == 0 and "up to date" in done.stdout and len(done.stdout.splitlines()) == 5
     assert time.monotonic() - begun < 60  # on quiet cores under ten seconds

@@ -51,7 +51,7 @@ def root(tmp_path):
 def test_there_is_a_script_for_every_stage():
     names = (
         "prepare pairs backbone train_afigan train_extractor train_detector pseudo_labels train_student "
-        "evaluate submit benchmark figures tables compose status plan adopt publish repro predict export"
+        "evaluate submit benchmark figures tables compose status plan adopt publish report repro predict export"
     )
     assert sorted(names.split()) == STAGES
 

@@ -21,6 +21,8 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="stages at a time (default: %(default)s)")
     arguments = parser.parse_args()
     with clean_exit(arguments.traceback):
+        from _closing import closing
+
         from afigan.params.loading import load_params
 
         params = load_params("params.yaml")  # the engines read it here
@@ -31,13 +33,14 @@ def main() -> None:
             if subprocess.run(["dvc", "repro"], check=False).returncode:
                 raise ValueError("`dvc repro` has failed; its messages are above")
             print(f"repro: {adoption.to_snakemake(params)}")
+            print(*closing(params), sep="\n")
             return
         run_snakemake(params, arguments.cores)
         if with_dvc and (not engines.dvc_has_records() or engines.dvc_changes()):
             print(f"repro: {adoption.to_dvc(params)}")
         elif Path(".dvc").is_dir() and not with_dvc:
             print("repro: DVC needs a Git repository to adopt the result: run `git init`, then `make adopt-dvc`")
-        print("repro: everything is up to date; results/README.md shows it")
+        print(*closing(params), sep="\n")
 
 
 def in_git() -> bool:
