@@ -32,7 +32,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared(data, tmp_path_factory) -> Path:
-    """What the stage `prepare` makes of it: it decodes every image and compares every box with its mask."""
+    """The result of the stage `prepare`: it decodes every image and compares every box with its mask."""
     out = tmp_path_factory.mktemp("prepared")
     prepare.measure(data, out)
     return out

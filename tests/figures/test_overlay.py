@@ -1,4 +1,4 @@
-"""What the stage `figures` writes for the page: pictures, boxes, outlines and curves."""
+"""Files that the stage `figures` writes for the page: pictures, boxes, outlines and curves."""
 
 import json
 import re
