@@ -21,13 +21,17 @@ def recorded_hash(node: str) -> str | None:
     """
     path = last_output(node)
     try:
-        with open(path, "rb") as file:
-            head = file.read(HEAD)
+        found = _hash_in(path)
         if is_trained(node):
             (path.parent / "model.safetensors").stat()  # without it, the config is of an interrupted download
     except OSError:
         return None
-    found = re.search(rb'"params_hash": *"(\w+)"', head)
+    return found
+
+
+def _hash_in(path: Path) -> str:
+    with open(path, "rb") as file:
+        found = re.search(rb'"params_hash": *"(\w+)"', file.read(HEAD))
     return found[1].decode() if found else ""
 
 
@@ -53,11 +57,13 @@ def check_current(node: Node) -> None:
     """Refuse the result of a node if it is missing or was created with other parameters than the current ones.
 
     Raises:
-        ValueError: it is missing, or was created with other parameters.
+        ValueError: it is missing or damaged, or was created with other parameters.
     """
     path = last_output(node.name)
-    if (found := recorded_hash(node.name)) is None:
+    if not path.is_file():
         raise ValueError(f"{path} does not exist: create it first (`dvc repro` or `snakemake` does)")
+    if not (found := _hash_in(path)):
+        raise ValueError(f"{path} is damaged: it does not say what it was created with; remove it and {REDO}")
     check_hash(path, found, node.params_hash)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from afigan.params.lineage import Lineage  # noqa: E402
 from afigan.params.loading import load_params  # noqa: E402
 from afigan.params.schema import Params  # noqa: E402
 from afigan.runtime import comm  # noqa: E402
@@ -23,9 +24,9 @@ STAGES = {"backbones": backbone, "afigan": afigan, "extractors": extractor, "det
 def train(params: Params, nodes: list[str]) -> None:
     """Train one node after the other, as the ranks of `on_all_ranks` do."""
     for node in nodes:
-        kind, key = node.split("/")
+        kind, _ = node.split("/")
         run = getattr(STAGES[kind], "_write" if kind == "backbones" else "_train")
-        run(params, node if kind == "detectors" else key)
+        run(Lineage(params)[node])
         comm.synchronize()  # until rank 0 has written it
 
 

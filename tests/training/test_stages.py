@@ -393,7 +393,7 @@ def test_two_ranks_of_torchrun_equal_one_process(own_world, tmp_path):
         shutil.copytree(one.root / "models" / node, two.root / "models" / node)
         config = two.config(node) | {"params_hash": fingerprint(two.params, node)}
         (two.root / "models" / node / "config.json").write_text(json.dumps(config))
-    script = str(Path(__file__).with_name("torchrun_stages.py"))
+    script = str(Path(__file__).parents[1] / "support/torchrun_stages.py")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", script, "params.yaml"]
     subprocess.run([*torchrun, *reversed(nodes)], cwd=two.root, check=True, timeout=300)
     for node in nodes:
@@ -578,7 +578,7 @@ def test_nothing_is_left_as_a_model_when_training_diverges(own_world, monkeypatc
 
 
 def run_folder(world: World, node: str, inputs: list[Path]) -> Path:
-    with stage.open_run(world.params, node, inputs) as (run, _):
+    with stage.open_run(Lineage(world.params)[node], inputs) as (run, _):
         return run
 
 
@@ -622,7 +622,7 @@ def test_the_run_folder_follows_parameters_data_parents_and_code(own_world, monk
 def test_weights_are_written_like_any_file(own_world):
     """They have no other temporary name than our own, and the same permissions as other files."""
     weights = {"weight": torch.ones(10_000)}
-    arguments = (own_world.params, "backbones/main", {})
+    arguments = (Lineage(own_world.params)["backbones/main"], {})
     folder = Path("models/backbones/main")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
@@ -677,16 +677,16 @@ def test_weights_of_another_architecture_are_refused(own_world):
 def test_parents_of_other_parameters_are_refused(own_world):
     own_world.model("extractors/main")
     for change in ({"model.channels": 16}, {"train_extractor.lr": 0.5}, {"train_afigan.lambda": 0.5}):
-        with pytest.raises(ValueError, match=r"models/\S+ was trained with other parameters"):
+        with pytest.raises(ValueError, match=r"models/\S+ was created with other parameters"):
             World(own_world.root, toy_params(change)).train("detectors/a5")
-    with pytest.raises(ValueError, match="models/extractors/main was trained with other parameters"):
+    with pytest.raises(ValueError, match=r"models/extractors/main/config\.json was created with other parameters"):
         evaluate(toy_params({"train_extractor.lr": 0.5}), "a3")
 
 
 def test_missing_parents_are_named(own_world):
     shutil.rmtree("models", ignore_errors=True)
     for node, parent in (("detectors/a1", "backbones/main"), ("afigan/main", "detectors/a1")):
-        with pytest.raises(ValueError, match=f"models/{parent}/.* does not exist: train it first"):
+        with pytest.raises(ValueError, match=f"models/{parent}/.* does not exist: create it first"):
             own_world.train(node)
 
 

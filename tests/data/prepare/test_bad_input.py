@@ -1040,7 +1040,7 @@ PARAMETERS = {
         "experiments.backbones.Main: String should",
     ),
     "key too long": ("experiments.backbones." + "x" * 101, {"name": "resnet18"}, "String should have at most 100"),
-    "path with a NUL": ("data.val.annotations", "a\0", "data.val.annotations: String should match pattern"),
+    "path with a NUL": ("data.train.annotations", "a\0", "data.train.annotations: String should match pattern"),
     "path of nothing": ("data.unlabeled.images", "", "data.unlabeled.images: String should match pattern"),
     "a second name of lambda": ("train_afigan.adversarial_weight", 1.0, "train_afigan.adversarial_weight: unknown key"),
     "a tree where a number belongs": (
@@ -1307,7 +1307,7 @@ SCRIPTED = {
         ["backbone", "--key", "main"],
         "experiments.backbones.main.weights: w.pkl is not a file",
     ),
-    "missing teacher": (lambda g: None, ["train_afigan", "--key", "main"], f"{CONFIG} does not exist: train it first"),
+    "missing teacher": (lambda g: None, ["train_afigan", "--key", "main"], f"{CONFIG} does not exist: create it first"),
     "damaged teacher": (lambda g: left(CONFIG, b"{"), ["train_afigan", "--key", "main"], f"{CONFIG} is damaged"),
     "damaged set": (lambda g: None, ["pairs", "--degradation", "bilinear"], "data/prepared/train.json is damaged"),
     "boxes alone": (

@@ -142,7 +142,9 @@ def section(folder: Path, whole: dict[str, Any], **val: Any) -> SimpleNamespace:
     tiny_coco.write_images(whole, folder / "train")
     val = {"images": None, "annotations": None, "fraction": 0.3, "group": None} | val
     nothing = SimpleNamespace(images=None)
-    return SimpleNamespace(source="coco", train=train, val=SimpleNamespace(**val), unlabeled=nothing, test=None)
+    return SimpleNamespace(
+        source="coco", train=train, val=SimpleNamespace(**val), unlabeled=nothing, test=None, repair=False
+    )
 
 
 def prepared(data: SimpleNamespace, out: Path) -> dict[str, dict[str, Any]]:

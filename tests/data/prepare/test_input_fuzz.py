@@ -253,7 +253,8 @@ def test_an_annotation_file_is_fit_for_use_or_refused(photographs, tmp_path, con
     (tmp_path / "odd.json").write_bytes(content)
     (tmp_path / "good.json").write_text(json.dumps(tiny_coco.annotations()))
     splits = [
-        SimpleNamespace(images=str(photographs), annotations=str(tmp_path / f"{n}.json")) for n in ("odd", "good")
+        SimpleNamespace(images=str(photographs), annotations=str(tmp_path / f"{n}.json"), fraction=None)
+        for n in ("odd", "good")
     ]
     if as_val:
         splits.reverse()
