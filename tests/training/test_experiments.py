@@ -15,6 +15,7 @@ from afigan.evaluation.speed import benchmark
 from afigan.figures.stage import draw_figures
 from afigan.params.lineage import fingerprint
 from afigan.params.stages import STAGES, experiment
+from afigan.reporting.embedded import FOLDER, read_images, read_losses
 from afigan.reporting.paper import printed_rows
 from afigan.reporting.results import read_results
 from afigan.reporting.tables import tables_text
@@ -140,3 +141,8 @@ def test_the_figures_are_drawn(everything):
         draw_figures(everything.params)
     for name in ("losses_afigan", "losses_extractors", "losses_detectors", "features", "detections", "gradcam"):
         assert (everything.root / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+    folder = everything.root / FOLDER
+    pairs = [side for image in read_images(folder).images for side in image.pair]
+    assert pairs and all((folder / side.picture).read_bytes().startswith(b"\xff\xd8") for side in pairs)  # JPEG
+    drawn = {(curve.stage, curve.run) for curve in read_losses(folder).curves}
+    assert drawn == {(k, key) for k in ("afigan", "extractors", "detectors") for key in getattr(PARAMS.experiments, k)}
