@@ -14,8 +14,10 @@ from toy import SWITCHES, World, toy_params
 from afigan.evaluation.coco import evaluate
 from afigan.evaluation.speed import benchmark
 from afigan.figures.stage import draw_figures
+from afigan.outputs.paths import PAGE
 from afigan.params.lineage import Lineage
 from afigan.params.stages import TRAINED
+from afigan.reporting.embedded import read_images, read_losses
 from afigan.reporting.metrics import describe_training
 from afigan.reporting.paper import printed_rows
 from afigan.reporting.results import read_results
@@ -143,3 +145,8 @@ def test_the_figures_are_drawn(everything):
         draw_figures(everything.params)
     for name in ("losses_afigan", "losses_extractors", "losses_detectors", "features", "detections", "gradcam"):
         assert (everything.root / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+    folder = everything.root / PAGE
+    pairs = [side for image in read_images(folder).images for side in image.pair]
+    assert pairs and all((folder / side.picture).read_bytes().startswith(b"\xff\xd8") for side in pairs)  # JPEG
+    drawn = {(curve.stage, curve.run) for curve in read_losses(folder).curves}
+    assert drawn == {(k, key) for k in ("afigan", "extractors", "detectors") for key in getattr(PARAMS.experiments, k)}
