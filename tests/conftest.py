@@ -3,11 +3,20 @@
 import os
 import signal
 
+import pytest
 import torch
 
 import afigan  # noqa: F401  (finds detectron2's missing operators, see afigan.compat)
+from afigan.runtime import preemption
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 torch.set_num_threads(1)
 # a shell that starts the tests in the background has them ignore it
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def no_sigterm_of_another_test():
+    """Forget a SIGTERM that a test has sent to this process, which ends no other test."""
+    yield
+    preemption._asked.clear()

@@ -43,14 +43,11 @@ def load_interpolator(model: str | Path, place: int | None = None) -> Trained:
     try:
         if "architecture" in config:
             architecture = config["architecture"]
-            name, blocks, channels = (
-                architecture["interpolator"],
-                architecture["blocks"],
-                architecture["model"]["channels"],
-            )
+            name, options = architecture["interpolator"], architecture["options"]
+            channels = architecture["model"]["channels"]
             states = _places(part(weights, "backbone.upsample."))
-        elif "blocks" in config:
-            name, blocks, channels = "afi", config["blocks"], config["channels"]
+        elif "interpolator" in config:
+            name, options, channels = config["interpolator"], config["options"], config["channels"]
             states = [part(weights, "interpolator.")]
         else:
             raise ValueError(
@@ -58,7 +55,6 @@ def load_interpolator(model: str | Path, place: int | None = None) -> Trained:
             )
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder}/config.json is of another version of this project ({error!r})") from None
-    options = {"blocks": blocks} if name == "afi" else {}
     module = build_interpolator(name, channels, **options)
     load_part(module, _chosen(states, place, source) if module.state_dict() else {}, source)
     return Trained(module.eval().requires_grad_(False), name, channels, options, source)

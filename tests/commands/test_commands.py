@@ -118,7 +118,7 @@ def test_the_version(capsys):
 )
 def test_a_missing_package_is_named_with_the_extra_that_has_it(here, packages, arguments, extra):
     weights = build_interpolator("afi", 2).state_dict()
-    config = {"node": "afigan/g", "params_hash": "x", "channels": 2, "blocks": "rdb"}
+    config = {"node": "afigan/g", "params_hash": "x", "channels": 2, "interpolator": "afi", "options": {}}
     Path("m").mkdir()
     Path("m/config.json").write_text(json.dumps(config))
     save_file({f"interpolator.{name}": value for name, value in weights.items()}, "m/model.safetensors")

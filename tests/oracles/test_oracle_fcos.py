@@ -1,7 +1,7 @@
 """torchvision's FCOS as an oracle: the head, the targets, the losses and the detections equal ours.
 
 Three of its choices differ, and each has a test: its locations are the upper left corners of cells, its levels exclude
-their bounds, and its box loss is not weighted by centreness (docs/method.md). The oracle here gets our locations, and
+their bounds, and its box loss is not weighted by centerness (docs/method.md). The oracle here gets our locations, and
 no object is exactly on a bound.
 """
 
@@ -80,7 +80,7 @@ def scene(seed):
 
 
 def predictions(seed):
-    """Return random outputs of a head: class logits, distances in strides, centreness logits; in float64."""
+    """Return random outputs of a head: class logits, distances in strides, centerness logits; in float64."""
     given = {"generator": torch.Generator().manual_seed(100 + seed), "dtype": torch.float64}
     n = len(LOCATIONS.points)
     logits = 3 * torch.randn(2, n, CLASSES, **given) - 1
@@ -99,9 +99,9 @@ def oracle_losses(theirs, images, outputs):
 
     In float32, torchvision could not tell two objects whose areas differ by less than 8 pixels.
     """
-    logits, distances, centreness = outputs
+    logits, distances, centerness = outputs
     targets = [{"boxes": boxes.double(), "labels": labels} for boxes, labels in images]
-    names = {"cls_logits": logits, "bbox_regression": distances, "bbox_ctrness": centreness[..., None]}
+    names = {"cls_logits": logits, "bbox_regression": distances, "bbox_ctrness": centerness[..., None]}
     return theirs.compute_loss(targets, names, [cells(LOCATIONS).double()] * 2, PER_LEVEL)
 
 
@@ -116,7 +116,7 @@ def test_the_head_equals_torchvisions():
         "box_tower": theirs.regression_head.conv,
         "classes": theirs.classification_head.cls_logits,
         "distances": theirs.regression_head.bbox_reg,
-        "centreness": theirs.regression_head.bbox_ctrness,
+        "centerness": theirs.regression_head.bbox_ctrness,
     }
     with torch.no_grad():
         for parameter in theirs.parameters():
@@ -124,9 +124,9 @@ def test_the_head_equals_torchvisions():
         head.scales.copy_(torch.tensor([1.0, 0.5, 2.0, 0.3, 1.5]))
         for name, module in parts.items():
             getattr(head, name).load_state_dict(module.state_dict())
-        expected, (logits, distances, centreness) = theirs(maps()), head(maps())
+        expected, (logits, distances, centerness) = theirs(maps()), head(maps())
     assert torch.equal(logits, expected["cls_logits"])
-    assert torch.equal(centreness, expected["bbox_ctrness"].squeeze(2))
+    assert torch.equal(centerness, expected["bbox_ctrness"].squeeze(2))
     scales = head.scales.repeat_interleave(torch.tensor(PER_LEVEL))[:, None].detach()
     inside = distances < 99  # ours ends at 100 strides
     assert inside.float().mean() > 0.5 and expected["bbox_regression"].gt(0).any()
@@ -172,7 +172,7 @@ def test_torchvisions_locations_are_the_corners_of_cells_and_ours_their_centres(
 
 
 def terms_of_oracle(theirs, images, outputs):
-    """Return torchvision's losses, and of each positive location its 1 - GIoU and its true centreness."""
+    """Return torchvision's losses, and of each positive location its 1 - GIoU and its true centerness."""
     ious, truths = [], []
 
     def box_loss(predicted, truth, reduction):
@@ -194,7 +194,7 @@ def terms_of_oracle(theirs, images, outputs):
 
 @pytest.mark.parametrize("seed", range(SCENES))
 def test_losses_equal_torchvisions(seed):
-    """Box losses of single locations are weighted by centreness, both as torchvision computes them."""
+    """Box losses of single locations are weighted by centerness, both as torchvision computes them."""
     theirs, generator = oracle(), ours()
     images, outputs = scene(seed), predictions(seed)
     expected, boxes, weights = terms_of_oracle(theirs, images, outputs)
@@ -208,7 +208,7 @@ def test_losses_equal_torchvisions(seed):
 
 
 def test_gradients_equal_torchvisions():
-    """Gradients of the classification and centreness losses reach the same predictions."""
+    """Gradients of the classification and centerness losses reach the same predictions."""
     images = scene(2)
     gradients = []
     for which in ("theirs", "ours"):
@@ -239,12 +239,12 @@ def test_detections_equal_torchvisions(threshold, topk, nms, most, seed):
     generator = ours(
         test_score_thresh=threshold, test_nms_thresh=nms, max_detections_per_image=most, test_topk_candidates=topk
     )
-    logits, distances, centreness = (x.float() for x in predictions(seed))
-    outputs = {"cls_logits": logits, "bbox_regression": distances, "bbox_ctrness": centreness[..., None]}
+    logits, distances, centerness = (x.float() for x in predictions(seed))
+    outputs = {"cls_logits": logits, "bbox_regression": distances, "bbox_ctrness": centerness[..., None]}
     split = {name: list(x.split(PER_LEVEL, dim=1)) for name, x in outputs.items()}
     anchors = [list(cells(LOCATIONS).split(PER_LEVEL))] * 2
     expected = theirs.postprocess_detections(split, anchors, SIZES)
-    found = generator.detect(LOCATIONS, logits, distances, centreness, SIZES)
+    found = generator.detect(LOCATIONS, logits, distances, centerness, SIZES)
     for one, other in zip(found, expected, strict=True):
         sides = other["boxes"][:, 2:] - other["boxes"][:, :2]
         kept = {name: x[(sides > 0).all(dim=1)][:most] for name, x in other.items()}

@@ -4,9 +4,10 @@ import itertools
 import math
 
 import pytest
+from composed import composed
 
 from afigan.params.lineage import Lineage
-from afigan.params.loading import check_params, compose
+from afigan.params.loading import check_params
 from afigan.reporting.embedded import Curve, Losses
 from afigan.reporting.page.cards import KINDS, SHAPES, kind_of
 from afigan.reporting.page.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, stages, ticks
@@ -71,7 +72,7 @@ def test_curves_are_drawn_where_their_values_are() -> None:
 
 
 def test_a_run_is_traced_to_its_backbone() -> None:
-    lineage = Lineage(check_params(compose("mini")))
+    lineage = Lineage(check_params(composed("mini")))
     found = [node.name for node in ancestry(lineage["evaluations/a5"])]
     assert found[0] == "evaluations/a5" and len(set(found)) == len(found)
     assert {"detectors/a5", "extractors/main", "afigan/main", "detectors/a1", "backbones/main"} < set(found)
