@@ -8,6 +8,7 @@ import pytest
 import torch
 from folders import write_detector
 from PIL import Image
+from readme import snippet
 from torchvision.models import ResNet50_Weights, resnet50
 
 from afigan.interpolators import AFInterpolator
@@ -65,3 +66,7 @@ def test_the_code_of_a_page_runs(page, folder, monkeypatch):
     names = {"__name__": "page"}
     for number, block in enumerate(BLOCKS[page], 1):
         exec(compile(block, f"{page}, block {number}", "exec"), names)
+
+
+def test_the_page_on_own_data_has_the_parameters_of_the_readme():
+    assert snippet() in (ROOT / "docs/own-data.md").read_text("utf-8")
