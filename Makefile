@@ -29,7 +29,7 @@ NOT_LOWEST := tests/slurm tests/benchmarks tests/params/test_profiles.py tests/d
 
 .PHONY: help repro dvc-repro snakemake report browser test test-faults test-slurm test-lowest test-detectron2 setup
 .PHONY: adopt-dvc adopt-snakemake zoo evidence
-.PHONY: evidence-photos publish status plan params lint format lock hooks dvc-yaml benchmarks wheels clean
+.PHONY: docs evidence-photos publish status plan params lint format lock hooks dvc-yaml benchmarks wheels clean
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
@@ -145,6 +145,9 @@ benchmarks: setup  ## time and memory at COCO's size: docs/benchmarks.md; PHOTOS
 wheels: setup  ## what benchmarks/gpu.py needs on a GPU machine without network; ARGS="--python 3.12"
 	python benchmarks/wheels.py $(ARGS)
 
+docs: setup  ## these documents as a site, with the API: site/index.html
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet
+
 lint: setup  ## the checks of CI besides the tests
 	ruff check .
 	ruff format --check .
@@ -166,4 +169,4 @@ dvc-yaml: setup  ## write the modules that the stages import into dvc.yaml
 	python workflow/dependencies.py
 
 clean:  ## remove all outputs of the stages; DVC's cache still has them
-	rm -rf data/prepared data/pairs data/pseudo models results runs logs zoo
+	rm -rf data/prepared data/pairs data/pseudo models results runs logs zoo site

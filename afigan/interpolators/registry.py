@@ -43,7 +43,9 @@ def register_interpolator(
 
     Args:
         name: in params.yaml and for `build_interpolator`.
-        learned, shared, guided: see `Traits`.
+        learned: see `Traits`.
+        shared: see `Traits`.
+        guided: see `Traits`.
         fixed: constructor arguments that this name stands for; they are no options.
 
     Raises:

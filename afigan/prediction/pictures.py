@@ -80,10 +80,11 @@ def predict_pictures(
     without annotations. With `compare` a picture shows both detectors, and `compare.json` has the other one's results.
 
     Args:
-        model, compare: from `load_detector`.
+        model: from `load_detector`.
         given: as in `find_pictures`.
         out: the folder; its other files stay.
         score: the least score of a detection.
+        compare: another detector, from `load_detector` too.
 
     Raises:
         ValueError: an image cannot be used, the score is not from 0 to 1, the classes of the two detectors differ, or a

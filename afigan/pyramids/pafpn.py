@@ -17,7 +17,8 @@ class InterpolatedPAFPN(InterpolatedFPN):
     implementations differ: see docs/method.md.
 
     Args:
-        out_channels, norm: as in `InterpolatedFPN`.
+        out_channels: C.
+        norm: normalisation of the convolutions.
         fpn: its other arguments except `upsampling`; a `top_block` from "p5" takes N_5.
 
     Raises:
