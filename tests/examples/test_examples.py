@@ -83,7 +83,7 @@ def test_detectron2s_train_net(world: World, tmp_path, monkeypatch):
         "OUTPUT_DIR": "out",
     }
     options = [str(part) for item in small.items() for part in item]
-    command = ["--images", str(data), "--annotations", str(data / "train.json"), "--weights", "main"]
+    command = ["--images", str(data / "images/train"), "--annotations", str(data / "train.json"), "--weights", "main"]
     seen = []
     train = example.DefaultTrainer.train
 

@@ -152,7 +152,11 @@ def models(tmp_path, monkeypatch):
     found = {}
     g = found["afigan/rb"] = trained("afi", blocks="rb").module
     state = {f"interpolator.{name}": value for name, value in g.state_dict().items()}
-    folder(tmp_path / "models/afigan/rb", {"channels": C, "interpolator": "afi", "options": {"blocks": "rb"}}, state | {"discriminator.x": torch.ones(1)})
+    folder(
+        tmp_path / "models/afigan/rb",
+        {"channels": C, "interpolator": "afi", "options": {"blocks": "rb"}},
+        state | {"discriminator.x": torch.ones(1)},
+    )
     found["detectors/a5"] = trained("afi").module
     state = {f"backbone.upsample.0.{name}": value for name, value in found["detectors/a5"].state_dict().items()}
     folder(tmp_path / "models/detectors/a5", architecture("afi"), state)
