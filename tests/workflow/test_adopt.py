@@ -385,3 +385,13 @@ def test_the_script_says_what_is_missing(tmp_path):
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.startswith("adopt: params.yaml does not exist: compose it with `make params")
+
+
+def test_without_a_git_repository_the_message_says_what_to_run(tmp_path, monkeypatch):
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"is not a git repository: run `git init`$"):
+        engines.dvc_changes()
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    assert engines.dvc_changes() == {}
