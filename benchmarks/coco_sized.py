@@ -7,7 +7,7 @@ The distributions are those of 1389 annotations of the true train2017 and val201
 7.3 objects an image on average and half of the images with fewer than 5, polygons of 44 numbers on average (their
 logarithm is normal), 1.3 % crowds as run lengths, 1 % of images without an object, annotations in no order. train's
 json has 443 MB (COCO's: 470 MB). Pictures are of about 128 x 96 pixels times `scale`, noise on a ramp; 256 files, all
-others are hard links to them. At a scale of 5 a file has {KB} kB on average; those of COCO's train2017 have 160 kB.
+others are hard links to them. At a scale of 5 a file has 152 kB on average; those of COCO's train2017 have 160 kB.
 """
 
 import argparse

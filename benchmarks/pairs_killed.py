@@ -107,4 +107,4 @@ if __name__ == "__main__":
     print(f"pairs: killed with {found.kept} of {found.shards} shards complete, which the second run has kept")
     used = found.usage
     line = f"the second run: {found.images} images in {used.wall:.0f} s, of processor {used.cpu:.0f} s"
-    print(f"{line}: {1000 * used.cpu / found.images:.1f} ms an image; {used.memory / 1024:.2f} GiB")
+    print(f"{line}: {1000 * used.cpu / found.images:.1f} ms an image")

@@ -67,7 +67,7 @@ def test_each_node_has_its_share_of_the_ranks():
 def test_a_killed_rank_starts_all_ranks_again(tmp_path: Path):
     """Three starts of two ranks with torch take ten seconds. The kills are of both nodes, one after the other.
 
-    With torch's shared store the ranks of the third start look for those of the second one, and the job ends.
+    With torch's shared store ranks of the third start look for those of the second one, and more starts follow.
     """
     programs = tmp_path / "bin"
     programs.mkdir()
