@@ -5,7 +5,7 @@
   afigan export --model afigan/main --format safetensors   for afigan.interpolators.build_interpolator
 
 A model is a folder with config.json and model.safetensors, wherever it is, or the name of one in models/. Whole
-detectors are not exported: docs/running.md says how far they can be.
+detectors are not exported: docs/use.md says how far they can be.
 """
 
 import argparse
