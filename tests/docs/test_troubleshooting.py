@@ -11,6 +11,8 @@ PAGE = (ROOT / "docs/troubleshooting.md").read_text("utf-8")
 QUOTED = [next(group for group in row if group) for row in re.findall(r"^\| (?:``(.+?)``|`(.+?)`) \|", PAGE, re.M)]
 IN_TEXT = ["… in the data; nothing was prepared. Complete list: …", "… in params.yaml would repair …"]
 VALUE = "\0"
+# cases whose text begins within a value, and pydantic's own words for a value of another type
+OTHER = ("aaaaaaaaaa", "is not that of its mask", "Input should be a valid")
 
 
 def pattern(message: str) -> re.Pattern[str]:
@@ -71,5 +73,6 @@ def test_the_page_has_every_case_of_bad_input():
         for message in messages
         if not any(start in message for start in starts)
         and not any(message.strip(" (;:,") in words for words in QUOTED)
+        and not any(words in message for words in OTHER)
     ]
     assert not missing
