@@ -136,5 +136,7 @@ def test_wrong_maps_are_refused(tmp_path: Path) -> None:
 def test_reporting_needs_neither_torch_nor_a_display() -> None:
     modules = "afigan.reporting.tables, afigan.reporting.summary, afigan.figures.losses, afigan.figures.pictures"
     code = f"import sys, {modules}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
     assert "torch" not in loaded and "matplotlib.pyplot" not in loaded
