@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from lineages import fingerprint
 from measured import Measured, Resampled, detailed
+from prepared_classes import summary
 from reported import write_embedded
-from summaries import summary
 
 from afigan.params.loading import check_params, compose
 from afigan.params.schema import Params

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from lineages import fingerprint
 from PIL import Image
-from summaries import summary
+from prepared_classes import summary
 
 from afigan.outputs.paths import PAGE
 from afigan.params.schema import Params

@@ -15,9 +15,9 @@ import pytest
 from dags import ROOT, copy_project, environment
 from lineages import fingerprint, parents
 from PIL import Image
+from prepared_classes import summary
 from reported import write_embedded
 from scenes import write_scene
-from summaries import summary
 
 from afigan.evaluation.coco import coco_metrics
 from afigan.evaluation.matches import match, write_matches
