@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from measured import Measured, Resampled
+from summaries import summary
 
 from afigan.params.lineage import fingerprint
 from afigan.params.loading import check_params, compose
@@ -722,8 +723,7 @@ def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     monkeypatch.setattr("afigan.reporting.results.Resamples", lambda folder: Resampled())
     for folder in ("data/prepared", "results/metrics", "results/figures"):
         Path(folder).mkdir(parents=True)
-    split = {"images": 7, "categories": ["a", "b"]}
-    Path("data/prepared/summary.json").write_text(json.dumps({"train": split, "val": split}))
+    Path("data/prepared/summary.json").write_text(json.dumps(summary(7, {"a": 60, "b": 30})))
     for name in report.FIGURES.values():
         Path(f"results/figures/{name}.png").touch()
     timed = {}
@@ -751,6 +751,8 @@ def test_report_of_a_run(reported: Params) -> None:
     text = Path("results/README.md").read_text()
     assert "![Detections, nearest beside AFI](figures/detections.png)" in text and "(figures/gradcam.png)" in text
     assert "× 2.00 time" in text and Path("results/tables/table4.md").read_text().strip() in text
+    (part,) = [part for part in text.split("\n## ") if part.startswith("The data set")]
+    assert "| class b" in part and "see each of the 7 images" not in part  # 400 iterations of 4 images
     assert text[text.index("<!--") : text.index("<!-- /")] in Path("results/claims.md").read_text()
     once = contents()
     report.write_report(reported)

@@ -15,6 +15,7 @@ import pytest
 from dags import ROOT, copy_project, environment
 from PIL import Image
 from scenes import write_scene
+from summaries import summary
 
 from afigan.evaluation.coco import coco_metrics
 from afigan.evaluation.matches import match, write_matches
@@ -79,8 +80,7 @@ def finish(params: Params) -> None:
     """Write all files of a finished run in the working directory."""
     VAL.parent.mkdir(parents=True)
     results = write_scene(VAL, seed=3, images=8)
-    split = {"images": 8, "categories": ["a", "b"]}
-    write_json("data/prepared/summary.json", {"train": split, "val": split})
+    write_json("data/prepared/summary.json", summary(8, {"a": 60, "b": 30}))
     for kind, experiments in params.experiments:
         for key in experiments:
             make(params, f"{kind}/{key}", results)
