@@ -1,10 +1,14 @@
 """The data set on the page of results: the findings of `prepare`, and its warnings under the current parameters."""
 
+import re
+
 from afigan.data.prepare.cautions import cautions
 from afigan.data.prepare.findings import Summary, table
 from afigan.params.schema import Params
 from afigan.reporting.text import folded, grid
 
+# an underscore between letters or digits is none
+_MARKS = re.compile(r"[\\`*\[\]<|]|(?<![^\W_])_|_(?![^\W_])")
 _SHOWN = 40  # rows; a longer table is folded
 
 
@@ -18,4 +22,4 @@ def data_set(summary: Summary, params: Params) -> str:
 
 def _cell(text: str) -> str:
     """Return a class name, or other words, that Markdown shows as they are written."""
-    return "".join(f"\\{character}" if character in r"\`*_[]<>|" else character for character in text)
+    return _MARKS.sub(r"\\\g<0>", text)

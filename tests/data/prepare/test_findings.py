@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from own_data import OwnData, rectangle, written
 from PIL import Image
+from summaries import findings
 
 from afigan.data.prepare.findings import summarise, table
 from afigan.data.prepare.shared_images import shared_images
@@ -25,17 +26,6 @@ def rows(summary, longest=None) -> dict[str, list[str]]:
     """Return the table by rows."""
     names, *splits = table(summary, longest).values()
     return {name: list(cells) for name, *cells in zip(names, *splits, strict=True)}
-
-
-def found(counts: dict[str, int], **fields) -> dict:
-    """Return the findings on a split of which only the classes matter."""
-    values = {
-        "images": 5, "annotations": 9, "sizes": {"small": 9, "medium": 0, "large": 0}, "crowds": 0, "masks": True,
-        "flat_objects_left_out": 0, "objects": sum(counts.values()), "images_with_objects": 5, "repairs": {},
-        "image_sizes": {"smallest": [3, 4], "median": [3.0, 4.5], "largest": [3, 5]},
-        "boxes_off_masks": {"count": 0, "pixels": 0.0, "examples": []}, "objects_per_class": counts,
-    }  # fmt: skip
-    return values | fields
 
 
 def test_the_table_of_a_set(own):
@@ -112,7 +102,7 @@ def test_counts_are_those_of_a_reader(tmp_path_factory, data):
 
 def test_a_long_list_of_classes_has_its_ends_on_a_terminal_and_all_in_the_report():
     counts = {f"c{n}": 100 - n if n < 97 else 0 for n in range(100)}
-    summary = {"train": found(counts), "val": found(dict.fromkeys(counts, 1))}
+    summary = {"train": findings(counts), "val": findings(dict.fromkeys(counts, 1))}
     short, complete = rows(summary, 10), rows(summary)
     classes = [name for name in short if name.startswith(("class ", "…"))]
     ends = [*range(5), *range(95, 100)]
@@ -123,13 +113,13 @@ def test_a_long_list_of_classes_has_its_ends_on_a_terminal_and_all_in_the_report
 
 def test_two_long_names_of_classes_stay_two_rows_and_odd_ones_fit_a_line():
     counts = {"x" * 50 + "a": 3, "x" * 50 + "b": 2, "two\nlines": 1, " ": 1, "[red]": 1}
-    names, cells = table({"train": found(counts)}).values()
+    names, cells = table({"train": findings(counts)}).values()
     assert [name for name in names if name.startswith("class ")] == [
         *["class " + "x" * 39 + "…"] * 2, "class 'two\\nlines'", "class ' '", "class [red]",
     ]  # fmt: skip
     assert cells[-5:] == ["3", "2", "1", "1", "1"]
     text = io.StringIO()
-    show({"train": found(counts)}, ["[bold]a" * 40], text)
+    show({"train": findings(counts)}, ["[bold]a" * 40], text)
     assert "class [red]" in text.getvalue() and f"\nwarning: {'[bold]a' * 40}\n" in text.getvalue()
     assert max(map(len, text.getvalue().splitlines())) < 300
 
