@@ -37,7 +37,7 @@ def area(value: Callable[[dict[str, Any]], float]) -> Change:
     return lambda entry: entry.update(area=value(entry))
 
 
-# --- areas, boxes, masks: refused ---------------------------------------------------------------------------------------
+# --- areas, boxes, masks: refused -------------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[Change, str, str]] = {  # the change; the reason; the remedy
     "area is one": (area(lambda a: 1.0), "its area is 1.0, far below that of its mask, ", "leave it out"),
@@ -92,7 +92,7 @@ def test_wrong_areas_and_boxes_are_refused(own, change, reason, remedy):
     assert any(reason in line and remedy in line for line in lines) and not any("clip" in line for line in lines)
 
 
-# --- masks missing ----------------------------------------------------------------------------------------------------
+# --- masks missing --------------------------------------------------------------------------------------------------
 
 WITHOUT_MASKS: dict[str, Change] = {
     "empty lists": lambda entry: entry.update(segmentation=[]),
@@ -142,7 +142,7 @@ def test_without_parameters_only_the_data_are_checked(own):
     assert not prepare(params.data, 0, PREPARED, workers=1)["train"]["masks"]
 
 
-# --- names and pictures -------------------------------------------------------------------------------------------------
+# --- names and pictures -----------------------------------------------------------------------------------------------
 
 NAMES = {
     "backslashes": (
@@ -227,7 +227,7 @@ def test_declared_sizes_of_a_larger_picture_are_named(own):
     assert len(lines) == 6 and all("is 96x64 pixels upright, but declared as 192x128 (" in line for line in lines)
 
 
-# --- crowds: told -----------------------------------------------------------------------------------------------------
+# --- crowds: told ---------------------------------------------------------------------------------------------------
 
 
 def as_runs(entry: dict[str, Any]) -> None:
@@ -255,7 +255,7 @@ def test_mostly_crowds_are_told(own, change):
         )
 
 
-# --- through the script -------------------------------------------------------------------------------------------------
+# --- through the script -----------------------------------------------------------------------------------------------
 
 
 def run(monkeypatch: pytest.MonkeyPatch, own: OwnData) -> int:
