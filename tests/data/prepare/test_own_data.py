@@ -109,8 +109,8 @@ def test_boxes_alone_are_refused_for_a_mask_head_and_taken_for_others(own, chang
     (line,) = own.refused()
     assert line == (
         "train.json: this file: has only boxes, but mask_rcnn, the head of experiments.extractors.main, needs masks; "
-        "3 other experiments have such a head (set its head, or model.head, to faster_rcnn, cascade_rcnn, retinanet or "
-        "fcos)"
+        "3 other experiments have such a head (set its head, or model.head, to cascade_rcnn, faster_rcnn, fcos or "
+        "retinanet)"
     )
     own.set("model.head", "faster_rcnn")
     summary, _ = own.prepare()
