@@ -1,7 +1,8 @@
 """Compared tables as the page shows them: rows with links to their runs, the reference rows marked."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from afigan.reporting.markdown import CITED, OTHERS, ShownTable
 
@@ -18,13 +19,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class RowView:
-    """A row. reference: whether others are compared to it. runs: the evaluations of its seeds that have been run."""
+    """A row. reference: whether others are compared to it.
+
+    runs: (evaluation, words for it) of the seeds that have been run: the seed's number if there are several.
+    """
 
     head: str
     cells: Sequence[Cell]
     reference: bool = False
     ours_only: bool = False
-    runs: Sequence[str] = ()
+    runs: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,15 @@ class TableView:
     ours: Sequence[bool]
 
 
-def main_view(shown: ShownTable, run: Collection[str]) -> TableView:
-    """Return the APs and costs of a table; our APs link to the run. run: the evaluations that the page has."""
+def main_view(shown: ShownTable, run: Mapping[str, Mapping[str, Any]]) -> TableView:
+    """Return the APs and costs of a table; our APs link to the run. run: evaluation -> its metrics file."""
     rows = []
     for i, record in enumerate(shown.records):
         keys = [key for key in str(record["evaluation"]).split("; ") if key in run]
         cells = [Cell(values[i], _link(heading, keys)) for heading, values in shown.main.items()]
         itself = any(cell.text == REFERENCE for cell in cells)
-        rows.append(RowView(cells[0].text, cells[1:], itself, not record["printed"], keys))
+        runs = [(key, str(run[key]["seed"]) if len(keys) > 1 else key) for key in keys]
+        rows.append(RowView(cells[0].text, cells[1:], itself, not record["printed"], runs))
     return TableView(shown.title, list(shown.main), shown.left, rows, [_is_ours(heading) for heading in shown.main])
 
 

@@ -149,6 +149,12 @@ def test_losses_are_chosen(open_page: Open) -> None:
     assert stage.locator(".panel:visible figcaption").all_inner_texts() == ["content"]
     stage.get_by_role("button", name="No run").click()
     assert stage.locator("polyline:visible").count() == 0
+    stage.get_by_role("searchbox", name="Runs with").fill("nearest")
+    assert {line.get_attribute("data-run") for line in stage.locator("polyline:visible").all()} == {
+        "nearest_5conv",
+        "degraded_nearest",
+    }
+    stage.get_by_role("button", name="No run").click()
     stage.get_by_label("a5", exact=True).check()
     assert [line.get_attribute("data-run") for line in stage.locator("polyline:visible").all()] == ["a5"]
 

@@ -5,10 +5,12 @@ import math
 
 import pytest
 from composed import composed
+from measured import Measured
 
 from afigan.params.lineage import Lineage
 from afigan.params.loading import check_params
 from afigan.reporting.embedded import Curve, Losses
+from afigan.reporting.markdown import shown_table
 from afigan.reporting.page.cards import KINDS, SHAPES, kind_of
 from afigan.reporting.page.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, stages, ticks
 from afigan.reporting.page.markup import bullets, inline
@@ -16,6 +18,8 @@ from afigan.reporting.page.render import clock, grouped
 from afigan.reporting.page.runs import ancestry, flat, settings
 from afigan.reporting.page.scale import APART, Scale, bend
 from afigan.reporting.page.summaries import RUNS, class_grids, data_grid, error_grids
+from afigan.reporting.page.tables import main_view
+from afigan.reporting.tables import compare
 from afigan.reporting.verdicts import AGREES, in_part
 
 
@@ -69,6 +73,20 @@ def test_curves_are_drawn_where_their_values_are() -> None:
     assert points[1] == [pytest.approx((LEFT + wide, TOP + tall * 0.75), abs=0.06)]
     assert dict(panel.y)["4"] == TOP and dict(panel.x)["100"] == WIDTH - RIGHT
     assert stage.styles[0] != stage.styles[1]
+
+
+def test_rows_of_several_seeds_name_them() -> None:
+    run = Measured()
+    run.put(4, "A1", [50.0, 51.0])
+    run.put(4, "A5", [57.0])
+    shown = shown_table(4, compare(4, run.results), run.results)
+    contents = {key: {"seed": int(key[-1])} for row in run.rows[4].values() for key in row.evaluations}
+    rows = {row.head.split()[0]: row for row in main_view(shown, contents).rows}
+    assert rows["A1"].runs == [("t4, A1, s0", "0"), ("t4, A1, s1", "1")] and rows["A1"].reference
+    assert rows["A5"].runs == [("t4, A5, s0", "t4, A5, s0")] and not rows["A5"].reference
+    assert rows["A2"].runs == [] and not any(cell.run for cell in rows["A2"].cells)
+    linked = [cell.text for cell in rows["A5"].cells if cell.run == "t4, A5, s0"]
+    assert linked == ["57.0", "n/a"]  # not the differences
 
 
 def test_a_run_is_traced_to_its_backbone() -> None:

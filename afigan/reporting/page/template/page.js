@@ -80,19 +80,24 @@ for (const section of document.querySelectorAll(".losses")) {
     });
     return box;
   });
+  const choose = (wanted) => {
+    for (const box of boxes) {
+      box.checked = wanted(box.closest("li").dataset.run);
+      box.dispatchEvent(new Event("change"));
+    }
+  };
   const all = (checked) => {
     const button = Object.assign(document.createElement("button"), { type: "button" });
     button.textContent = checked ? "All runs" : "No run";
-    button.addEventListener("click", () => {
-      for (const box of boxes) {
-        box.checked = checked;
-        box.dispatchEvent(new Event("change"));
-      }
-    });
+    button.addEventListener("click", () => choose(() => checked));
     return button;
   };
-  pick.append(label, all(true), all(false));
-  section.querySelector(".legend").before(pick);
+  const search = Object.assign(document.createElement("input"), { type: "search", size: 12 });
+  search.addEventListener("input", () => choose((run) => run.includes(search.value.trim())));
+  const among = document.createElement("label");
+  among.append("Runs with ", search);
+  pick.append(label, among, all(true), all(false));
+  section.querySelector("h3").after(pick);
 }
 
 // Links to folded parts open them; printing opens everything but the runs.
