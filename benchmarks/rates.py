@@ -88,8 +88,8 @@ def main() -> None:
     for stage, rate in measure(arguments.folder, arguments.images, inputs).items():
         core, taken = 1 / rate.loading, BATCH / GPU_SECONDS[stage]
         line = f"{stage}: {1000 * rate.loading:.1f} ms of processor time an image, {core:.0f} images/s a core "
-        line += f"({1000 * rate.receiving:.1f} ms more in the training's process); a GPU takes {taken:.0f} images/s, "
-        print(f"{line}which {workers(rate, GPU_SECONDS[stage])} processes load", flush=True)
+        line += f"({1000 * rate.receiving:.1f} ms more in the training's process); a GPU takes {taken:.0f} images/s"
+        print(f"{line}; processes that keep up: {workers(rate, GPU_SECONDS[stage])}", flush=True)
 
 
 if __name__ == "__main__":
