@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,15 @@ from PIL import Image
 sys.path.append(str(ROOT / "benchmarks"))
 import coco_sized
 import pairs_killed
-import prepare
 import rates
 
 from afigan.params.schema import Input
+
+# by its path: workflow/scripts has a module of this name, and another test may have put that folder first
+SPEC = spec_from_file_location("benchmark_of_prepare", ROOT / "benchmarks/prepare.py")
+assert SPEC is not None and SPEC.loader is not None
+prepare = module_from_spec(SPEC)
+SPEC.loader.exec_module(prepare)
 
 IMAGES, OBJECTS, SHARD = 200, 600, 10
 # images of 640 x 480 pixels, so that the stage takes long enough to be killed
