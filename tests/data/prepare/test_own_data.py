@@ -37,7 +37,7 @@ def area(value: Callable[[dict[str, Any]], float]) -> Change:
     return lambda entry: entry.update(area=value(entry))
 
 
-# --- areas, boxes, masks: refused ---------------------------------------------------------------------------------------
+# --- areas, boxes, masks: refused -------------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[Change, str, str]] = {  # the change; the reason; the remedy
     "area is one": (area(lambda a: 1.0), "its area is 1.0, far below that of its mask, ", "leave it out"),
@@ -142,7 +142,7 @@ def test_without_parameters_only_the_data_are_checked(own):
     assert not prepare(params.data, 0, PREPARED, workers=1)["train"]["masks"]
 
 
-# --- names and pictures -------------------------------------------------------------------------------------------------
+# --- names and pictures -----------------------------------------------------------------------------------------------
 
 NAMES = {
     "backslashes": (
@@ -255,7 +255,7 @@ def test_mostly_crowds_are_told(own, change):
         )
 
 
-# --- through the script -------------------------------------------------------------------------------------------------
+# --- through the script -----------------------------------------------------------------------------------------------
 
 
 def run(monkeypatch: pytest.MonkeyPatch, own: OwnData) -> int:
