@@ -277,7 +277,7 @@ STALE = {
     ),
     "hidden metrics": (
         lambda: edit(Path("results/metrics/a5.json"), " "),
-        "results/metrics/a5.json is not what results/benchmark.json was created from",
+        "results/metrics/a5.json is not what results/",
         "results/metrics/a5.json`",
     ),
     "image": (
