@@ -5,12 +5,16 @@ import signal
 
 import pytest
 import torch
+from hypothesis import settings
 
 import afigan  # noqa: F401  (finds detectron2's missing operators, see afigan.compat)
 from afigan.runtime import preemption
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 torch.set_num_threads(1)
+# on a busy machine, the time of an example says nothing about the code
+settings.register_profile("any_machine", deadline=None)
+settings.load_profile("any_machine")
 # a shell that starts the tests in the background has them ignore it
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
