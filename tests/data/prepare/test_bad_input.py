@@ -1040,7 +1040,7 @@ PARAMETERS = {
         "experiments.backbones.Main: String should",
     ),
     "key too long": ("experiments.backbones." + "x" * 101, {"name": "resnet18"}, "String should have at most 100"),
-    "path with a NUL": ("data.val.annotations", "a\0", "data.val.annotations: String should match pattern"),
+    "path with a NUL": ("data.train.annotations", "a\0", "data.train.annotations: String should match pattern"),
     "path of nothing": ("data.unlabeled.images", "", "data.unlabeled.images: String should match pattern"),
     "a second name of lambda": ("train_afigan.adversarial_weight", 1.0, "train_afigan.adversarial_weight: unknown key"),
     "a tree where a number belongs": (
