@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dags import ROOT, changed, dvc_due, environment
+from dags import ROOT, WATCHED, changed, dvc_due, environment
 from dvc.repo import Repo
 from lineages import parents
 from runs import RUN
@@ -155,9 +155,9 @@ def due() -> set[str]:
 
 
 def contents() -> dict[str, str]:
-    """Return {file: its hash} of all results, without Snakemake's mark in folders."""
+    """Return {file: its hash} of all results, without Snakemake's mark in folders and the files of Git."""
     files = [path for name in ("data", "models", "results") for path in Path(name).rglob("*") if path.is_file()]
-    return sums(path for path in files if path.name != ".snakemake_timestamp")
+    return sums(path for path in files if path.name != ".snakemake_timestamp" and path.parent != Path(WATCHED))
 
 
 def ran(*command: str, cwd: Path) -> str:

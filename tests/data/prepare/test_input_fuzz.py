@@ -248,16 +248,18 @@ def use(folder: Path) -> None:
 
 
 @fuzz
-@given(annotation_files(), st.booleans())
-def test_an_annotation_file_is_fit_for_use_or_refused(photographs, tmp_path, content, as_val):
+@given(annotation_files(), st.sampled_from(["train", "val", "both", "both, in groups"]))
+def test_an_annotation_file_is_fit_for_use_or_refused(photographs, tmp_path, content, role):
     (tmp_path / "odd.json").write_bytes(content)
     (tmp_path / "good.json").write_text(json.dumps(tiny_coco.annotations()))
     splits = [
         SimpleNamespace(images=str(photographs), annotations=str(tmp_path / f"{n}.json"), fraction=None)
         for n in ("odd", "good")
     ]
-    if as_val:
+    if role == "val":
         splits.reverse()
+    elif role != "train":  # some of its images are those of val
+        splits[1] = SimpleNamespace(fraction=0.4, group=r"(\w+)\." if "groups" in role else None)
     nothing = SimpleNamespace(images=None, annotations="")
     data = SimpleNamespace(source="coco", train=splits[0], val=splits[1], unlabeled=nothing, test=nothing, repair=False)
     out = tmp_path / "prepared"
