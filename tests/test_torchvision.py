@@ -219,6 +219,7 @@ def test_errors_leave_the_model_as_it_was():
         replace_interpolation(resnet18())
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_whole_detector_exports_as_onnx_for_any_image_size(tmp_path):
     """By torchvision's way, the scripted exporter; torch.export takes no detector."""
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim
 
 from afigan.export.source import Trained, load_interpolator
 from afigan.runtime.files import atomic_path
@@ -29,10 +29,16 @@ def write_onnx(interpolator: Trained, path: Path) -> None:
     """
     import onnxruntime
 
-    program = _traced(interpolator)
-    with _quiet():
+    example, sizes = _example(interpolator)
+    with _exporting(interpolator):
         exported = torch.onnx.export(
-            program, (), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
+            interpolator.module,
+            example,
+            dynamo=True,
+            dynamic_shapes=sizes,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
         )
     assert exported is not None
     exported.model.metadata_props.update(description(interpolator))
@@ -50,7 +56,9 @@ def write_torch(interpolator: Trained, path: Path) -> None:
     Raises:
         ValueError: the interpolator cannot be exported, or the loaded program's result differs.
     """
-    program = _traced(interpolator)
+    example, sizes = _example(interpolator)
+    with _exporting(interpolator):
+        program = torch.export.export(interpolator.module, example, dynamic_shapes=sizes)
     with atomic_path(path) as temporary, _quiet():
         torch.export.save(program, temporary)
         check(torch.export.load(temporary).module(), interpolator, "the loaded program")
@@ -136,13 +144,19 @@ def check(run: Callable[[Tensor], Tensor], interpolator: Trained, who: str) -> N
             )
 
 
-def _traced(interpolator: Trained) -> ExportedProgram:
+def _example(interpolator: Trained) -> tuple[tuple[Tensor], tuple[dict[int, Dim]]]:
+    """Return an example input, and which of its sizes are free."""
     n, height, width = EXAMPLE
-    example = torch.zeros(n, interpolator.channels, height, width)
-    sizes = {0: Dim("N", min=1), 2: Dim("H", min=1), 3: Dim("W", min=1)}
+    features = torch.zeros(n, interpolator.channels, height, width)
+    return (features,), ({0: Dim("N", min=1), 2: Dim("H", min=1), 3: Dim("W", min=1)},)
+
+
+@contextmanager
+def _exporting(interpolator: Trained) -> Iterator[None]:
+    """Silence torch's warnings about its own exporters, and say what cannot be exported."""
     try:
         with _quiet():
-            return torch.export.export(interpolator.module, (example,), dynamic_shapes=(sizes,))
+            yield
     except Exception as error:  # torch's errors of tracing have many types
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"torch cannot export {interpolator.name} for any size: {reason}") from error

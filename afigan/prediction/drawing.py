@@ -7,7 +7,7 @@ import numpy as np
 from detectron2.structures import Instances
 from PIL import Image, ImageDraw, ImageFont
 
-OPACITY = 0.45
+OPACITY = 0.35
 GOLDEN = 0.618034  # of a turn: hues of successive classes are far apart, however many there are
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 

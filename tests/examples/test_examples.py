@@ -1,6 +1,7 @@
 """The examples run and learn at toy size."""
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
@@ -83,7 +84,8 @@ def test_detectron2s_train_net(world: World, tmp_path, monkeypatch):
         "OUTPUT_DIR": "out",
     }
     options = [str(part) for item in small.items() for part in item]
-    command = ["--images", str(data / "images/train"), "--annotations", str(data / "train.json"), "--weights", "main"]
+    images = world.root / json.loads((data / "train.json").read_text("utf-8"))["info"]["root"]
+    command = ["--images", str(images), "--annotations", str(data / "train.json"), "--weights", "main"]
     seen = []
     train = example.DefaultTrainer.train
 
