@@ -63,15 +63,15 @@ class InterpolatedFPN(FeaturePyramidNetwork):
         results = [self.layer_blocks[-1](merged)]
         for place, level in enumerate(range(len(features) - 2, -1, -1)):
             lateral = self.inner_blocks[level](features[level])
-            merged = lateral + self._enlarge(merged, place, tuple(lateral.shape[-2:]), names[level])
+            merged = lateral + self._enlarge(merged, place, lateral, names[level])
             results.insert(0, self.layer_blocks[level](merged))
         if self.extra_blocks is not None:
             results, names = self.extra_blocks(results, features, names)
         return OrderedDict(zip(names, results, strict=True))
 
-    def _enlarge(self, coarse: Tensor, place: int, size: tuple[int, int], name: str) -> Tensor:
-        """Upsample (N, C, H, W) to (N, C, *size) by the interpolator of a place."""
-        height, width = coarse.shape[-2:]
+    def _enlarge(self, coarse: Tensor, place: int, lateral: Tensor, name: str) -> Tensor:
+        """Upsample (N, C, H, W) to the size of the lateral map (N, C, h, w) by the interpolator of a place."""
+        (height, width), size = coarse.shape[-2:], lateral.shape[-2:]
         for doublings in range(LARGEST_RATIO.bit_length()):
             ratio = 2**doublings
             if (height, width) == (-(-size[0] // ratio), -(-size[1] // ratio)):
@@ -83,7 +83,8 @@ class InterpolatedFPN(FeaturePyramidNetwork):
                 "images so that their sides are multiples of the coarsest map's stride"
             )
         for left in reversed(range(doublings)):
-            coarse = self.upsample(coarse, place, (-(-size[0] // 2**left), -(-size[1] // 2**left)))
+            guide = lateral if left == 0 else None  # of no other size is there a map
+            coarse = self.upsample(coarse, place, (-(-size[0] // 2**left), -(-size[1] // 2**left)), guide)
         return coarse
 
 
