@@ -1,10 +1,10 @@
 """Stage `tables`: all measurements of a run, under results/."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from afigan.outputs.paths import BENCHMARK, FIGURES, METRICS, PAGE, PLOT, PREPARED, RESULTS, TABLES
+from afigan.outputs.paths import BENCHMARK, FIGURES, METRICS, PAGE, PLOT, RESULTS, TABLES
+from afigan.outputs.prepared import read_summary
 from afigan.params.lineage import Lineage
 from afigan.params.loading import composed_digest
 from afigan.params.schema import Params, Schedule
@@ -69,7 +69,7 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
     Raises:
         ValueError: as `write_report`.
     """
-    summary = json.loads((PREPARED / "summary.json").read_text("utf-8"))
+    summary = read_summary()
     hashes = {node.key: node.params_hash for node in Lineage(params).of_kind("evaluations")}
     named = {name: dict(rows) for name, rows in params.tables.items()}
     results = read_results(named, METRICS, hashes, BENCHMARK)
@@ -94,6 +94,7 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
         and PAPER_IMAGES.items() <= images.items()
         and (detector.iterations, detector.batch_size) == PAPER_SCHEDULE
     )
+    own = is_own(params, summary["train"]["categories"])
     readme = readme_text(
         judged,
         profile=profile,
@@ -103,7 +104,7 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
         tables={name: text for name, text in tables.items() if name.endswith(".md")},
         figures={caption: f"figures/{name}.png" for caption, name in CAPTIONS.items()},
         breakdown=breakdown_markdown(runs),
-        own=is_own(params, summary["train"]["categories"]),
+        own=own,
         comparable=comparable,
         data=data_set(summary, params),
     )
@@ -115,6 +116,7 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
             dataset=dataset,
             schedules=schedules,
             comparable=comparable,
+            own=own,
             tables=[shown_table(number, compare(number, results), results) for number in results.rows],
             contents=read_contents(params, RESULTS),
             summary=summary,

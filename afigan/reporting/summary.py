@@ -30,6 +30,11 @@ Every contrast of box AP and of mask AP, with its 95 % interval, and the paper's
 [claims.md](claims.md) explains each verdict; [claims.csv](claims.csv) has the unrounded values."""
 
 
+def setting(*, comparable: bool, own: bool) -> str:
+    """Return the words on whose numbers a report has; the arguments are those of `readme_text`."""
+    return OWN_SETTING if own else PAPER_SETTING if comparable else OTHER_SETTING
+
+
 def readme_text(
     judged: Judged,
     *,
@@ -55,8 +60,8 @@ def readme_text(
         questions that have not been run are left out, except for one folded line.
     data: the findings on the data set.
     """
-    setting = (OWN_SETTING if own else PAPER_SETTING if comparable else OTHER_SETTING).replace("\n", "\n> ")
-    heading = [f"# Results of the profile `{profile}`", f"> {setting}"]
+    quoted = setting(comparable=comparable, own=own).replace("\n", "\n> ")
+    heading = [f"# Results of the profile `{profile}`", f"> {quoted}"]
     how = [
         "## How the numbers were produced",
         f"- data: {dataset}\n" + "\n".join(f"- {stage}: {schedule}" for stage, schedule in schedules.items()),

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from lineages import fingerprint
 from measured import Measured, Resampled, detailed
-from prepared_classes import summary
 from reported import write_embedded
+from summaries import summary
 
 from afigan.params.loading import check_params, compose
 from afigan.params.schema import Params
@@ -743,7 +743,7 @@ def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 
 def write_run(params: Params, classes: list[str], **changes: object) -> None:
     """Write the summary of data of these classes, every evaluation's metrics, changed, and its time."""
-    Path("data/prepared/summary.json").write_text(json.dumps(summary(classes)))
+    Path("data/prepared/summary.json").write_text(json.dumps(summary(7, dict.fromkeys(classes, 40))))
     timed = {}
     for seed, key in enumerate(params.experiments.evaluations):
         hashed = {"key": key, "params_hash": fingerprint(params, f"evaluations/{key}"), "seed": seed}

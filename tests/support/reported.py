@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from lineages import fingerprint
 from PIL import Image
-from prepared_classes import summary
+from summaries import summary
 
 from afigan.outputs.paths import PAGE
 from afigan.params.schema import Params
@@ -24,8 +24,7 @@ def write_inputs(params: Params) -> None:
 
     The evaluation number i has box AP 30 + i and mask AP 20 + i, AP by class and errors included.
     """
-    found = summary(CLASSES)
-    found["train"]["annotations"], found["val"]["annotations"] = 1234, 56
+    found = summary(7, {CLASSES[0]: 1230, CLASSES[1]: 4})
     write_json("data/prepared/summary.json", found)
     timed = {}
     for i, key in enumerate(params.experiments.evaluations):

@@ -15,9 +15,9 @@ import pytest
 from dags import ROOT, copy_project, environment
 from lineages import fingerprint, parents
 from PIL import Image
-from prepared_classes import summary
 from reported import write_embedded
 from scenes import write_scene
+from summaries import summary
 
 from afigan.evaluation.coco import coco_metrics
 from afigan.evaluation.matches import match, write_matches
@@ -83,7 +83,7 @@ def finish(params: Params) -> None:
     """Write all files of a finished run in the working directory."""
     VAL.parent.mkdir(parents=True)
     results = write_scene(VAL, seed=3, images=8)
-    write_json("data/prepared/summary.json", summary(["a", "b"], images=8))
+    write_json("data/prepared/summary.json", summary(8, {"a": 40, "b": 40}))
     for kind, experiments in params.experiments:
         for key in experiments:
             make(params, f"{kind}/{key}", results)

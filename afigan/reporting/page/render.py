@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 from jinja2 import DictLoader, Environment, StrictUndefined
 
+from afigan.data.prepare.cautions import cautions
+from afigan.data.prepare.findings import table
 from afigan.params.schema import Params
 from afigan.reporting.claims_markdown import RULES
 from afigan.reporting.embedded import Images, Losses
@@ -21,9 +23,9 @@ from afigan.reporting.page.cards import axis, claim_cards, margin, question_card
 from afigan.reporting.page.curves import HEIGHT, WIDTH, stages
 from afigan.reporting.page.markup import bullets, inline
 from afigan.reporting.page.runs import runs
-from afigan.reporting.page.summaries import class_grids, data_grid, error_grids
+from afigan.reporting.page.summaries import class_grids, error_grids
 from afigan.reporting.page.tables import main_view, other_views
-from afigan.reporting.summary import HOW, OTHER_SETTING, PAPER_SETTING
+from afigan.reporting.summary import HOW, setting
 from afigan.reporting.text import Grid
 from afigan.runtime.files import digest
 
@@ -35,7 +37,7 @@ TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 class Content:
     """Everything that the page shows.
 
-    profile, dataset, schedules, comparable: as `afigan.reporting.summary.readme_text` takes them.
+    profile, dataset, schedules, comparable, own: as `afigan.reporting.summary.readme_text` takes them.
     contents: evaluation -> its metrics file. summary: of the data. folder: of the pictures that `images` names.
     pictures: caption -> (file, description for those who cannot see it).
     """
@@ -46,6 +48,7 @@ class Content:
     dataset: str
     schedules: Mapping[str, str]
     comparable: bool
+    own: bool
     tables: Sequence[ShownTable]
     contents: Mapping[str, Any]
     summary: Mapping[str, Any]
@@ -81,12 +84,13 @@ def page_text(content: Content) -> str:
             runs=runs(content.params, content.contents),
             classes=class_grids(content.contents, (content.params.figures.nearest, content.params.figures.afi)),
             errors=error_grids(content.contents),
-            data=data_grid(content.summary),
+            data=table(content.summary),
+            warnings=cautions(content.summary, content.params),
             facts=content.facts,
             groups=grouped(content.facts.stages),
             each=each(content.facts.stages),
             marks=(facts_.BEGIN, facts_.END),
-            setting=PAPER_SETTING if content.comparable else OTHER_SETTING,
+            setting=setting(comparable=content.comparable, own=content.own),
             how=HOW,
             rules=bullets(RULES),
             parameters=yaml.safe_dump(values, sort_keys=False, allow_unicode=True),

@@ -1,6 +1,6 @@
-"""Tables of the page that come straight from files: AP of each class, kinds of errors, and the summary of the data."""
+"""Tables of the page that come straight from metrics files: AP of each class, and kinds of errors."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from afigan.reporting.text import Grid, number
@@ -42,14 +42,6 @@ def error_grids(contents: Mapping[str, Any]) -> dict[str, Grid]:
     return grids
 
 
-def data_grid(summary: Mapping[str, Any]) -> Grid:
-    """Return data/prepared/summary.json with a row for each value and a column for each split that has images."""
-    splits = {name: values for name, values in summary.items() if isinstance(values, Mapping) and values.get("images")}
-    flat = {name: dict(_facts(values)) for name, values in splits.items()}
-    facts = list(dict.fromkeys(fact for values in flat.values() for fact in values))
-    return {"": facts} | {name: [values.get(fact, "") for fact in facts] for name, values in flat.items()}
-
-
 def _part(content: Mapping[str, Any], kind: str, name: str) -> Any:
     return (content.get(kind) or {}).get(name)  # a detector without masks has null; older files have no such part
 
@@ -62,21 +54,3 @@ def _error(error: Mapping[str, Any] | None) -> str:
     if error is None:
         return ""
     return f"{error['count']:,} ({'n/a' if error['dAP'] is None else number(error['dAP'], signed=True)})"
-
-
-def _facts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _facts(item, f"{name}: {key}" if name else str(key).replace("_", " "))
-    elif isinstance(value, bool):
-        yield name, "yes" if value else "no"
-    elif isinstance(value, int):
-        yield name, f"{value:,}"
-    elif isinstance(value, float):
-        yield name, f"{value:.4g}"
-    elif isinstance(value, list):
-        if len(value) <= 12 and all(isinstance(item, str | int | float) for item in value):
-            yield name, ", ".join(map(str, value))
-        # longer lists belong to the file
-    elif value is not None:
-        yield name, str(value)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from measured import Resampled
 from reported import CLASSES, write_inputs
+from summaries import summary
 
 from afigan.outputs.paths import PAGE as FOLDER
 from afigan.params.loading import check_params, compose
@@ -19,6 +20,7 @@ from afigan.reporting import report
 from afigan.reporting.metrics import AP_NAMES
 from afigan.reporting.page.facts import BEGIN, END, facts, without_facts
 from afigan.runtime import state
+from afigan.runtime.files import write_json
 
 CONF = Path(__file__).parents[3] / "conf"
 PAGE = Path("results/index.html")
@@ -142,6 +144,16 @@ def test_older_metrics_have_neither(params: Params) -> None:
         path.write_text(json.dumps(content))
     page = report.report(params)[0][PAGE]
     assert "AP of each class" not in page and 'id="errors"' not in page
+
+
+def test_the_page_shows_the_data_as_prepare_and_readme_do(params: Params) -> None:
+    write_json("data/prepared/summary.json", summary(7, {"disc": 1230, "box": 0}))
+    texts = report.report(params)[0]
+    page, readme = texts[PAGE], texts[Path("results/README.md")]
+    cells = re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", page[page.index('id="data"') : page.index('id="runs"')])
+    assert {"1,230", "none", "crowds, left out"} & set(cells) == {"1,230", "none"}  # no row of nothing
+    warnings = re.findall(r"<b>Warning:</b> ([^<]*)</li>", page)
+    assert warnings and readme.count("- **Warning**:") == len(warnings)
 
 
 def test_the_same_results_give_the_same_page(params: Params) -> None:

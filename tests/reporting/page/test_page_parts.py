@@ -17,7 +17,7 @@ from afigan.reporting.page.markup import bullets, inline
 from afigan.reporting.page.render import clock, grouped
 from afigan.reporting.page.runs import ancestry, flat, settings
 from afigan.reporting.page.scale import APART, Scale, bend
-from afigan.reporting.page.summaries import RUNS, class_grids, data_grid, error_grids
+from afigan.reporting.page.summaries import RUNS, class_grids, error_grids
 from afigan.reporting.page.tables import main_view
 from afigan.reporting.tables import compare
 from afigan.reporting.verdicts import AGREES, in_part
@@ -129,15 +129,6 @@ def test_errors_by_hand() -> None:
     errors = {"missed": {"count": 1200, "dAP": 1.26}, "both": {"count": 0, "dAP": None}}
     contents = {"a": {"box": {"errors": errors}, "mask": None}, "old": {"box": {"AP": 1.0}, "mask": None}}
     assert error_grids(contents) == {"box": {"run": ["a"], "missed": ["1,200 (+1.3)"], "both": ["0 (n/a)"]}}
-
-
-def test_the_summary_of_the_data() -> None:
-    train = {"images": 1400, "categories": {"disc": 3}, "sizes": {"small": 1}, "masks": True, "ratio": 0.123456}
-    summary = {"train": train, "val": {"images": 2, "areas": [1, 2]}, "test": {"images": 0}}
-    grid = data_grid(summary)
-    assert list(grid) == ["", "train", "val"]
-    assert grid[""] == ["images", "categories: disc", "sizes: small", "masks", "ratio", "areas"]
-    assert grid["train"] == ["1,400", "3", "1", "yes", "0.1235", ""] and grid["val"] == ["2", "", "", "", "", "1, 2"]
 
 
 def test_markdown_becomes_html_and_the_rest_is_escaped() -> None:
