@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SAMPLE_SECONDS = 1.0
-MIB = 2**20
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """Checks of params.yaml against the prepared data set, before anything is trained."""
 
-from afigan.outputs.paths import PREPARED
+from afigan.outputs.prepared import read_summary
 from afigan.params.masks import WITHOUT_MASKS, heads_with_masks
 from afigan.params.schema import Params
-from afigan.runtime.files import read_json
 
 
 def check_prepared(params: Params) -> None:
@@ -13,7 +12,7 @@ def check_prepared(params: Params) -> None:
         ValueError: the data set has boxes only, and an experiment has a mask head; or `figures.image` is beyond the
             validation set; or the stage `prepare` has not run.
     """
-    summary = read_json(PREPARED / "summary.json")
+    summary = read_summary()
     if not summary["train"]["masks"] and (heads := heads_with_masks(params)):
         name, head = next(iter(heads.items()))
         raise ValueError(f"{name}: {head} needs masks, but the data set has only boxes; {WITHOUT_MASKS}")

@@ -8,13 +8,7 @@ import numpy as np
 import torch
 
 from afigan.data.packed import Packed
-from afigan.outputs.paths import PREPARED
 from afigan.runtime.files import read_json
-
-
-def read_summary() -> dict[str, Any]:
-    """Read the summary of the data set that `prepare` wrote."""
-    return read_json(PREPARED / "summary.json")
 
 
 def read_split(path: str | Path) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from afigan.data.split import read_summary
 from afigan.evaluation.errors import error_kinds
 from afigan.evaluation.matches import evaluated, indexed, matches_of, write_matches
 from afigan.evaluation.predict import Predictor
 from afigan.evaluation.results import results_of
 from afigan.outputs.models import load_config
 from afigan.outputs.paths import METRICS, PREPARED
+from afigan.outputs.prepared import read_summary
 from afigan.outputs.provenance import record
 from afigan.params.lineage import Lineage
 from afigan.params.schema import Params

@@ -77,11 +77,6 @@ def last_output(node: str) -> Path:
     return Path(outputs(node)[-1])
 
 
-def node_of(path: str | Path) -> str:
-    """Return the node of a file of models/."""
-    return Path(path).parent.relative_to(MODELS).as_posix()
-
-
 def all_nodes(params: Params) -> list[str]:
     """Return the names of all nodes of the parameters, in the order of the stages."""
     pairs = [f"pairs/{degradation}" for degradation in params.pairs.degradations]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from afigan.outputs import status
 from afigan.outputs.currency import stale
+from afigan.outputs.prepared import read_summary
 from afigan.params.loading import load_params
 from afigan.params.schema import Params
 from afigan.reporting import report
@@ -115,7 +116,7 @@ def provenance(params: Params, name: str, given: Given, folder: Path) -> dict[st
     spans = sorted(span for _, span in facts.recorded())
     if not spans and (given.wall_time is None or given.date is None):
         raise ValueError("runs/ does not say when the run took place: give --wall-time and --date")
-    summary = read_json("data/prepared/summary.json")
+    summary = read_summary()
     images = {split: values["images"] for split, values in summary.items()}
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     evaluations = params.experiments.evaluations

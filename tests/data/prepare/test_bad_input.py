@@ -36,10 +36,11 @@ from afigan.data.loader import TrainingSet
 from afigan.data.pairs import PairReader, write_pairs
 from afigan.data.prepare.problems import DataError
 from afigan.data.prepare.stage import prepare
-from afigan.data.split import read_split, read_summary
+from afigan.data.split import read_split
 from afigan.detectors.load import load_architecture
 from afigan.evaluation.coco import coco_metrics
 from afigan.outputs.models import load_config, load_weights
+from afigan.outputs.prepared import read_summary
 from afigan.params.loading import check_params, load_params
 from afigan.params.schema import Input, Params
 from afigan.weights import load_pretrained
