@@ -14,15 +14,8 @@ from torch import Tensor, nn
 from afigan.detectors import Architecture, build_detector
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.interpolators import build_interpolator
-from afigan.params.schema import (
-    RPN,
-    AfiganExperiment,
-    BackboneExperiment,
-    ExtractorExperiment,
-    Model,
-    RoIHeads,
-    Schedule,
-)
+from afigan.params.experiments import AfiganExperiment, BackboneExperiment, ExtractorExperiment
+from afigan.params.schema import RPN, Model, RoIHeads, Schedule
 from afigan.runtime.device import seed_everything
 from afigan.training import engine
 from afigan.training.adversarial import Adversary

@@ -18,7 +18,7 @@ EVERYWHERE = (
     *("params/loading", "params/references", "params/registered", "params/seeds"),
     *("runtime/files", "runtime/messages", "runtime/preemption", "runtime/state"),
 )
-HASHED = ("params/lineage", "params/schema", "params/stages")
+HASHED = tuple(f"params/{name}" for name in ("dataset", "experiments", "lineage", "schema", "stages", "types"))
 COMPARES_HASHES = "tables"
 
 

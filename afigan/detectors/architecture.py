@@ -3,9 +3,10 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from afigan.params.experiments import BackboneExperiment
 from afigan.params.lineage import Node
 from afigan.params.registered import has_masks, heads
-from afigan.params.schema import BackboneExperiment, Model
+from afigan.params.schema import Model
 
 
 @dataclass(frozen=True)

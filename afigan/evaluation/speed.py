@@ -15,8 +15,9 @@ from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import set_test_limits
 from afigan.evaluation.predict import Predictor
 from afigan.outputs.paths import BENCHMARK, PREPARED
+from afigan.params.experiments import BackboneExperiment
 from afigan.params.lineage import Lineage
-from afigan.params.schema import BackboneExperiment, Evaluate, Model, PaperSize, Params
+from afigan.params.schema import Evaluate, Model, PaperSize, Params
 from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.runtime.files import write_json
 

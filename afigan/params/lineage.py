@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+from afigan.params.experiments import BackboneExperiment
 from afigan.params.registered import heads
-from afigan.params.schema import BackboneExperiment, Params, Schedule
+from afigan.params.schema import Params, Schedule
 from afigan.params.stages import KINDS, REFERENCES, split_node
 from afigan.runtime.files import digest
 

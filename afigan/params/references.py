@@ -5,9 +5,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from afigan.params.experiments import ExtractorExperiment
 from afigan.params.lineage import Lineage, Node
 from afigan.params.registered import has_masks, heads, interpolators, is_learned, wrong_options
-from afigan.params.schema import ExtractorExperiment, Params
+from afigan.params.schema import Params
 from afigan.params.stages import TRAINED
 from afigan.runtime.messages import shown
 

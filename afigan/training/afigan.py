@@ -14,8 +14,9 @@ from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.interpolators import build_interpolator
 from afigan.outputs.models import prefixed
 from afigan.outputs.paths import PAIRS, PREPARED
+from afigan.params.experiments import AfiganExperiment
 from afigan.params.lineage import Node
-from afigan.params.schema import AdversarialSchedule, AfiganExperiment, Params
+from afigan.params.schema import AdversarialSchedule, Params
 from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, pyramid_maps

@@ -15,8 +15,9 @@ from afigan.backbones import build_backbone
 from afigan.data.images import read_rgb
 from afigan.data.split import read_split, to_tensor
 from afigan.outputs.paths import PREPARED
+from afigan.params.experiments import BackboneExperiment
 from afigan.params.lineage import Node
-from afigan.params.schema import BackboneExperiment, Params
+from afigan.params.schema import Params
 from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.training import engine
 from afigan.training.stage import on_all_ranks, open_run, save_model

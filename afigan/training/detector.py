@@ -14,8 +14,9 @@ from afigan.detectors.metadata import about_detector
 from afigan.outputs.currency import check_current
 from afigan.outputs.models import load_part, load_weights, part
 from afigan.outputs.paths import PREPARED, PSEUDO
+from afigan.params.experiments import DetectorExperiment, StudentExperiment
 from afigan.params.lineage import Node
-from afigan.params.schema import DetectorExperiment, Params, StudentExperiment
+from afigan.params.schema import Params
 from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.training import engine
 from afigan.training.stage import on_all_ranks, open_run, save_model

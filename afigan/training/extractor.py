@@ -14,8 +14,9 @@ from afigan.detectors.metadata import about_detector
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.outputs.models import load_part, load_weights, part, prefixed
 from afigan.outputs.paths import PAIRS, PREPARED
+from afigan.params.experiments import ExtractorExperiment
 from afigan.params.lineage import Node
-from afigan.params.schema import AdversarialSchedule, ExtractorExperiment, Params
+from afigan.params.schema import AdversarialSchedule, Params
 from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.training import engine
 from afigan.training.adversarial import Adversary, crop_to, halve, pyramid_maps

@@ -24,15 +24,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from afigan.detectors import Architecture, build_detector
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.interpolators import INTERPOLATORS, build_interpolator
-from afigan.params.schema import (
-    RPN,
-    AfiganExperiment,
-    BackboneExperiment,
-    ExtractorExperiment,
-    Model,
-    RoIHeads,
-    Schedule,
-)
+from afigan.params.experiments import AfiganExperiment, BackboneExperiment, ExtractorExperiment
+from afigan.params.schema import RPN, Model, RoIHeads, Schedule
 from afigan.pyramids.registry import PYRAMIDS
 from afigan.training import engine
 from afigan.training.adversarial import Adversary

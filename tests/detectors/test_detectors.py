@@ -18,9 +18,11 @@ import afigan
 from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import detectron2_config, set_test_limits
 from afigan.detectors.heads import HEADS
+from afigan.params.experiments import BackboneExperiment
 from afigan.params.lineage import Lineage
 from afigan.params.loading import check_params
-from afigan.params.schema import BackboneExperiment, Model, Pyramid
+from afigan.params.schema import Model
+from afigan.params.types import Pyramid
 from afigan.pyramids.fpn import InterpolatedFPN
 
 PAPER = Model(anchor_sizes=[32.0, 64.0, 128.0, 256.0, 512.0])

@@ -20,7 +20,8 @@ from afigan.detectors.heads import HEADS
 from afigan.figures import gradcam
 from afigan.figures.gradcam import draw_gradcam_figure, found_score, grad_cam, share_inside
 from afigan.figures.pictures import Objects, Panel
-from afigan.params.schema import BackboneExperiment, Input, Model
+from afigan.params.experiments import BackboneExperiment
+from afigan.params.schema import Input, Model
 from afigan.runtime.files import write_json
 
 MODEL = Model(

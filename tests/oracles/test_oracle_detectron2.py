@@ -17,7 +17,8 @@ from PIL import Image
 from afigan.detectors import Architecture, build_detector, heads
 from afigan.detectors.build import set_test_limits
 from afigan.evaluation.predict import multi_scale_detector, predict, whole_input
-from afigan.params.schema import BackboneExperiment, Evaluate, Model
+from afigan.params.experiments import BackboneExperiment
+from afigan.params.schema import Evaluate, Model
 
 CLASSES, CHANNELS, WIDTH = 3, 16, 32
 SCORE, DETECTIONS = 0.05, 60

@@ -277,7 +277,7 @@ def other_stage(folder: Path, count: int) -> subprocess.Popen:
     )
     environ = os.environ | {"CUDA_VISIBLE_DEVICES": THREE}
     return subprocess.Popen(
-        [sys.executable, "-c", code], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code], cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
 

@@ -10,7 +10,7 @@ def findings(counts: dict[str, int], images: int = 5, **fields: Any) -> dict[str
         "images": images,
         "annotations": objects,
         "categories": counts,
-        "sizes": {"small": objects - 2, "medium": 1, "large": 1},
+        "sizes": {"small": max(1, objects - 2), "medium": 1, "large": 1},
         "crowds": 0,
         "images_without_objects": 0,
         "bytes": 1000 * images,

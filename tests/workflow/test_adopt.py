@@ -323,7 +323,7 @@ def test_snakemake_does_not_adopt_stale_outputs(project):
     student = Path("models/students/a1/model.safetensors")
     edit(student)
     with Repo(str(root)) as repo:  # `dvc commit -f` takes anything
-        for stage in ("train_student@a1", "evaluate@student"):
+        for stage in ("train_student@a1", "evaluate@student", "benchmark"):
             repo.commit(stage, force=True)
     with pytest.raises(ValueError) as refused:
         adoption.to_snakemake(load_params("params.yaml"))

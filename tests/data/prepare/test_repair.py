@@ -16,7 +16,7 @@ from afigan.data.prepare.entries import by_id
 from afigan.data.prepare.problems import Problem
 from afigan.data.prepare.repair import SUPERCATEGORIES, Source, marked, repaired
 from afigan.data.prepare.repair_entries import BACKSLASHES, CONTOURS, EMPTY, FLOATS, NO_SIZE, OUTSIDE
-from afigan.params.schema import Data
+from afigan.params.dataset import Data
 
 REPAIR = "data.repair: true would repair it"
 
