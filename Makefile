@@ -21,6 +21,8 @@ define have_uv
 	|| { echo 'setup: install uv, or python3 with pip' >&2; exit 1; }
 endef
 
+# tests in as many processes as there are cores; each test has one thread
+PARALLEL := -n auto --maxprocesses 8 --dist loadgroup
 # too slow for make test-lowest, or about something else: Slurm's plugin (an extra that needs newer packages than the
 # others), and a torch that plays a GPU, which 2.8 cannot
 NOT_LOWEST := tests/slurm tests/benchmarks tests/params/test_profiles.py tests/data/prepare/test_input_fuzz.py \
@@ -50,7 +52,7 @@ adopt-snakemake: setup  ## outputs that DVC has created or fetched become Snakem
 	python workflow/scripts/adopt.py --to snakemake
 
 test: setup  ## the tests; ARGS="-k tables" for some of them
-	python -m pytest $(ARGS)
+	python -m pytest $(PARALLEL) $(ARGS)
 
 test-slurm: setup  ## smoke through a real Slurm on this machine, jobs killed on the way; installs slurm-wlm, munge
 	python tests/slurm/run.py
@@ -58,7 +60,7 @@ test-slurm: setup  ## smoke through a real Slurm on this machine, jobs killed on
 
 test-lowest: .venv-lowest/ready  ## the fast tests with the lowest versions that pyproject.toml allows, in .venv-lowest
 	PATH="$(CURDIR)/.venv-lowest/bin:$(OUTER_PATH)" VIRTUAL_ENV="$(CURDIR)/.venv-lowest" \
-		python -m pytest -m "not pipeline" $(addprefix --ignore=,$(NOT_LOWEST)) $(ARGS)
+		python -m pytest $(PARALLEL) -m "not pipeline" $(addprefix --ignore=,$(NOT_LOWEST)) $(ARGS)
 
 .venv-lowest/ready: pyproject.toml
 	$(have_uv)

@@ -19,6 +19,13 @@ settings.load_profile("any_machine")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share a run or a trained world in one process, and the others of a file in one."""
+    for item in items:
+        shared = next((name for name in ("runs", "world") if name in getattr(item, "fixturenames", ())), item.path.name)
+        item.add_marker(pytest.mark.xdist_group(shared))
+
+
 @pytest.fixture(autouse=True)
 def no_sigterm_of_another_test():
     """Forget a SIGTERM that a test has sent to this process, which ends no other test."""
