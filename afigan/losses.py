@@ -14,6 +14,8 @@ def _cross_entropy(logits: Tensor, real: bool) -> Tensor:
 def content_loss(fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
     """Return the mean absolute difference of each level (N, C, H_i, W_i), summed over levels; a scalar.
 
+    This is the content term of Eq. 2 and 3; `afigan.training.adversarial` adds the terms.
+
     Raises:
         ValueError: the numbers of levels differ, or the two maps of a level differ in shape.
     """
@@ -26,6 +28,7 @@ def content_loss(fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
 def adversarial_loss(fake_logits: Sequence[Tensor]) -> Tensor:
     """Return -log D(fake) of each level's logits (N, 1, H_i, W_i), summed over levels; a scalar.
 
+    This is the adversarial term of Eq. 2 and 3, without its weight lambda, which `afigan.training.adversarial` applies.
     Its gradient is meant to flow through D into the network that produces the maps.
     """
     return torch.stack([_cross_entropy(logits, real=True) for logits in fake_logits]).sum()
@@ -34,7 +37,7 @@ def adversarial_loss(fake_logits: Sequence[Tensor]) -> Tensor:
 def discriminator_loss(real_logits: Sequence[Tensor], fake_logits: Sequence[Tensor]) -> Tensor:
     """Return -log D(real) - log(1 - D(fake)) of each level's logits (N, 1, H_i, W_i), summed over levels; a scalar.
 
-    The caller must detach the fake maps before D sees them.
+    This is Eq. 1, the loss of D. The caller must detach the fake maps before D sees them.
     """
     terms = [
         _cross_entropy(real, real=True) + _cross_entropy(fake, real=False)

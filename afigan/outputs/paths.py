@@ -7,7 +7,7 @@ from pathlib import Path
 
 from afigan.params.lineage import Lineage
 from afigan.params.schema import Params
-from afigan.params.stages import KINDS, is_trained, split_node
+from afigan.params.stages import KINDS, SUMMARIES, is_trained, split_node
 
 PREPARED = Path("data/prepared")
 PAIRS = Path("data/pairs")
@@ -81,4 +81,4 @@ def all_nodes(params: Params) -> list[str]:
     """Return the names of all nodes of the parameters, in the order of the stages."""
     pairs = [f"pairs/{degradation}" for degradation in params.pairs.degradations]
     experiments = [node.name for node in Lineage(params).of_kind(*KINDS)]
-    return ["prepare", *pairs, *experiments, "benchmark", "figures", "tables"]
+    return ["prepare", *pairs, *experiments, *SUMMARIES]

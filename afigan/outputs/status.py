@@ -14,7 +14,7 @@ from afigan.outputs.currency import recorded_hash
 from afigan.outputs.paths import all_nodes
 from afigan.params.lineage import Lineage
 from afigan.params.schema import Params
-from afigan.params.stages import KINDS, split_node
+from afigan.params.stages import KINDS, SUMMARIES, split_node
 from afigan.runtime import state
 from afigan.runtime.state import ERROR, RUNS, State
 
@@ -30,8 +30,9 @@ class Row:
 
     Args:
         node: as in `afigan.runtime.state.State`.
-        status: `done`; `there`, an output without a record of its parameters; `stale`, an output of other parameters;
-            `waiting`; or that of the last process: `running`, `failed`, `interrupted`, `preempted`, SILENT.
+        status: `done`; `there`, an output without a record of its parameters; `stale`, an output of other parameters,
+            or a summary of results that are not all done; `waiting`; or that of the last process: `running`, `failed`,
+            `interrupted`, `preempted`, SILENT.
         run: the state that the training run has reported, of any status.
         checkpoint: iteration and time of the newest checkpoint.
         note: a few words.
@@ -62,6 +63,10 @@ def rows(params: Params, time: datetime) -> list[Row]:
         if row.status == "waiting" and not row.note and is_experiment(node):
             missing = [parent.name for parent in lineage[node].parents if found[parent.name].status != "done"]
             found[node] = replace(row, note=f"for {', '.join(missing)}" if missing else "")
+    if not all(row.status == "done" for node, row in found.items() if is_experiment(node)):
+        for node in SUMMARIES:
+            if found[node].status == "there":
+                found[node] = replace(found[node], status="stale")
     return list(found.values())
 
 

@@ -16,12 +16,14 @@ class Stage:
         kind: the section of `experiments` whose entries it runs; empty for a stage without experiments.
         schedule: the section of params.yaml with its training schedule; empty if it trains nothing.
         title: for people.
+        summary: it reads the results of all experiments, and has none of its own.
     """
 
     name: str
     kind: str = ""
     schedule: str = ""
     title: str = ""
+    summary: bool = False
 
 
 STAGES = (
@@ -35,11 +37,12 @@ STAGES = (
     Stage("train_student", "students", "train_detector", "Self-training"),
     Stage("evaluate", "evaluations"),
     Stage("submit", "submissions"),
-    Stage("benchmark"),
-    Stage("figures"),
-    Stage("tables"),
+    Stage("benchmark", summary=True),
+    Stage("figures", summary=True),
+    Stage("tables", summary=True),
 )
 KINDS = {stage.kind: stage for stage in STAGES if stage.kind}
+SUMMARIES = tuple(stage.name for stage in STAGES if stage.summary)
 TRAINED = tuple(stage.kind for stage in STAGES if stage.schedule)  # kinds with a folder of models/
 NETWORKS = ("extractors", "detectors", "students")  # kinds with a backbone, a pyramid and a head
 

@@ -20,6 +20,7 @@ from afigan.outputs.paths import all_nodes as nodes
 from afigan.outputs.paths import last_output as output
 from afigan.outputs.status import SILENT, render, rows
 from afigan.params.loading import check_params, compose
+from afigan.params.stages import SUMMARIES
 from afigan.runtime import state
 from afigan.runtime.state import State, read, recorded, update
 from afigan.training import backbone, journal
@@ -95,13 +96,21 @@ def test_without_any_file_everything_waits(root):
 @pytest.mark.parametrize("node", nodes(PARAMS))
 def test_an_output_is_done_or_stale_by_its_hash(root, node):
     make(node)
-    assert status(node) == ("done" if node in EXPERIMENTS else "there")
+    assert status(node) == ("done" if node in EXPERIMENTS else "stale" if node in SUMMARIES else "there")
     assert [row.node for row in rows(PARAMS, NOW) if row.status != "waiting"] == [node]
     if node in EXPERIMENTS:
         make(node, "0" * 64)
         assert status(node) == "stale"
         output(node).write_bytes(b"{")
         assert status(node) == "stale"
+
+
+def test_a_summary_is_there_while_all_experiments_are_done(root):
+    for node in nodes(PARAMS):
+        make(node)
+    assert {status(node) for node in SUMMARIES} == {"there"}
+    make("detectors/a1", "0" * 64)
+    assert {status(node) for node in SUMMARIES} == {"stale"}
 
 
 def test_nothing_waits_for_a_finished_node(root):
