@@ -215,12 +215,13 @@ class _References:
         return backbone.pixel_format if backbone else None
 
     def _tables(self) -> None:
-        evaluations = self.params.experiments.evaluations
+        evaluations, detectors = self.params.experiments.evaluations, self.params.experiments.detectors
         for table, rows in self.params.tables.items():
             for row, keys in rows.items():
                 for key in keys:
                     if key not in evaluations:
-                        self._say(f"tables.{table}.{row}", f"there is no experiments.evaluations.{key}")
+                        hint = f"; add it: {key}: {{model: detectors/{key}}}" if key in detectors else ""
+                        self._say(f"tables.{table}.{row}", f"there is no experiments.evaluations.{key}{hint}")
                 models = [evaluations[key].model for key in keys if key in evaluations]
                 seeds = [self.lineage[model].seed for model in models if model in self.lineage]
                 if len(set(seeds)) < len(seeds):

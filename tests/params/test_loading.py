@@ -149,7 +149,10 @@ def test_errors_are_named(changes, message):
             "experiments.detectors.a5.init: there is no experiments.ext",
         ),
         ({"experiments__evaluations__a1__model": "detectors/x"}, "experiments.evaluations.a1.model: there is no"),
-        ({"experiments__evaluations__a1": ...}, "tables.table4.A1: there is no experiments.evaluations.a1"),
+        (
+            {"experiments__evaluations__a1": ...},
+            "tables.table4.A1: there is no experiments.evaluations.a1; add it: a1: {model: detectors/a1}",
+        ),
         ({"pairs__degradations": ["nearest", "bicubic"]}, "bilinear is not among pairs.degradations"),
         (
             {"experiments__detectors__a2__reuse": "M"},
