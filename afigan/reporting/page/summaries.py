@@ -6,26 +6,36 @@ from typing import Any
 from afigan.reporting.text import Grid, number
 
 RUNS = 20  # columns of a table; the metrics files have the classes of all runs
+FEW = 10  # classes, which fit into the columns of a table
 
 
 def class_grids(contents: Mapping[str, Any], first: Sequence[str] = ()) -> dict[str, Grid]:
-    """Return `box AP`, ... -> a row for each class with its number of objects and its AP in each of at most RUNS runs.
+    """Return `box AP`, ... -> the AP of each class in each run.
+
+    Few classes are columns, with their numbers of objects in the headings, and each run is a row. Many classes are
+    rows, with a column for each of at most RUNS runs.
 
     contents: evaluation -> its metrics file, whose `box` and `mask` have a list `classes`; empty if none has.
-    first: the evaluations of the first columns.
+    first: the evaluations that come first.
     """
     keys = sorted(contents, key=lambda key: first.index(key) if key in first else len(first))
     grids = {}
     for kind in ("box", "mask"):
         runs = {key: found for key in keys if (found := _part(contents[key], kind, "classes"))}
-        runs = dict(list(runs.items())[:RUNS])
+        if not runs:
+            continue
+        entries = next(iter(runs.values()))  # all runs have the same validation images
         for metric in ("AP", "AP50"):
-            if runs:
-                entries = next(iter(runs.values()))  # all runs have the same validation images
+            if len(entries) <= FEW:
+                grids[f"{kind} {metric}"] = {"run": list(runs)} | {
+                    f"{entry['name']} ({entry['objects']:,})": [_percent(found[i][metric]) for found in runs.values()]
+                    for i, entry in enumerate(entries)
+                }
+            else:
                 grids[f"{kind} {metric}"] = {
                     "class": [entry["name"] for entry in entries],
                     "objects": [f"{entry['objects']:,}" for entry in entries],
-                } | {key: [_percent(entry[metric]) for entry in found] for key, found in runs.items()}
+                } | {key: [_percent(entry[metric]) for entry in found] for key, found in list(runs.items())[:RUNS]}
     return grids
 
 

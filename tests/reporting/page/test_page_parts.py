@@ -17,7 +17,7 @@ from afigan.reporting.page.markup import bullets, inline
 from afigan.reporting.page.render import clock, grouped
 from afigan.reporting.page.runs import ancestry, flat, settings
 from afigan.reporting.page.scale import APART, Scale, bend
-from afigan.reporting.page.summaries import RUNS, class_grids, error_grids
+from afigan.reporting.page.summaries import FEW, RUNS, class_grids, error_grids
 from afigan.reporting.page.tables import main_view
 from afigan.reporting.tables import compare
 from afigan.reporting.verdicts import AGREES, in_part
@@ -111,17 +111,26 @@ def test_everything_measured_is_listed() -> None:
 
 
 def classes(*values: float | None) -> dict:
-    return {"classes": [{"name": n, "objects": 1200, "AP": v, "AP50": 9.0} for n, v in zip("xy", values, strict=True)]}
+    named = enumerate(values)
+    return {"classes": [{"name": f"c{i}", "objects": 1200, "AP": value, "AP50": 9.0} for i, value in named]}
 
 
 def test_classes_by_hand() -> None:
     contents = {"a": {"box": classes(1.25, None), "mask": None}, "b": {"box": classes(3, 4)}, "old": {"box": {"AP": 1}}}
     grids = class_grids(contents, first=("b", "a"))
     assert list(grids) == ["box AP", "box AP50"]
-    expected = {"class": ["x", "y"], "objects": ["1,200"] * 2, "b": ["3.0", "4.0"], "a": ["1.2", "n/a"]}
-    assert grids["box AP"] == expected and list(grids["box AP"]) == list(expected)
+    assert grids["box AP"] == {"run": ["b", "a"], "c0 (1,200)": ["3.0", "1.2"], "c1 (1,200)": ["4.0", "n/a"]}
     assert class_grids({"old": {"box": {"AP": 1.0}, "mask": None}}) == {}
-    many = {f"r{i}": {"box": classes(1, 2)} for i in range(RUNS + 5)}
+    runs = {f"r{i}": {"box": classes(1, 2)} for i in range(RUNS + 5)}
+    assert len(class_grids(runs)["box AP"]["run"]) == RUNS + 5
+
+
+def test_many_classes_are_rows() -> None:
+    contents = {"a": {"box": classes(*range(FEW), None)}, "b": {"box": classes(*range(1, FEW + 2))}}
+    table = class_grids(contents, first=("b",))["box AP"]
+    assert list(table) == ["class", "objects", "b", "a"] and set(table["objects"]) == {"1,200"}
+    assert (table["class"][-1], table["b"][-1], table["a"][-1]) == (f"c{FEW}", f"{FEW + 1}.0", "n/a")
+    many = {f"r{i}": {"box": classes(*range(FEW + 1))} for i in range(RUNS + 5)}
     assert list(class_grids(many, ("r24",))["box AP"])[2:] == ["r24", *(f"r{i}" for i in range(RUNS - 1))]
 
 
