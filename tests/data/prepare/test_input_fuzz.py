@@ -203,7 +203,7 @@ def hold_together(image: dict[str, Any]) -> None:
     """Assert that areas are at most those of the boxes, and that boxes are those of the polygons, whole or clipped."""
     for annotation in image["annotations"]:
         x, y, width, height = annotation["bbox"]
-        assert annotation["area"] <= (width + 2) * (height + 2)  # pixels of a mask are counted whole
+        assert annotation["area"] <= 1.01 * width * height + 1.01
         polygons = annotation.get("segmentation")
         if not annotation["iscrowd"] and isinstance(polygons, list):
             for axis, side in enumerate(("width", "height")):
