@@ -302,6 +302,41 @@ def test_a_box_may_be_that_of_the_whole_mask_or_of_its_part_in_the_image():
     assert overlap(np.array([[0.0, 0, 4, 4]]), np.array([[2.0, 0, 6, 4]])).tolist() == [8 / 24]
 
 
+# --- more of both kinds -----------------------------------------------------------------------------------------------
+
+OTHER_AREAS = {
+    "of a picture twice as large": (lambda a: 4 * a["area"], "more than that of its box"),
+    "the perimeter": (lambda a: 2 * (a["bbox"][2] + a["bbox"][3]), "far below that of its mask"),
+    "in per cent of the image": (lambda a: 100 * a["area"] / (WIDTH * HEIGHT), "far below that of its mask"),
+}
+
+
+@pytest.mark.parametrize(("function", "message"), OTHER_AREAS.values(), ids=OTHER_AREAS)
+def test_an_area_in_other_units_is_named(function, message):
+    data = sound()
+    data["annotations"] = [
+        a for a in data["annotations"] if min(a["bbox"][2:]) > 30
+    ]  # a tiny object may be its outline
+    found = problems(changed(data, area=function))
+    assert len(found) == len(data["annotations"]) and all(message in problem for problem in found)
+
+
+OTHER_BOXES = {
+    "top, left, height, width": (lambda x, y, w, h: [y, x, h, w], "y, x, height, width"),
+    "thousandths": (
+        lambda x, y, w, h: [1000 * x / WIDTH, 1000 * y / HEIGHT, 1000 * w / WIDTH, 1000 * h / HEIGHT],
+        "in thousandths of the image",
+    ),
+    "of a picture half as large": (lambda x, y, w, h: [x / 2, y / 2, w / 2, h / 2], "about 0.5 times"),
+}
+
+
+@pytest.mark.parametrize(("function", "message"), OTHER_BOXES.values(), ids=OTHER_BOXES)
+def test_boxes_in_other_units_or_orders_are_named(function, message):
+    found = problems(changed(sound(), bbox=lambda a: function(*a["bbox"]), area=lambda a: None))
+    assert sum(message in problem for problem in found) > 20 and not any("clip" in problem for problem in found)
+
+
 # --- crowds -----------------------------------------------------------------------------------------------------------
 
 

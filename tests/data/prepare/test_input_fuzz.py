@@ -475,9 +475,14 @@ def test_a_set_spoilt_in_ways_that_repair_knows_becomes_the_sound_one(tmp_path_f
         event(way.__name__)
         way(data.draw, value)
     (folder / "spoilt.json").write_text(json.dumps(value))
-    with pytest.raises(DataError, match=r"data\.repair: true in params\.yaml would repair (\d+) of the \1\)") as caught:
+    if chosen == [a_pixel_outside]:  # no error, because COCO has such boxes
         prepared("spoilt.json", repair=False)
-    assert all(problem.repairable and "spoilt.json" in problem.file for problem in caught.value.problems)
+    else:
+        with pytest.raises(
+            DataError, match=r"data\.repair: true in params\.yaml would repair (\d+) of the \1\)"
+        ) as caught:
+            prepared("spoilt.json", repair=False)
+        assert all(problem.repairable and "spoilt.json" in problem.file for problem in caught.value.problems)
     out = prepared("spoilt.json", repair=True)
     assert json.loads((out / "train.json").read_text("utf-8")) == expected
     repairs = json.loads((out / "repairs.json").read_text("utf-8"))
