@@ -75,7 +75,9 @@ test-lowest: .venv-lowest/ready  ## the fast tests with the lowest versions that
 test-detectron2:  ## the tests in an environment of yours with a compiled detectron2: ENV=folder; ARGS="-k tables"
 	@test -x "$(ENV)/bin/python" \
 		|| { echo 'test-detectron2: name an environment with a detectron2, as in ENV=/path/to/env' >&2; exit 2; }
-	@"$(ENV)/bin/python" -Bc 'import detectron2, importlib.util as find; \
+	@"$(ENV)/bin/python" -Bc 'import importlib.util as find, sys; \
+		find.find_spec("detectron2") or sys.exit("test-detectron2: $(ENV) has no detectron2: name another environment"); \
+		import detectron2; \
 		compiled = "compiled" if find.find_spec("detectron2._C") else "without compiled operators"; \
 		print("detectron2", detectron2.__version__ + ",", compiled + ":", *detectron2.__path__)'
 	PATH="$(abspath $(ENV))/bin:$(OUTER_PATH)" VIRTUAL_ENV="$(abspath $(ENV))" PYTHONDONTWRITEBYTECODE=1 \

@@ -49,9 +49,9 @@ def error_kinds(evaluation: COCOeval) -> dict[str, dict[str, float | None]]:
     An object is missed if no detection finds it, and no localisation or classification error is about it.
 
     A kind is repaired as in section 2.3. Errors of localisation and classification become true positives of their
-    objects; of all true positives of an object the one with the highest score remains. (The authors' toolbox keeps the
-    one that had found it.) False positives of the other kinds are removed. Missed objects are not counted. A class that
-    is left without objects has no AP, as in COCO. dAP is None if AP50 is undefined, before or after.
+    objects; of all true positives of an object the one with the highest score remains. False positives of the other
+    kinds are removed. Missed objects are not counted. A class that is left without objects has no AP, as in COCO. dAP
+    is None if AP50 is undefined, before or after. The authors' toolbox differs in some of this, see docs/method.md.
 
     Args:
         evaluation: pycocotools' of boxes or masks, of `afigan.evaluation.matches.evaluated`.

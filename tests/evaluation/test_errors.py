@@ -89,6 +89,54 @@ def test_a_duplicate_before_another_true_positive_costs_precision(tmp_path):
     assert errors["duplicate"]["dAP"] == pytest.approx(100 * 50 / 101 / 3)
 
 
+@pytest.mark.parametrize(("name", "box"), [("background", FAR), ("both", [20, 150, 40, 50])])
+def test_a_removed_error_before_a_true_positive_costs_precision(tmp_path, name, box):
+    """Class 1 has precision 1/2 at all recalls, and 1 without the error. The AP of class 2 is 1, half of the mean."""
+    objects = [item(1, 1, SQUARE), item(1, 2, [20, 150, 100, 50])]
+    results = [item(1, 1, box, 0.9), item(1, 1, SQUARE, 0.8), item(1, 2, [20, 150, 100, 50], 0.7)]
+    errors = measured(tmp_path / "val.json", objects, results)
+    assert counts(errors) == tuple(int(kind == name) for kind in KINDS)
+    assert [error["dAP"] for error in errors.values()] == pytest.approx([25.0 * (kind == name) for kind in KINDS])
+
+
+def test_an_error_that_is_corrected_without_a_true_positive_adds_recall(tmp_path):
+    """Of two objects one is found. The other is found at the end when its class, or its place, is corrected."""
+    objects = [item(1, 1, SQUARE), item(2, 1, SQUARE), item(3, 2, SQUARE)]
+    rest = [item(1, 1, SQUARE, 0.9), item(3, 2, SQUARE, 0.9)]  # class 2 has AP 1, half of the mean
+    for error, name in ((item(2, 1, HALF, 0.1), "localisation"), (item(2, 2, SQUARE, 0.1), "classification")):
+        errors = measured(tmp_path / "val.json", objects, [*rest, error])
+        assert counts(errors) == tuple(int(kind == name) for kind in KINDS)
+        wanted = [(100 - AP50) / 2 * (kind == name) for kind in KINDS]
+        assert [error["dAP"] for error in errors.values()] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("scores", [(0.9, 0.8), (0.8, 0.9)])
+def test_each_kind_is_corrected_for_itself(tmp_path, scores):
+    """One object has an error of class and one of place: each of the two corrections finds it, whatever the scores are.
+
+    Class 2 has AP 1, and a false positive behind. Class 1 has AP 0 before; behind its true positive, or before it, is
+    the other error.
+    """
+    objects = [item(1, 1, SQUARE), item(2, 2, SQUARE)]
+    results = [item(1, 2, SQUARE, scores[0]), item(1, 1, HALF, scores[1]), item(2, 2, SQUARE, 0.95)]
+    errors = measured(tmp_path / "val.json", objects, results)
+    assert counts(errors) == (1, 1, 0, 0, 0, 0)
+    assert errors["localisation"]["dAP"] == pytest.approx(50)
+    assert errors["classification"]["dAP"] == pytest.approx(50 if scores[0] > scores[1] else 25)
+
+
+@pytest.mark.parametrize("kind", ["localisation", "classification"])
+def test_of_errors_of_one_kind_about_one_object_the_highest_score_is_corrected(tmp_path, kind):
+    """The other one is removed: the true positive of class 1 has precision 1, and class 2's nothing before it."""
+    objects = [item(1, 1, SQUARE), item(2, 2, SQUARE)]
+    wrong = item(1, 1, HALF) if kind == "localisation" else item(1, 2, SQUARE)
+    results = [wrong | {"score": score} for score in (0.9, 0.8, 0.7)] + [item(2, 2, SQUARE, 0.6)]
+    errors = measured(tmp_path / "val.json", objects, results)
+    assert counts(errors) == tuple(3 * (name == kind) for name in KINDS)
+    # before: class 1 AP 0; class 2 AP 1, or 1/4 behind three false positives
+    assert errors[kind]["dAP"] == pytest.approx(50 if kind == "localisation" else 100 - 12.5)
+
+
 @pytest.mark.parametrize(("error", "kind"), [(item(1, 1, HALF), 1), (item(1, 2, SQUARE), 0)])
 @pytest.mark.parametrize(("score", "gain"), [(0.9, 100 / 2), (0.1, 0.0)])
 def test_of_a_corrected_error_and_a_true_positive_the_higher_score_remains(tmp_path, error, kind, score, gain):

@@ -1,10 +1,13 @@
 """A stranger's path: README's lines, one annotation file of boxes, an unpacked archive of the repository."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dags import PROJECT, ROOT, dvc_due, environment, write_params
@@ -33,6 +36,37 @@ def run(root: Path, *command: str, status: int = 0) -> str:
     assert done.returncode == status, text
     assert "Traceback" not in text, text
     return text
+
+
+def check_classes(report: str, metrics: dict[str, Any], root: Path) -> None:
+    """Assert that the table of classes has the names of the data set, and counts and APs of the metrics files."""
+    split = json.loads((root / "data/prepared/val.json").read_text("utf-8"))
+    counts = Counter(item["category_id"] for item in split["annotations"] if not item["iscrowd"])
+    exported_names = [item["name"] for item in exported("roboflow")["categories"]]
+    assert [item["name"] for item in split["categories"]] == exported_names and set(CLASSES) < set(exported_names)
+
+    rows = classes(report)
+    assert [row.pop("class") for row in rows] == exported_names
+    assert [row.pop("objects") for row in rows] == [str(counts[item["id"]]) for item in split["categories"]]
+    shown = {re.fullmatch(r"`(\w+)` box (AP|AP50)", heading).groups() for heading in rows[0]}
+    assert shown and shown == {(key, name) for key, _ in shown for name in ("AP", "AP50")}
+    for key, name in shown:
+        found = metrics[key]["box"]["classes"]
+        assert [(entry["name"], entry["objects"]) for entry in found] == [
+            (item["name"], counts[item["id"]]) for item in split["categories"]
+        ]
+        for row, entry in zip(rows, found, strict=True):
+            cell, value = row[f"`{key}` box {name}"], entry[name]
+            assert (value is None) == (not entry["objects"])
+            assert cell == "n/a" if value is None else abs(float(cell) - value) <= 0.0501
+
+
+def classes(report: str) -> list[dict[str, str]]:
+    """Return the rows of the report's table of classes, heading -> cell."""
+    section = report.split("### AP of each class\n", 1)[1].split("\n### ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    heading, _, *rows = ([cell.strip() for cell in line.strip("|").split(" |")] for line in lines)
+    return [dict(zip(heading, row, strict=True)) for row in rows]
 
 
 @pytest.fixture
@@ -73,13 +107,14 @@ def test_a_stranger_trains_on_one_annotation_file(project):
     text = run(project, sys.executable, "workflow/scripts/repro.py", "--cores", "2")
     assert "DVC needs a Git repository to adopt the result: run `git init`" in text
 
-    for key in values["experiments"]["evaluations"]:
-        metrics = json.loads((project / f"results/metrics/{key}.json").read_text("utf-8"))
-        assert 0 <= metrics["box"]["AP"] <= 100 and not metrics.get("mask")
+    metrics = {
+        key: json.loads((project / f"results/metrics/{key}.json").read_text("utf-8"))
+        for key in values["experiments"]["evaluations"]
+    }
+    assert all(0 <= found["box"]["AP"] <= 100 and not found.get("mask") for found in metrics.values())
     report = (project / "results/README.md").read_text("utf-8")
     assert (project.parent / "mine/annotations.json").as_posix() in report
-    if any(name in report for name in CLASSES):
-        assert all(name in report for name in CLASSES)
+    check_classes(report, metrics, project)
 
     run(project, "git", "init", "--quiet")
     run(project, sys.executable, "workflow/scripts/adopt.py", "--to", "dvc")

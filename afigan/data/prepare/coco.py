@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from afigan.data.prepare.entries import Reasons, by_id, category_reasons, image_reasons, name_reasons
-from afigan.data.prepare.geometry import Geometry
+from afigan.data.prepare.geometry import Geometry, exceeds
 from afigan.data.prepare.names import oddity
 from afigan.data.prepare.problems import Problem
 from afigan.data.prepare.segmentations import are_finite, is_area, is_flat, is_whole, mask_area, segmentation_reasons
@@ -107,7 +107,7 @@ def check_same_categories(train: Any, val: Any, *, file: str) -> list[Problem]:
     problems = []
     for key in sorted(wanted.keys() | found.keys()):
         if wanted.get(key) != found.get(key):
-            names = [repr(names[key]) if key in names else "missing" for names in (found, wanted)]
+            names = [shown(names[key]) if key in names else "missing" for names in (found, wanted)]
             problems.append(Problem(file, "category", key, f"is {names[0]} here but {names[1]} in train", remedy))
     return problems
 
@@ -120,8 +120,9 @@ def has_masks(annotations: dict[str, Any]) -> bool:
 def clean(annotations: dict[str, Any], *, masks: bool) -> tuple[dict[str, Any], int]:
     """Reduce a checked data set to what this project reads; return it and the number of flat objects left out.
 
-    `iscrowd` defaults to 0, and `area` (square pixels) to the area of the mask, or of the box. Annotations are
-    renumbered from 1 if any id is below 1, because COCO's evaluation treats a match with annotation 0 as no match.
+    `iscrowd` defaults to 0, and `area` (square pixels) to the area of the mask. It is that of the box if there is no
+    mask, or if the mask's pixels are more, because they are counted whole or because the box is rounded. Annotations
+    are renumbered from 1 if any id is below 1, because COCO's evaluation treats a match with annotation 0 as no match.
     """
     sizes = {image["id"]: (image["height"], image["width"]) for image in annotations["images"]}
     objects = [annotation for annotation in annotations["annotations"] if not is_flat(annotation)]
@@ -129,10 +130,11 @@ def clean(annotations: dict[str, Any], *, masks: bool) -> tuple[dict[str, Any], 
     cleaned = []
     for number, annotation in enumerate(objects, start=1):
         area = annotation.get("area")
-        if area is None and masks:
-            area = mask_area(annotation["segmentation"], *sizes[annotation["image_id"]])
-        elif area is None:
-            area = float(annotation["bbox"][2] * annotation["bbox"][3])
+        if area is None:
+            area = of_box = float(annotation["bbox"][2] * annotation["bbox"][3])
+            if masks:
+                of_mask = mask_area(annotation["segmentation"], *sizes[annotation["image_id"]])
+                area = of_box if exceeds(of_mask, of_box) else of_mask
         entry = {
             "id": number if renumber else annotation["id"],
             "image_id": annotation["image_id"],

@@ -16,6 +16,7 @@ from afigan.data.prepare.segmentations import extent, is_area, mask_area, outlin
 from afigan.runtime.messages import shown
 
 BOX_TOLERANCE = 1.0  # pixels by which a box may stick out of its image
+ROUNDED = 2.0  # pixels by which a side moves if x and width are rounded down
 SOUND = 1.001  # pixels by which boxes and masks of sound files differ at most, and rounding
 _COLUMNS = 12  # box, area, image size, mask's extent, crowd
 
@@ -33,6 +34,7 @@ class Geometry:
         self._keys: list[int] = []
         self._annotations: list[dict[str, Any]] = []
         self._empty: list[int] = []
+        self._crowds: dict[int, float] = {}  # rows of crowds whose boxes are too small for their masks -> these' areas
         self._rows = array("d")  # 860,000 tuples would need half a gigabyte
         # annotation id -> pixels, for boxes that differ from their masks by more than `SOUND`, but are no problem;
         # complete when `reasons` is exhausted
@@ -43,12 +45,15 @@ class Geometry:
         area = annotation.get("area")
         crowd = bool(annotation.get("iscrowd"))
         size = (_NAN, _NAN) if image is None else (image["width"], image["height"])
-        # a crowd is neither trained on nor counted by size, and its box often is that of a group
         found = None
         if mask and image and not crowd:
             found = extent(annotation["segmentation"])
             if found is None:
                 self._empty.append(key)
+        elif mask and image:  # a crowd is not trained on, and its box often is that of a group: it may be larger
+            of_mask = _crowd_area(annotation["segmentation"], image)
+            if exceeds(of_mask, (annotation["bbox"][2] + ROUNDED) * (annotation["bbox"][3] + ROUNDED)):
+                self._crowds[len(self._keys)] = of_mask
         self._keys.append(key)
         self._annotations.append(annotation)
         self._rows.extend(annotation["bbox"])
@@ -66,7 +71,9 @@ class Geometry:
             misread = np.zeros(len(table), bool)
             yield from self._box_reasons(boxes, areas, sizes, extents, misread)
             crowds = table[:, 11] > 0
-            yield from self._area_reasons(boxes[:, 2] * boxes[:, 3], areas, extents, crowds, misread)
+            of_box = boxes[:, 2] * boxes[:, 3]
+            yield from self._crowd_reasons(of_box, misread)
+            yield from self._area_reasons(of_box, areas, extents, crowds, misread)
 
     def _box_reasons(
         self, boxes: np.ndarray, areas: np.ndarray, sizes: np.ndarray, extents: np.ndarray, misread: np.ndarray
@@ -122,11 +129,21 @@ class Geometry:
                 remedy = f"correct {'box and mask' if masked[row] else 'the box'}, or the image's width and height"
             yield self._keys[row], reason, remedy
 
+    def _crowd_reasons(self, of_box: np.ndarray, misread: np.ndarray) -> Found:
+        for row, of_mask in self._crowds.items():
+            if not misread[row]:
+                reason = f"the mask of this crowd covers {of_mask:g} square pixels, its bbox {self._box(row)} only "
+                yield (
+                    self._keys[row],
+                    f"{reason}{of_box[row]:g}",
+                    "correct the box or the mask, or remove the annotation",
+                )
+
     def _area_reasons(
         self, of_box: np.ndarray, areas: np.ndarray, extents: np.ndarray, crowds: np.ndarray, misread: np.ndarray
     ) -> Found:
         masked = ~np.isnan(extents[:, 0])
-        above = (areas > 1.01 * of_box + 1) & ~misread  # 1: pixels of a tiny mask that are counted whole
+        above = exceeds(areas, of_box) & ~misread
         for row in np.flatnonzero(above):
             reason = f"its area is {self._area(row)}, more than that of its box, {of_box[row]:g}"
             yield self._keys[row], reason, _NO_AREA
@@ -175,13 +192,21 @@ class Geometry:
         )
 
 
+def _crowd_area(segmentation: list[Any] | dict[str, Any], image: dict[str, Any]) -> float:
+    """Return the area of a crowd's mask; of polygons, which may overlap or stick out, at most that of their extent."""
+    if isinstance(segmentation, dict):
+        return mask_area(segmentation, image["height"], image["width"])
+    left, top, right, bottom = extent(segmentation) or (0.0, 0.0, 0.0, 0.0)
+    width, height = (min(right, image["width"]) - max(left, 0), min(bottom, image["height"]) - max(top, 0))
+    return min(outline_area(segmentation), max(width, 0) * max(height, 0))
+
+
 def mask_tolerance(extents: np.ndarray) -> np.ndarray:
     """Return the pixels, (n,), by which a box's sides may differ from those of (n, 4) extents.
 
-    Exporters round x and width down, which moves the right side by up to two pixels; those that work on a reduced
-    picture round more coarsely.
+    Exporters round x and width down; those that work on a reduced picture round more coarsely.
     """
-    return np.maximum(2.0, 0.02 * np.maximum(extents[:, 2] - extents[:, 0], extents[:, 3] - extents[:, 1]))
+    return np.maximum(ROUNDED, 0.02 * np.maximum(extents[:, 2] - extents[:, 0], extents[:, 3] - extents[:, 1]))
 
 
 def differences(ends: np.ndarray, extents: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -204,6 +229,11 @@ def overlap(ends: np.ndarray, others: np.ndarray) -> np.ndarray:
     sides = np.minimum(ends[:, 2:], others[:, 2:]) - np.maximum(ends[:, :2], others[:, :2])
     both = np.maximum(sides, 0).prod(axis=1)
     return both / ((ends[:, 2:] - ends[:, :2]).prod(axis=1) + (others[:, 2:] - others[:, :2]).prod(axis=1) - both)
+
+
+def exceeds(areas: Any, of_boxes: Any) -> Any:
+    """Return where areas are more than those of the boxes; one pixel is for those of a tiny mask, counted whole."""
+    return areas > 1.01 * of_boxes + 1
 
 
 def far_below(areas: Any, of_masks: Any) -> Any:

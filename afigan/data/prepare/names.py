@@ -5,6 +5,7 @@ import re
 from afigan.runtime.messages import shown
 
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
+_HOME = re.compile(r"~[^/\\]*/|~$")  # ~/ or ~user/
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 
 
@@ -12,7 +13,7 @@ def oddity(name: str) -> tuple[str, str] | None:
     """Return for the name of a missing file the reason why it is missing, and a remedy; None for an ordinary name."""
     if _URL.match(name):
         return "the name is a URL", "download the file, and name it relative to its folder"
-    if name == "~" or name.startswith("~/"):
+    if _HOME.match(name):
         return "~ is not replaced by your home folder", "write the path without ~"
     if _DRIVE.match(name):
         return "the name has a drive of Windows", "write the path that the file has here, with / between folders"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from afigan.data.prepare import segmentations
-from afigan.data.prepare.coco import check_annotations
+from afigan.data.prepare.coco import check_annotations, clean
 from afigan.data.prepare.geometry import differences, mask_tolerance, overlap
 
 WIDTH, HEIGHT = 640, 480
@@ -300,3 +300,89 @@ def test_a_box_may_be_that_of_the_whole_mask_or_of_its_part_in_the_image():
     unknown = np.full((5, 2), NAN)
     assert (differences(ends, extents, unknown) > mask_tolerance(extents)).tolist() == [False, True, True, True, False]
     assert overlap(np.array([[0.0, 0, 4, 4]]), np.array([[2.0, 0, 6, 4]])).tolist() == [8 / 24]
+
+
+# --- more of both kinds -----------------------------------------------------------------------------------------------
+
+OTHER_AREAS = {
+    "of a picture twice as large": (lambda a: 4 * a["area"], "more than that of its box"),
+    "the perimeter": (lambda a: 2 * (a["bbox"][2] + a["bbox"][3]), "far below that of its mask"),
+    "in per cent of the image": (lambda a: 100 * a["area"] / (WIDTH * HEIGHT), "far below that of its mask"),
+}
+
+
+@pytest.mark.parametrize(("function", "message"), OTHER_AREAS.values(), ids=OTHER_AREAS)
+def test_an_area_in_other_units_is_named(function, message):
+    data = sound()
+    data["annotations"] = [
+        a for a in data["annotations"] if min(a["bbox"][2:]) > 30
+    ]  # a tiny object may be its outline
+    found = problems(changed(data, area=function))
+    assert len(found) == len(data["annotations"]) and all(message in problem for problem in found)
+
+
+OTHER_BOXES = {
+    "top, left, height, width": (lambda x, y, w, h: [y, x, h, w], "y, x, height, width"),
+    "thousandths": (
+        lambda x, y, w, h: [1000 * x / WIDTH, 1000 * y / HEIGHT, 1000 * w / WIDTH, 1000 * h / HEIGHT],
+        "in thousandths of the image",
+    ),
+    "of a picture half as large": (lambda x, y, w, h: [x / 2, y / 2, w / 2, h / 2], "about 0.5 times"),
+}
+
+
+@pytest.mark.parametrize(("function", "message"), OTHER_BOXES.values(), ids=OTHER_BOXES)
+def test_boxes_in_other_units_or_orders_are_named(function, message):
+    found = problems(changed(sound(), bbox=lambda a: function(*a["bbox"]), area=lambda a: None))
+    assert sum(message in problem for problem in found) > 20 and not any("clip" in problem for problem in found)
+
+
+# --- crowds -----------------------------------------------------------------------------------------------------------
+
+
+def with_a_crowd(box: list, mask: list | dict, **fields) -> dict:
+    """Return the sound set with a crowd in its first image."""
+    data = sound()
+    entry = {"id": 99, "image_id": data["images"][0]["id"], "category_id": 90, "iscrowd": 1, "bbox": box}
+    data["annotations"].append(entry | {"segmentation": mask} | fields)
+    return data
+
+
+GROUP = [[100, 50, 300, 50, 300, 150, 100, 150]]
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_the_mask_of_a_crowd_fits_into_its_box(runs):
+    """The box may be larger, because it often is that of a group of which the mask marks a part."""
+    mask = as_runs({"segmentation": GROUP}) if runs else GROUP
+    for box in ([100, 50, 200, 100], [101, 51, 198, 98], [0, 0, WIDTH, HEIGHT]):
+        assert problems(with_a_crowd(box, mask)) == []
+    parts = [[*GROUP[0]], [*GROUP[0]], [-400, 50, 300, 50, 300, 150, -400, 150]]
+    assert problems(with_a_crowd([0, 50, 300, 100], parts)) == []  # they overlap, and one sticks out
+    for box in ([100, 50, 200, 20], [100, 50, 20, 100], [350, 50, 5, 6], [180, 80, 5, 6]):
+        for fields in ({}, {"area": box[2] * box[3]}, {"area": 0}):
+            (problem,) = problems(with_a_crowd(box, mask, **fields))
+            wanted = f"mask of this crowd covers 20000 square pixels, its bbox {box} only {box[2] * box[3]}"
+            assert wanted in problem and "clip" not in problem
+
+
+def test_the_area_of_a_crowd_fits_into_its_box():
+    """It decides no size class, so that it may be too small; a crowd of no pixel is harmless."""
+    assert problems(with_a_crowd([100, 50, 200, 100], GROUP, area=1)) == []
+    assert problems(with_a_crowd([100, 50, 200, 100], {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]})) == []
+    (problem,) = problems(with_a_crowd([100, 50, 200, 100], GROUP, area=20300))
+    assert "its area is 20300, more than that of its box, 20000" in problem
+
+
+@pytest.mark.parametrize("crowd", [0, 1])
+def test_a_missing_area_is_that_of_the_mask_but_not_more_than_that_of_the_box(crowd):
+    """Boxes that are rounded down, and pixels of small masks that are counted whole, would make objects larger."""
+    for mask, box, area in (
+        (GROUP, [100, 50, 200, 100], 20000),
+        ([[100, 50, 300, 50, 300, 150]], [100, 50, 200, 100], None),
+        ([[100, 50, 103.9, 50, 103.9, 53.9, 100, 53.9]], [100, 50, 3, 3], 9),
+    ):
+        data = with_a_crowd(box, mask, iscrowd=crowd)
+        assert problems(data) == []
+        found = clean(data, masks=True)[0]["annotations"][-1]["area"]
+        assert found == (area or segmentations.mask_area(mask, HEIGHT, WIDTH)) <= 1.01 * box[2] * box[3] + 1

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,9 +27,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from afigan.data.loader import TrainingSet
-from afigan.data.prepare.coco import check_annotations
+from afigan.data.prepare.cautions import cautions
+from afigan.data.prepare.coco import check_annotations, clean
+from afigan.data.prepare.findings import summarise
 from afigan.data.prepare.image_files import check_images
 from afigan.data.prepare.problems import DataError
+from afigan.data.prepare.shared_images import shared_images
 from afigan.data.prepare.stage import prepare
 from afigan.data.split import read_split
 from afigan.detectors import Architecture
@@ -203,7 +206,7 @@ def hold_together(image: dict[str, Any]) -> None:
     """Assert that areas are at most those of the boxes, and that boxes are those of the polygons, whole or clipped."""
     for annotation in image["annotations"]:
         x, y, width, height = annotation["bbox"]
-        assert annotation["area"] <= (width + 2) * (height + 2)  # pixels of a mask are counted whole
+        assert annotation["area"] <= 1.01 * width * height + 1.01
         polygons = annotation.get("segmentation")
         if not annotation["iscrowd"] and isinstance(polygons, list):
             for axis, side in enumerate(("width", "height")):
@@ -376,6 +379,181 @@ def test_spoilt_names_and_turned_pictures_are_named(tmp_path_factory, data):
     if found:
         error = DataError(found, root / "problems.txt")
         assert len((root / "problems.txt").read_text("utf-8").splitlines()) == len(found) == len(error.problems)
+
+
+# --- sound sets, spoilt in ways that repair knows; sound sets that deserve warnings -----------------------------------
+
+Change = Callable[[st.DrawFn, dict[str, Any]], None]
+
+
+def numbers_as_floats(draw: st.DrawFn, value: dict[str, Any]) -> None:
+    entry = draw(one_of(value[draw(st.sampled_from(["images", "annotations", "categories"]))]))
+    whole = [key for key in ("id", "image_id", "category_id", "iscrowd", "width", "height") if key in entry]
+    for key in draw(st.lists(st.sampled_from(whole), min_size=1)):
+        entry[key] = float(entry[key])
+
+
+def short_contours(draw: st.DrawFn, value: dict[str, Any]) -> None:
+    mask = draw(one_of(value["annotations"]))["segmentation"]
+    x, y = mask[0][:2]
+    for short in draw(st.lists(st.sampled_from([[], [x, y], [x + 1, y, x + 2, y]]), min_size=1, max_size=3)):
+        mask.insert(draw(st.integers(0, len(mask))), short)
+
+
+def a_pixel_outside(draw: st.DrawFn, value: dict[str, Any]) -> None:
+    box = value["annotations"][0]["bbox"]  # `at_the_border` has put it there
+    step = draw(st.sampled_from([0.25, 0.5, 1]))
+    value["annotations"][0]["bbox"] = [-step, box[1], box[2] + step, box[3]]
+
+
+def backslashes(draw: st.DrawFn, value: dict[str, Any]) -> None:
+    image = draw(one_of(value["images"]))
+    image["file_name"] = image["file_name"].replace("/", "\\")
+
+
+def a_project_added(draw: st.DrawFn, value: dict[str, Any]) -> None:
+    name = draw(one_of(value["categories"]))["name"]  # a name of its own would be no error
+    for category in value["categories"]:
+        category["supercategory"] = name
+    value["categories"].insert(0, {"id": 0, "name": name, "supercategory": "none"})
+
+
+def nothing_added(draw: st.DrawFn, value: dict[str, Any]) -> None:
+    known = {"id": 1000 + len(value["annotations"]), "image_id": value["images"][0]["id"], "category_id": 3}
+    x, y, length = draw(st.integers(0, 9)), draw(st.integers(0, 9)), draw(st.integers(1, 50))
+    of_no_size = {"bbox": draw(st.sampled_from([[x, y, 0, length], [x, y, length, 0.0], [x, y, 0, 0]])), "area": 0}
+    empty = {"bbox": draw(st.sampled_from([None, []])), "segmentation": draw(st.sampled_from([None, [], [[]]]))}
+    entry = draw(st.sampled_from([None, {}, known, known | empty, known | of_no_size]))
+    value["annotations"].insert(draw(st.integers(0, len(value["annotations"]))), entry)
+
+
+# in this order: nothing changes what the last one adds
+REPAIRABLE: list[Change] = [
+    numbers_as_floats,
+    short_contours,
+    a_pixel_outside,
+    backslashes,
+    a_project_added,
+    nothing_added,
+]
+
+
+def at_the_border(annotation: dict[str, Any]) -> None:
+    """Move an object to the left border of its image."""
+    x = annotation["bbox"][0]
+    annotation["bbox"][0] = 0
+    annotation["segmentation"] = [[v - x * (i % 2 == 0) for i, v in enumerate(annotation["segmentation"][0])]]
+
+
+@settings(fuzz, max_examples=EXAMPLES or 25)
+@given(st.data())
+def test_a_set_spoilt_in_ways_that_repair_knows_becomes_the_sound_one(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("repaired")
+    value = sound(data.draw)
+    at_the_border(value["annotations"][0])
+    value["annotations"][1]["category_id"] = 90  # a class without objects could be left out
+    for number, image in enumerate(value["images"]):
+        path = folder / "images" / image["file_name"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (image["width"], image["height"]), number).save(path)
+    nothing = SimpleNamespace(images=None, annotations="")
+
+    def prepared(name: str, repair: bool) -> Path:
+        files = [
+            SimpleNamespace(images=str(folder / "images"), annotations=str(folder / f), fraction=None)
+            for f in (name, "sound.json")
+        ]
+        section = {"source": "coco", "train": files[0], "val": files[1], "unlabeled": nothing, "test": nothing}
+        with contextlib.redirect_stderr(io.StringIO()):  # progress
+            prepare(SimpleNamespace(**section, repair=repair), 0, folder / "out", workers=1)
+        return folder / "out"
+
+    (folder / "sound.json").write_text(json.dumps(value))
+    expected = json.loads((prepared("sound.json", data.draw(st.booleans())) / "train.json").read_text("utf-8"))
+    chosen = data.draw(st.lists(st.sampled_from(REPAIRABLE), min_size=1, unique=True))
+    for way in sorted(chosen, key=REPAIRABLE.index):
+        event(way.__name__)
+        way(data.draw, value)
+    (folder / "spoilt.json").write_text(json.dumps(value))
+    if chosen == [a_pixel_outside]:  # no error, because COCO has such boxes
+        prepared("spoilt.json", repair=False)
+    else:
+        with pytest.raises(
+            DataError, match=r"data\.repair: true in params\.yaml would repair (\d+) of the \1\)"
+        ) as caught:
+            prepared("spoilt.json", repair=False)
+        assert all(problem.repairable and "spoilt.json" in problem.file for problem in caught.value.problems)
+    out = prepared("spoilt.json", repair=True)
+    assert json.loads((out / "train.json").read_text("utf-8")) == expected
+    repairs = json.loads((out / "repairs.json").read_text("utf-8"))
+    summary = json.loads((out / "summary.json").read_text("utf-8"))
+    assert len(repairs["train"]) == sum(summary["train"]["repairs"].values()) >= len(chosen)
+    assert repairs["val"] == [] and (folder / "spoilt.json").read_text() == json.dumps(value)
+
+
+@settings(fuzz, max_examples=EXAMPLES or 30)
+@given(st.data())
+def test_what_deserves_a_warning_has_one(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("warned")
+    (folder / "sub").mkdir()
+    values, summary = {}, {}
+    for name in ("train", "val"):
+        value = values[name] = sound(data.draw)
+        crowds = data.draw(st.sampled_from([0, 0, 10, 60]))  # per cent
+        classes = data.draw(st.sampled_from([[3], [90], [3, 90]]))
+        for annotation in value["annotations"]:
+            annotation["category_id"] = data.draw(st.sampled_from(classes))
+            annotation["iscrowd"] = int(data.draw(st.integers(0, 99)) < crowds)
+            annotation["area"] = data.draw(st.sampled_from([900.0, 5000.0, 9999.0]))
+        value["annotations"][0]["iscrowd"] = 0
+        for image in value["images"]:
+            (folder / image["file_name"]).touch()
+        summary[name] = summarise(clean(value, masks=True)[0], folder, flat=0, masks=True, off_masks={}, repairs={})
+    summary["train"]["only_supercategories"] = []
+    shared = data.draw(st.integers(0, 2))
+    summary["val"]["shared_with_train"] = {"count": shared, "examples": ["a"] * shared}
+    warnings = cautions(summary, check_params(PROFILES["smoke"]))
+
+    def expect(words: str, condition: Any) -> None:
+        assert any(words in warning for warning in warnings) == bool(condition), (words, warnings)
+
+    single = {name: [a for a in value["annotations"] if not a["iscrowd"]] for name, value in values.items()}
+    seen = {name: {a["category_id"] for a in objects} for name, objects in single.items()}
+    expect("images of val are also in train", shared)
+    expect("train has no object of", seen["val"] - seen["train"])
+    expect("val has no object of", seen["train"] - seen["val"])
+    expect("neither train nor val", {3, 90} - seen["train"] - seen["val"])
+    for name, objects in single.items():
+        expect(f"annotations of {name} are crowds", 2 * len(objects) < len(values[name]["annotations"]))
+        for size, area in (("small", 900.0), ("medium", 5000.0), ("large", 9999.0)):
+            empty = not any(a["area"] == area for a in objects)
+            assert any(f"no {size}" in text and text.startswith(name) for text in warnings) == empty
+    times = 4 / len({a["image_id"] for a in single["train"]})  # two iterations of two images
+    expect(" see each of ", times < 10)
+    expect(
+        " see objects of ",
+        min(times * sum(a["category_id"] == k for a in single["train"]) for k in seen["train"]) < 100,
+    )
+
+
+@settings(fuzz, max_examples=EXAMPLES or 30)
+@given(st.data())
+def test_images_that_two_splits_share_are_found(tmp_path_factory, data):
+    """Under one path, a link, or another name for the same bytes."""
+    folder = tmp_path_factory.mktemp("shared")
+    sides: dict[str, list[Path]] = {"train": [], "val": []}
+    contents = data.draw(st.lists(st.sampled_from([b"", b"a", b"b", b"ab", b"ba"]), min_size=1, max_size=6))
+    for number, content in enumerate(contents):
+        path = folder / f"{number}.png"
+        path.write_bytes(content)
+        for name, paths in sides.items():
+            if data.draw(st.booleans()):
+                link = folder / f"{name}{number}.png"
+                link.symlink_to(path)
+                paths.append(data.draw(st.sampled_from([path, link, folder / "." / path.name])))
+    known = {path.read_bytes() for path in sides["train"]}
+    expected = [place for place, path in enumerate(sides["val"]) if path.read_bytes() in known]
+    assert shared_images(sides["train"], sides["val"]) == expected
 
 
 # --- params.yaml ------------------------------------------------------------------------------------------------------

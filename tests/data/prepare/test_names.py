@@ -14,6 +14,7 @@ from afigan.data.prepare.names import oddity
         ("data:image/png;base64,AAAA", "URL"),
         ("~", "home folder"),
         ("~/c.jpg", "home folder"),
+        ("~anna/c.jpg", "home folder"),
         ("a\\b.jpg", "backslashes"),
         ("..\\b.jpg", "backslashes"),
         ("\\\\server\\share\\b.jpg", "backslashes"),
