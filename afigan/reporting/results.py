@@ -58,7 +58,7 @@ class Row:
 class Results:
     """Measurements of a run.
 
-    rows: number of a table -> label -> row, for the tables and labels that params.yaml names.
+    rows: number of a table -> label -> row, for the tables and labels that params.yaml names, in the tables' order.
     resamples: AP of the runs over resampled images.
     """
 
@@ -83,8 +83,8 @@ def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benc
     """
     timed = None if benchmark is None else read_benchmark(Path(benchmark), hashes)
     rows: dict[int, dict[str, Row]] = {}
-    for name, named in tables.items():
-        number = _table_number(name)
+    for number, name in sorted((_table_number(name), name) for name in tables):
+        named = tables[name]
         printed = printed_records(number)
         rows[number] = {}
         for label, one_or_more in named.items():
@@ -108,7 +108,7 @@ def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benc
 
 
 def _table_number(name: str) -> int:
-    match = re.fullmatch(r"table(\d)", name)
+    match = re.fullmatch(r"table(\d+)", name)
     if match is None or int(match[1]) not in LAYOUTS:
         known = ", ".join(f"table{number}" for number in LAYOUTS)
         raise ValueError(f"tables.{name}: there is no such table to fill; use one of {known}")
