@@ -1,4 +1,4 @@
-"""Parameters and time per image (section 5.2; claim C8)."""
+"""Parameters, multiply-adds of the upsampling, and time per image (section 5.2; claim C8; Table 10)."""
 
 import platform
 import statistics
@@ -13,11 +13,13 @@ from torch import nn
 from afigan.data.split import read_split
 from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import set_test_limits
+from afigan.evaluation.multiply_adds import counted
 from afigan.evaluation.predict import Predictor
 from afigan.outputs.paths import BENCHMARK, PREPARED
 from afigan.params.experiments import BackboneExperiment
 from afigan.params.lineage import Lineage
 from afigan.params.schema import Evaluate, Model, PaperSize, Params
+from afigan.pyramids.upsampling import Upsampling
 from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.runtime.files import write_json
 
@@ -48,14 +50,28 @@ def benchmark(params: Params) -> None:
 
 
 def measure(params: Params, key: str, images: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the model of an evaluation, its parameters in millions and its milliseconds per image."""
+    """Return the model of an evaluation, its parameters in millions, its milliseconds per image, and its upsampling.
+
+    The entry `upsampling` has the `params` of the pyramid's interpolators, and their `multiply_adds` for one image.
+    """
     item = params.experiments.evaluations[key]
     predictor = Predictor(params, item.model, item.multi_scale)
     batches = [[predictor.read(image)] for image in images[: params.benchmark.runs]]
+    upsample = next(module for module in predictor.detector.modules() if isinstance(module, Upsampling))
+    with counted(upsample) as upsampling, torch.no_grad():
+        predictor.detector(batches[0])
     runs = range(params.benchmark.warm_up + params.benchmark.runs)
     times = [milliseconds(predictor.detector, batches[run % len(batches)]) for run in runs]
     median = statistics.median(times[params.benchmark.warm_up :])
-    return {"model": item.model, "params_M": predictor.parameters / 1e6, "time_ms": median}
+    return {
+        "model": item.model,
+        "params_M": predictor.parameters / 1e6,
+        "time_ms": median,
+        "upsampling": {
+            "params": sum(parameter.numel() for parameter in upsample.parameters()),
+            "multiply_adds": upsampling.total,
+        },
+    }
 
 
 def measure_paper_size(settings: PaperSize, threads: int, device: torch.device) -> dict[str, Any]:

@@ -183,8 +183,8 @@ def _line(finding: Finding, judgement: Judgement, tests: Iterable[str]) -> list[
 
 
 def notes_of(outcome: Outcome, results: Results) -> list[str]:
-    """Return notes for which a line has no place: data, pairs and seeds of the contrasts, missing runs."""
-    notes = []
+    """Return notes for which a line has no place: the claim's own, data, pairs and seeds of contrasts, missing runs."""
+    notes = [outcome.claim.note] if outcome.claim.note else []
     settings = dict.fromkeys("; ".join(row.setting) for f in outcome.findings for _, row in f.terms.values())
     if settings:
         notes.append(f"data and schedule: {' / '.join(settings)}")
