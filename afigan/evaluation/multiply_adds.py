@@ -27,6 +27,7 @@ _OTHERS = {
     _ATEN.addcmul: _each(1),
     _ATEN.lerp: _each(1),
     _ATEN.grid_sampler_2d: _each(4),
+    _ATEN.upsample_nearest2d: _each(0),  # torch would count the computation of its indices
     _ATEN.upsample_bilinear2d: _each(4),
     _ATEN.upsample_bicubic2d: _each(16),
 }

@@ -103,8 +103,8 @@ CLAIMS = (
             *_compare("AFI − deconv", 6, [difference("afi", "deconv")], "above", BOX),
         ),
         main=4,
-        note="of deconv, other papers print the opposite: with 3x3 kernels, in a pyramid that upsamples P6 too, it is 0.1 "
-        "to 0.2 box AP below nearest; this paper prints 1.6 above nearest for its 6x6 one",
+        note="of deconv, other papers print the opposite: with 3x3 kernels, in a pyramid that upsamples P6 too, it is "
+        "0.1 to 0.2 box AP below nearest; this paper prints 1.6 above nearest for its 6x6 one",
     ),
     Claim(
         "C5",
