@@ -1,4 +1,4 @@
-"""Upsamplers of other papers and the light G: each equals a slow loop over its definition, one output value at a time."""
+"""Upsamplers of other papers and the light G: each equals a slow loop over its definition."""
 
 import itertools
 import math
