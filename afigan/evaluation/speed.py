@@ -3,6 +3,7 @@
 import platform
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,22 +75,25 @@ def measure(params: Params, key: str, images: list[dict[str, Any]]) -> dict[str,
     }
 
 
-def measure_paper_size(settings: PaperSize, threads: int, device: torch.device) -> dict[str, Any]:
+def measure_paper_size(
+    settings: PaperSize, threads: int, device: torch.device, interpolators: Sequence[str] = ("nearest", "afi")
+) -> dict[str, Any]:
     """Measure the paper's Mask R-CNN with nearest and with AFI, independently of the run's models (claim C8).
 
-    Both see the same image in turns, so that a drift of the machine's speed affects both.
+    All see the same image in turns, so that a drift of the machine's speed affects all.
 
     Args:
         settings: number of runs, and the image's size.
         threads: number of CPU threads.
         device: the device to compute on.
+        interpolators: their names.
 
     Returns:
-        `channels` C, `height` and `width`; `params_M` and `time_ms`, each with `nearest` and `afi`: millions of
-        parameters, and the median milliseconds per image.
+        `channels` C, `height` and `width`; `params_M` and `time_ms`, each with a value for each interpolator: millions
+        of parameters, and the median milliseconds per image.
     """
     detectors = {}
-    for name in ("nearest", "afi"):
+    for name in interpolators:
         seed_everything(0, threads)  # equal weights in both, except for the interpolator
         detectors[name] = busy_mask_rcnn(Architecture(PAPER_MODEL, PAPER_BACKBONE, COCO_CLASSES, interpolator=name))
         move(detectors[name], device)

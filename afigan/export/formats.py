@@ -23,8 +23,8 @@ INPUTS, OUTPUT = ("features", "guide"), "upsampled"
 def write_onnx(interpolator: Trained, path: Path) -> None:
     """Write an ONNX model with input `features` (N, C, H, W) and output `upsampled` (N, C, 2H, 2W), any N, H, W >= 1.
 
-    A guided interpolator has a second input, `guide` (N, C, 2H, 2W), the finer lateral map. onnxruntime runs the model at three sizes before the file
-    gets its name.
+    A guided interpolator has a second input, `guide` (N, C, 2H, 2W), the finer lateral map. onnxruntime runs the model
+    at three sizes before the file gets its name.
 
     Raises:
         ValueError: the interpolator cannot be exported, or onnxruntime's result differs from torch's.

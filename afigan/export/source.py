@@ -58,7 +58,9 @@ def load_interpolator(model: str | Path, place: int | None = None) -> Trained:
         raise ValueError(f"{folder}/config.json is of another version of this project ({error!r})") from None
     module = build_interpolator(name, channels, **options)
     load_part(module, _chosen(states, place, source) if module.state_dict() else {}, source)
-    return Trained(module.eval().requires_grad_(False), name, channels, options, source, interpolator_traits(name).guided)
+    return Trained(
+        module.eval().requires_grad_(False), name, channels, options, source, interpolator_traits(name).guided
+    )
 
 
 def _places(weights: dict[str, Tensor]) -> list[dict[str, Tensor]]:

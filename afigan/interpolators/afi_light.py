@@ -15,8 +15,8 @@ class LightAFInterpolator(nn.Module):
     """G with C/4 channels inside: bilinear x2 plus a learned correction, which is almost 0 before training.
 
     A 1x1 convolution reduces the channels. G's layers follow at that width: a convolution, three residual dense blocks
-    of growth 16 with one shortcut around them, a convolution and the 6x6 transposed convolution. The last layer, back to
-    C channels, is a 1x1 convolution in place of G's 3x3.
+    of growth 16 with one shortcut around them, a convolution and the 6x6 transposed convolution. The last layer, back
+    to C channels, is a 1x1 convolution in place of G's 3x3.
 
     Shape: (N, C, H, W) -> (N, C, 2H, 2W), any H, W >= 1. At C = 256 it has 627,712 parameters, and 7.0 % of G's
     multiply-adds.

@@ -18,14 +18,14 @@ SIDE = 5  # of a kernel
 class CarafeInterpolator(nn.Module):
     """Content-aware reassembly: a 5x5 kernel for each output pixel, which all channels share.
 
-    The kernels are a softmax over the 25 positions of the window around the output pixel's nearest input pixel. Positions
-    outside the map have the value 0. The kernel at row r and column c of the 2x2 output pixels of an input pixel comes
-    from channels 4k + 2r + c of `content_encoder`, k = 0..24 row by row, as pixel shuffle orders them.
+    The kernels are a softmax over the 25 positions of the window around the output pixel's nearest input pixel. The map
+    is 0 outside. The kernel at row r and column c of the 2x2 output pixels of an input pixel comes from channels
+    4k + 2r + c of `content_encoder`, k = 0..24 row by row, as pixel shuffle orders them.
 
     Shape: (N, C, H, W) -> (N, C, 2H, 2W), any H, W >= 1. There are 74,148 parameters at C = 256.
 
-    The public module's weights fit as they are: `channel_compressor` and `content_encoder`, weights and biases, have the
-    same names and order.
+    The public module's weights fit as they are: weights and biases of `channel_compressor` and `content_encoder` have
+    the same names and order.
 
     Args:
         channels: C.

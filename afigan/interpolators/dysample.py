@@ -1,7 +1,7 @@
 """DySample: upsampling by sampling the map at learned positions.
 
-Source: W. Liu, H. Lu, H. Fu, Z. Cao, "Learning to Upsample by Learning to Sample", ICCV 2023, section 3. Written from the
-paper's formulas for this project; no other code is in it.
+Source: W. Liu, H. Lu, H. Fu, Z. Cao, "Learning to Upsample by Learning to Sample", ICCV 2023, section 3. Written
+from the paper's formulas for this project; no other code is in it.
 """
 
 import torch
@@ -18,7 +18,7 @@ class DySampleInterpolator(nn.Module):
 
     The offset of an output pixel, in pixels of the input, is p0 + 0.25 * offset(x), where p0 is +-1/4, the output
     pixel's place in its input pixel. With a dynamic scope (`dysample-plus`) it is p0 + 0.5 * sigmoid(scope(x)) *
-    offset(x). Both are the paper's "LP" style: a 1x1 convolution, then pixel shuffle. Positions are computed in float32.
+    offset(x). Both are the paper's "LP" style: a 1x1 convolution, then pixel shuffle. Positions are in float32.
 
     Shape: (N, C, H, W) -> (N, C, 2H, 2W), any H, W >= 1. There are 8,224 parameters at C = 256, 16,416 with a scope.
 

@@ -22,9 +22,9 @@ class FadeInterpolator(nn.Module):
     sigmoid(gate(x)), both with the values of an input pixel for its 2x2 output pixels. The output is
     gate * guide + (1 - gate) * reassembled.
 
-    Shape: x (N, C, H, W), guide (N, C, h, w) with 2H - 1 <= h <= 2H and w alike -> (N, C, 2H, 2W), any H, W >= 1. A guide
-    of an odd size is continued by its last row and column, whose pixels a pyramid crops. There are 47,514 parameters at
-    C = 256.
+    Shape: x (N, C, H, W), guide (N, C, h, w) with 2H - 1 <= h <= 2H and w alike -> (N, C, 2H, 2W), any H, W >= 1. A
+    guide of an odd size is continued by its last row and column; a pyramid crops these pixels. There are 47,514
+    parameters at C = 256.
 
     Args:
         channels: C.
@@ -62,15 +62,15 @@ def _completed(x: Tensor, guide: Tensor | None) -> Tensor:
     """Return the guide of a map (N, C, H, W) as (N, C, 2H, 2W)."""
     if guide is None:
         raise ValueError(
-            "fade upsamples a map only together with the finer lateral map: give it as guide, (N, C, 2H, 2W), or choose "
-            "an interpolator that is not guided, such as carafe"
+            "fade upsamples a map only together with the finer lateral map: give it as guide, (N, C, 2H, 2W), or "
+            "choose an interpolator that is not guided, such as carafe"
         )
     height, width = 2 * x.shape[2], 2 * x.shape[3]
     missing = height - guide.shape[2], width - guide.shape[3]
     if guide.shape[:2] != x.shape[:2] or missing[0] not in (0, 1) or missing[1] not in (0, 1):
         raise ValueError(
-            f"fade cannot guide a map of the shape {tuple(x.shape)} by one of {tuple(guide.shape)}: the guide needs the "
-            "same batch and channels, and twice the height and width, or one less"
+            f"fade cannot guide a map of the shape {tuple(x.shape)} by one of {tuple(guide.shape)}: the guide needs "
+            "the same batch and channels, and twice the height and width, or one less"
         )
     if missing != (0, 0):
         guide = F.pad(guide, (0, missing[1], 0, missing[0]), mode="replicate")

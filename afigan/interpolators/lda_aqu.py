@@ -1,7 +1,7 @@
 """LDA-AQU: every output pixel attends to nine points of the map, whose positions are learned.
 
-Source: Z. Du et al., "LDA-AQU: Adaptive Query-guided Upsampling via Local Deformable Attention", ACM MM 2024, section 3.
-Written from the paper's formulas for this project; no other code is in it.
+Source: Z. Du et al., "LDA-AQU: Adaptive Query-guided Upsampling via Local Deformable Attention", ACM MM 2024, section
+3. Written from the paper's formulas for this project; no other code is in it.
 """
 
 import math
@@ -31,9 +31,9 @@ class LdaAquInterpolator(nn.Module):
 
     Queries and keys are 1x1 convolutions of the normalised map, with C/4 channels; the queries are upsampled bilinearly
     with aligned corners. A group of channels has the points p + 3x3 grid + 11 * tanh(offset(q)) of its own around the
-    output pixel p, in output pixels, channel 2k of `offset` along x and 2k + 1 along y for point k. Keys and the map are
-    sampled there bilinearly, with aligned corners and 0 outside the map. The output is
-    softmax_9(q . (key + bias) / sqrt(C/4)) . values. Positions are computed in float32.
+    output pixel p, in output pixels; channel 2k of `offset` is along x and 2k + 1 along y for point k. Keys and the map
+    are sampled there bilinearly, with aligned corners and 0 outside the map. The output is
+    softmax_9(q . (key + bias) / sqrt(C/4)) . values. Positions are in float32.
 
     Shape: (N, C, H, W) -> (N, C, 2H, 2W), any H, W >= 1. There are 39,410 parameters at C = 256.
 
@@ -49,8 +49,8 @@ class LdaAquInterpolator(nn.Module):
         super().__init__()
         if groups < 1 or channels % (REDUCTION * groups):
             raise ValueError(
-                f"lda-aqu cannot split {channels} / {REDUCTION} channels into {groups} groups: set the number of channels "
-                f"to a multiple of {REDUCTION} times its option groups"
+                f"lda-aqu cannot split {channels} / {REDUCTION} channels into {groups} groups: set the number of "
+                f"channels to a multiple of {REDUCTION} times its option groups"
             )
         self.groups, width = groups, channels // REDUCTION
         self.norm = ChannelNorm(channels)
