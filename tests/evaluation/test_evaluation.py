@@ -359,9 +359,8 @@ def test_a_model_of_other_classes_is_refused(own_world):
 
 
 def test_the_benchmark_counts_and_times(own_world):
-    params = toy_params(
-        {"experiments.evaluations": {k: {"model": f"detectors/{k}"} for k in ("a1", "deconv")}} | NO_TABLES
-    )
+    evaluations = {key: {"model": f"detectors/{key}"} for key in ("a1", "deconv")}
+    params = toy_params({"experiments.evaluations": evaluations, "figures.afi": "deconv"} | NO_TABLES)
     for key in ("a1", "deconv"):
         own_world.model(f"detectors/{key}")
         evaluate(params, key)
