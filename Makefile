@@ -93,13 +93,13 @@ setup: .venv/ready  ## the environment of requirements.lock in .venv; uv itself,
 test-faults: setup  ## every stage killed at random moments, 200 times in all; KILLS=200
 	AFIGAN_KILLS=$(KILLS) python -m pytest -s tests/training/test_faults.py
 
-zoo: setup  ## every row of Tables 1-9 at toy size, in zoo/, under Snakemake: zoo/results/README.md
+zoo: setup  ## every row of Tables 1-10 at toy size, in zoo/, under Snakemake: zoo/results/README.md
 	@mkdir -p zoo
 	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile zoo/
 	python workflow/scripts/compose.py --profile zoo --output zoo/params.yaml
 	cd zoo && snakemake --cores $(CORES)
 
-evidence: setup  ## test the paper's claims on the embedded set: five seeds, in evidence/; under three hours
+evidence: setup  ## test the paper's claims on the embedded set: five seeds, in evidence/; about three and a half hours
 	@mkdir -p evidence
 	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile evidence/
 	python workflow/scripts/compose.py --profile evidence --output evidence/params.yaml

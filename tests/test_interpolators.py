@@ -5,9 +5,11 @@ import re
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given as drawn
+from hypothesis import settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
+from upsampled import accepted, inputs, shaken
 
 from afigan.interpolators import INTERPOLATORS, AFInterpolator, Traits, build_interpolator
 from afigan.interpolators.released import convert_released
@@ -24,6 +26,11 @@ def build(variant, channels):
     torch.manual_seed(0)
     name, options = VARIANTS[variant]
     return build_interpolator(name, channels, **options)
+
+
+def given(variant, *shape):
+    """Return the inputs of a variant: a map of a shape, and its guide if it needs one."""
+    return inputs(VARIANTS[variant][0], *shape)
 
 
 def parameters(module):
@@ -56,52 +63,80 @@ def test_params_yaml_knows_the_registered_names_traits_and_options_from_the_sour
 
 @every
 @settings(max_examples=15, deadline=None, derandomize=True)
-@given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 8), st.integers(1, 8))
+@drawn(st.integers(1, 3), st.integers(1, 9), st.integers(1, 8), st.integers(1, 8))
 def test_twice_the_size_of_any_map(variant, n, c, h, w):
-    assert build(variant, c).eval()(torch.randn(n, c, h, w)).shape == (n, c, 2 * h, 2 * w)
+    name, options = VARIANTS[variant]
+    c = accepted(name, c, **options)
+    assert build(variant, c).eval()(*given(variant, n, c, h, w)).shape == (n, c, 2 * h, 2 * w)
 
 
 @every
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 3), (25, 34)])
 def test_twice_the_size_at_the_size_of_features(variant, size):
-    assert build(variant, 16).eval()(torch.randn(1, 16, *size)).shape == (1, 16, 2 * size[0], 2 * size[1])
+    assert build(variant, 16).eval()(*given(variant, 1, 16, *size)).shape == (1, 16, 2 * size[0], 2 * size[1])
 
 
 @pytest.mark.parametrize("variant", [v for v in VARIANTS if v != "afi-rb"])  # its BN needs two positions in training
 def test_a_single_position_in_training(variant):
-    assert build(variant, 4)(torch.randn(1, 4, 1, 1)).shape == (1, 4, 2, 2)
+    assert build(variant, 8)(*given(variant, 1, 8, 1, 1)).shape == (1, 8, 2, 2)
 
 
 @every
 def test_a_batch_is_its_images_one_by_one(variant):
     module = build(variant, 8)
-    module(torch.randn(4, 8, 6, 6))  # statistics other than the first ones
+    module(*given(variant, 4, 8, 6, 6))  # statistics other than the first ones
     module.eval()
-    x = torch.randn(3, 8, 5, 7)
-    torch.testing.assert_close(module(x), torch.cat([module(x[i : i + 1]) for i in range(3)]))
+    maps = given(variant, 3, 8, 5, 7)
+    alone = [module(*(x[i : i + 1] for x in maps)) for i in range(3)]
+    torch.testing.assert_close(module(*maps), torch.cat(alone))
 
 
 @every
 def test_gradients_reach_every_parameter_and_the_input(variant):
-    module = build(variant, 4).eval()  # in training BN cancels the bias before it
-    x = torch.randn(2, 4, 5, 5, requires_grad=True)
-    output = module(x)
+    module = shaken(build(variant, 8)).eval()  # in training BN cancels the bias before it
+    maps = [x.requires_grad_() for x in given(variant, 2, 8, 5, 5)]
+    output = module(*maps)
     (output * torch.randn_like(output)).sum().backward()
     assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()] == []
-    assert x.grad.any()
+    assert all(x.grad.any() for x in maps)
 
 
 @every
 def test_the_input_is_left_as_it_is(variant):
-    x = torch.randn(1, 4, 4, 4)
-    before = x.clone()
-    build(variant, 4)(x)
-    assert torch.equal(x, before)
+    maps = given(variant, 1, 8, 4, 4)
+    before = [x.clone() for x in maps]
+    build(variant, 8)(*maps)
+    assert all(torch.equal(x, copy) for x, copy in zip(maps, before, strict=True))
 
 
-def test_a_bfloat16_map_stays_one():
-    module = build("afi-rdb", 4).bfloat16()
-    assert module(torch.randn(1, 4, 3, 3).bfloat16()).dtype == torch.bfloat16
+@every
+def test_a_bfloat16_map_stays_one(variant):
+    module = build(variant, 8).bfloat16()
+    assert module(*(x.bfloat16() for x in given(variant, 1, 8, 3, 3))).dtype == torch.bfloat16
+
+
+@every
+def test_bfloat16_autocast_is_close_to_float32(variant):
+    module, maps = build(variant, 16).eval(), given(variant, 2, 16, 5, 7)
+    expected = module(*maps)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = module(*maps)
+    output.float().sum().backward() if list(module.parameters()) else None
+    assert (output - expected).abs().max() < 0.03 * expected.abs().max()
+    assert all(p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_a_guided_interpolator_asks_for_its_guide():
+    x = torch.randn(2, 8, 3, 4)
+    for name in (name for name in INTERPOLATORS if INTERPOLATORS[name].guided):
+        module = build_interpolator(name, 8)
+        with pytest.raises(ValueError, match=f"{name} upsamples a map only together with the finer lateral map: give"):
+            module(x)
+        for shape in [(2, 8, 4, 8), (2, 8, 6, 9), (2, 8, 7, 8), (1, 8, 6, 8), (2, 4, 6, 8)]:
+            with pytest.raises(ValueError, match=re.escape(f"{name} cannot guide a map of the shape (2, 8, 3, 4) by")):
+                module(x, torch.randn(shape))
+        for shape in [(2, 8, 6, 8), (2, 8, 5, 8), (2, 8, 6, 7), (2, 8, 5, 7)]:
+            assert module(x, torch.randn(shape)).shape == (2, 8, 6, 8)
 
 
 # --- those without learned weights, and the baselines ----------------------------------------------------------------

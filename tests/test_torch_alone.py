@@ -13,7 +13,8 @@ NEEDS_TORCH_ALONE = """
     from afigan.pyramids.upsampling import Upsampling
 
     for name in INTERPOLATORS:
-        assert build_interpolator(name, 4).eval()(torch.randn(1, 4, 3, 5)).shape == (1, 4, 6, 10), name
+        guide = torch.randn(1, 8, 6, 10) if INTERPOLATORS[name].guided else None
+        assert build_interpolator(name, 8).eval()(torch.randn(1, 8, 3, 5), guide).shape == (1, 8, 6, 10), name
     assert Upsampling("deconv", 4, 2)(torch.randn(1, 4, 3, 5), 1, (5, 9)).shape == (1, 4, 5, 9)
     new = {name.split(".")[0] for name in sys.modules} - before - sys.stdlib_module_names
     print(*sorted(name for name in new if not name.startswith("_")))

@@ -98,7 +98,8 @@ def test_with_torch_alone_its_interpolators_run(wheel, tmp_path):
         import torch
         import afigan
         from afigan.interpolators import INTERPOLATORS, build_interpolator
-        assert all(build_interpolator(n, 4).eval()(torch.rand(1, 4, 3, 5)).shape[2:] == (6, 10) for n in INTERPOLATORS)
+        x, guide = torch.rand(1, 8, 3, 5), torch.rand(1, 8, 6, 10)
+        assert all(build_interpolator(n, 8).eval()(x, guide).shape[2:] == (6, 10) for n in INTERPOLATORS)
         print(afigan.__file__)
     """
     done = alone.run(code, "torch", root=wheel, cwd=tmp_path)

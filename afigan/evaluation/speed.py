@@ -1,8 +1,9 @@
-"""Parameters and time per image (section 5.2; claim C8)."""
+"""Parameters, multiply-adds of the upsampling, and time per image (section 5.2; claim C8; Table 10)."""
 
 import platform
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from torch import nn
 from afigan.data.split import read_split
 from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import set_test_limits
+from afigan.evaluation.multiply_adds import counted
 from afigan.evaluation.predict import Predictor
 from afigan.outputs.paths import BENCHMARK, PREPARED
 from afigan.params.experiments import BackboneExperiment
 from afigan.params.lineage import Lineage
 from afigan.params.schema import Evaluate, Model, PaperSize, Params
+from afigan.pyramids.upsampling import Upsampling
 from afigan.runtime.device import choose_device, move, seed_everything
 from afigan.runtime.files import write_json
 
@@ -48,32 +51,49 @@ def benchmark(params: Params) -> None:
 
 
 def measure(params: Params, key: str, images: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the model of an evaluation, its parameters in millions and its milliseconds per image."""
+    """Return the model of an evaluation, its parameters in millions, its milliseconds per image, and its upsampling.
+
+    The entry `upsampling` has the `params` of the pyramid's interpolators, and their `multiply_adds` for one image.
+    """
     item = params.experiments.evaluations[key]
     predictor = Predictor(params, item.model, item.multi_scale)
     batches = [[predictor.read(image)] for image in images[: params.benchmark.runs]]
+    upsample = next(module for module in predictor.detector.modules() if isinstance(module, Upsampling))
+    with counted(upsample) as upsampling, torch.no_grad():
+        predictor.detector(batches[0])
     runs = range(params.benchmark.warm_up + params.benchmark.runs)
     times = [milliseconds(predictor.detector, batches[run % len(batches)]) for run in runs]
     median = statistics.median(times[params.benchmark.warm_up :])
-    return {"model": item.model, "params_M": predictor.parameters / 1e6, "time_ms": median}
+    return {
+        "model": item.model,
+        "params_M": predictor.parameters / 1e6,
+        "time_ms": median,
+        "upsampling": {
+            "params": sum(parameter.numel() for parameter in upsample.parameters()),
+            "multiply_adds": upsampling.total,
+        },
+    }
 
 
-def measure_paper_size(settings: PaperSize, threads: int, device: torch.device) -> dict[str, Any]:
+def measure_paper_size(
+    settings: PaperSize, threads: int, device: torch.device, interpolators: Sequence[str] = ("nearest", "afi")
+) -> dict[str, Any]:
     """Measure the paper's Mask R-CNN with nearest and with AFI, independently of the run's models (claim C8).
 
-    Both see the same image in turns, so that a drift of the machine's speed affects both.
+    All see the same image in turns, so that a drift of the machine's speed affects all.
 
     Args:
         settings: number of runs, and the image's size.
         threads: number of CPU threads.
         device: the device to compute on.
+        interpolators: their names.
 
     Returns:
-        `channels` C, `height` and `width`; `params_M` and `time_ms`, each with `nearest` and `afi`: millions of
-        parameters, and the median milliseconds per image.
+        `channels` C, `height` and `width`; `params_M` and `time_ms`, each with a value for each interpolator: millions
+        of parameters, and the median milliseconds per image.
     """
     detectors = {}
-    for name in ("nearest", "afi"):
+    for name in interpolators:
         seed_everything(0, threads)  # equal weights in both, except for the interpolator
         detectors[name] = busy_mask_rcnn(Architecture(PAPER_MODEL, PAPER_BACKBONE, COCO_CLASSES, interpolator=name))
         move(detectors[name], device)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,13 +17,14 @@ from afigan.runtime.files import atomic_path
 TOLERANCE = 1e-4  # largest difference from torch, of values of order 1
 SIZES = ((1, 1, 1), (2, 5, 8), (3, 17, 12))  # N, H, W that a program is checked at
 EXAMPLE = (2, 6, 7)  # of the tracing; no size of it is special
-INPUT, OUTPUT = "features", "upsampled"
+INPUTS, OUTPUT = ("features", "guide"), "upsampled"
 
 
 def write_onnx(interpolator: Trained, path: Path) -> None:
     """Write an ONNX model with input `features` (N, C, H, W) and output `upsampled` (N, C, 2H, 2W), any N, H, W >= 1.
 
-    onnxruntime runs it at three sizes before the file gets its name.
+    A guided interpolator has a second input, `guide` (N, C, 2H, 2W), the finer lateral map. onnxruntime runs the model
+    at three sizes before the file gets its name.
 
     Raises:
         ValueError: the interpolator cannot be exported, or onnxruntime's result differs from torch's.
@@ -36,7 +38,7 @@ def write_onnx(interpolator: Trained, path: Path) -> None:
             example,
             dynamo=True,
             dynamic_shapes=sizes,
-            input_names=[INPUT],
+            input_names=list(INPUTS[: len(example)]),
             output_names=[OUTPUT],
             verbose=False,
         )
@@ -45,7 +47,12 @@ def write_onnx(interpolator: Trained, path: Path) -> None:
     with atomic_path(path) as temporary:
         exported.save(temporary, external_data=False)
         session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
-        check(lambda x: torch.from_numpy(session.run([OUTPUT], {INPUT: x.numpy()})[0]), interpolator, "onnxruntime")
+
+        def run(*given: Tensor) -> Tensor:
+            named = {name: value.numpy() for name, value in zip(INPUTS, given, strict=False)}
+            return torch.from_numpy(session.run([OUTPUT], named)[0])
+
+        check(run, interpolator, "onnxruntime")
 
 
 def write_torch(interpolator: Trained, path: Path) -> None:
@@ -125,17 +132,18 @@ def description(interpolator: Trained) -> dict[str, str]:
     }
 
 
-def check(run: Callable[[Tensor], Tensor], interpolator: Trained, who: str) -> None:
-    """Compare another program's results with those of torch at three sizes.
+def check(run: Callable[..., Tensor], interpolator: Trained, who: str) -> None:
+    """Compare another program's results, of one input or of a map and its guide, with those of torch at three sizes.
 
     Raises:
         ValueError: a shape or a value differs.
     """
     generator = torch.Generator().manual_seed(0)
     for n, height, width in SIZES:
-        x = torch.randn(n, interpolator.channels, height, width, generator=generator)
+        shapes = _shapes(interpolator, n, height, width)
+        given = [torch.randn(shape, generator=generator) for shape in shapes]
         with torch.no_grad():
-            expected, found = interpolator.module(x), run(x)
+            expected, found = interpolator.module(*given), run(*given)
         scale = max(1.0, float(expected.abs().max()))
         if found.shape != expected.shape or not (found - expected).abs().max() <= TOLERANCE * scale:
             raise ValueError(
@@ -144,11 +152,18 @@ def check(run: Callable[[Tensor], Tensor], interpolator: Trained, who: str) -> N
             )
 
 
-def _example(interpolator: Trained) -> tuple[tuple[Tensor], tuple[dict[int, Dim]]]:
-    """Return an example input, and which of its sizes are free."""
-    n, height, width = EXAMPLE
-    features = torch.zeros(n, interpolator.channels, height, width)
-    return (features,), ({0: Dim("N", min=1), 2: Dim("H", min=1), 3: Dim("W", min=1)},)
+def _shapes(interpolator: Trained, n: int, height: int, width: int) -> list[tuple[int, ...]]:
+    """Return the shapes of the inputs: of a map (N, C, H, W), and of its guide if the interpolator needs one."""
+    shapes = [(n, interpolator.channels, height, width), (n, interpolator.channels, 2 * height, 2 * width)]
+    return shapes if interpolator.guided else shapes[:1]
+
+
+def _example(interpolator: Trained) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
+    """Return example inputs, and which of their sizes are free."""
+    example = tuple(torch.zeros(shape) for shape in _shapes(interpolator, *EXAMPLE))
+    n, height, width = Dim("N", min=1), Dim("H", min=1), Dim("W", min=1)
+    free = {0: n, 2: height, 3: width}, {0: n, 2: 2 * height, 3: 2 * width}
+    return example, free[: len(example)]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from afigan.interpolators import build_interpolator
+from afigan.interpolators import build_interpolator, interpolator_traits
 from afigan.outputs.find import find_model
 from afigan.outputs.models import load_config, load_part, load_weights, part
 
@@ -20,6 +20,7 @@ class Trained:
     channels: int
     options: dict[str, Any]
     source: str
+    guided: bool = False  # it needs the finer lateral map
 
     @property
     def learned(self) -> bool:
@@ -57,7 +58,9 @@ def load_interpolator(model: str | Path, place: int | None = None) -> Trained:
         raise ValueError(f"{folder}/config.json is of another version of this project ({error!r})") from None
     module = build_interpolator(name, channels, **options)
     load_part(module, _chosen(states, place, source) if module.state_dict() else {}, source)
-    return Trained(module.eval().requires_grad_(False), name, channels, options, source)
+    return Trained(
+        module.eval().requires_grad_(False), name, channels, options, source, interpolator_traits(name).guided
+    )
 
 
 def _places(weights: dict[str, Tensor]) -> list[dict[str, Tensor]]:

@@ -16,11 +16,11 @@ SLOPE = 0.2  # of LeakyReLU
 class ResidualDenseBlock(nn.Module):
     """Five densely connected 3x3 convolutions without bias: x + 0.2 * f(x), (N, C, H, W) -> (N, C, H, W)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, growth: int = GROWTH) -> None:
         super().__init__()
-        outputs = (GROWTH, GROWTH, GROWTH, GROWTH, channels)
+        outputs = (growth, growth, growth, growth, channels)
         self.convs = nn.ModuleList(
-            nn.Conv2d(channels + i * GROWTH, out, 3, padding=1, bias=False) for i, out in enumerate(outputs)
+            nn.Conv2d(channels + i * growth, out, 3, padding=1, bias=False) for i, out in enumerate(outputs)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,6 +58,16 @@ def _build_blocks(kind: str, channels: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels, width) for _ in range(5)))
 
 
+def start_small(network: nn.Module) -> None:
+    """Draw a tenth of Kaiming's normal weights for all convolutions, and zero biases (docs/method.md)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(module.weight)
+            module.weight.data.mul_(0.1)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 @register_interpolator("afi", learned=True, shared=True)
 class AFInterpolator(nn.Module):
     """G: bilinear x2 plus a learned correction, which is almost 0 before training.
@@ -79,12 +89,7 @@ class AFInterpolator(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.deconv = nn.ConvTranspose2d(channels, channels, 6, stride=2, padding=2)
         self.tail = nn.Conv2d(channels, channels, 3, padding=1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.kaiming_normal_(module.weight)
-                module.weight.data.mul_(0.1)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_small(self)
 
     def forward(self, x: Tensor, guide: Tensor | None = None) -> Tensor:
         """Upsample (N, C, H, W) to (N, C, 2H, 2W); `guide` is ignored."""

@@ -106,7 +106,10 @@ class _References:
                 f"{_place(node)}.interpolator", f"{item.interpolator} has nothing to learn; choose from {learned}"
             )
         elif interpolators()[item.interpolator].traits.get("guided"):
-            self._say(f"{_place(node)}.interpolator", f"{item.interpolator} needs a finer map, which stage 1 has not")
+            self._say(
+                f"{_place(node)}.interpolator",
+                f"{item.interpolator} needs a finer map, which stage 1 has not; start stage 2 from a backbone",
+            )
         teacher = self._teacher(node)
         if item.features == "merged" and teacher is not None and teacher.pyramid == "bifpn":
             self._say(f"{_place(node)}.features", "a BiFPN has no merged maps; set it to output")

@@ -1,4 +1,4 @@
-"""Names and traits of interpolators and detection heads, read from the source of the modules that register them.
+"""Names and traits of interpolators and detection heads, read from the source that registers them; tables' names.
 
 To import these modules would load torch, and params.yaml is checked by processes that do not need it. The decorators'
 arguments, and the defaults and the annotations of options, are literals.
@@ -46,6 +46,13 @@ def interpolators() -> dict[str, Registered]:
 def heads() -> dict[str, Registered]:
     """Return all detection heads by name: see `afigan.detectors.heads`."""
     return _registered(PACKAGE / "detectors", "register_head")
+
+
+@cache
+def tables() -> list[str]:
+    """Return the names of all tables, `table1` and so on: those whose rows are in afigan/reporting/paper."""
+    found = (PACKAGE / "reporting" / "paper").glob("table*.csv")
+    return sorted((path.stem for path in found), key=lambda name: int(name.removeprefix("table")))
 
 
 def is_learned(interpolator: str) -> bool:

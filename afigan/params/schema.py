@@ -24,6 +24,7 @@ from afigan.params.types import (
     Section,
     Seed,
     Size,
+    Table,
     Workers,
 )
 
@@ -178,7 +179,7 @@ class Params(Section):
     figures: Figures = Figures()
     experiments: Experiments
     # table -> printed row -> the evaluation that fills it, or several, one per seed
-    tables: dict[Annotated[str, Field(pattern=r"^table[1-9]$")], dict[Row, Keys]]
+    tables: dict[Table, dict[Row, Keys]]
 
     @model_validator(mode="after")
     def _repeatable(self) -> "Params":

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-from afigan.params.registered import heads, interpolators
+from afigan.params.registered import heads, interpolators, tables
 
 LARGEST = 2**31 - 1  # the largest number that torch and the file formats count with
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
@@ -47,6 +47,7 @@ def _one_of(names: Iterable[str]) -> AfterValidator:
 
 Interpolator = Annotated[str, _one_of(interpolators())]
 Head = Annotated[str, _one_of(heads())]
+Table = Annotated[str, _one_of(tables())]
 
 
 def no_twins(values: list[Any]) -> list[Any]:

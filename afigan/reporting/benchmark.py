@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ class PaperSize:
 class Benchmark:
     """Evaluation -> ms per image at batch 1, the median of `runs` images, on a `device` with `threads` CPU threads.
 
-    `paper_size` is None if it has not been measured.
+    `paper_size` is None if it has not been measured. `params_K` and `multiply_adds_M` are those of the upsampling:
+    thousands of parameters, and millions of multiply-adds for one image. Files of earlier versions have neither.
     """
 
     device: str
@@ -42,6 +43,8 @@ class Benchmark:
     runs: int
     time_ms: dict[str, float]
     paper_size: PaperSize | None = None
+    params_K: dict[str, float] = field(default_factory=dict)
+    multiply_adds_M: dict[str, float] = field(default_factory=dict)
 
     @property
     def setting(self) -> str:
@@ -61,12 +64,15 @@ def read_benchmark(path: Path, hashes: dict[str, str]) -> Benchmark | None:
         rows = get(content, "rows", dict)
         times = {key: _positive(row, "time_ms") for key, row in rows.items()}
         found = {key: get(row, "params_hash", str) for key, row in rows.items()}
+        upsampling = {key: get(row, "upsampling", dict) for key, row in rows.items() if "upsampling" in row}
         benchmark = Benchmark(
             device=get(content, "device", str),
             threads=get(content, "threads", int),
             runs=get(content, "runs", int),
             time_ms=times,
             paper_size=_paper_size(content.get("paper_size")),
+            params_K={key: get(counts, "params", int) / 1e3 for key, counts in upsampling.items()},
+            multiply_adds_M={key: get(counts, "multiply_adds", int) / 1e6 for key, counts in upsampling.items()},
         )
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise ValueError(f"{path} is not a benchmark: {error}; delete it and {REDO}") from error

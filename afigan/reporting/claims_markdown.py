@@ -46,6 +46,8 @@ RULES = f"""\
 - **A claim** agrees if all judged contrasts do, contradicts if one does, and is undecided otherwise. *In part* means
   that some of the rows that it is judged on have not been run. Rows that differ in data or schedule are not judged,
   except in the questions about longer training (Q6, Q7).
+- **Questions** have no answer in the paper, and are tested for a difference on either side and for being the same. Q9
+  judges the mean over upsamplers; the differences of single ones are shown, not judged. There is no Q8.
 - **“Only”** in C3 is taken to mean that A6 gains less than half of what A5 gains.
 - **C8** is judged at the paper's C = 256 if that was timed: AFI must add {PARAMS_M:g} M parameters, within
   {TOLERANCE:.0%}, and must take longer. Otherwise it is judged on this run's Mask R-CNN if that has the paper's size.
@@ -183,8 +185,8 @@ def _line(finding: Finding, judgement: Judgement, tests: Iterable[str]) -> list[
 
 
 def notes_of(outcome: Outcome, results: Results) -> list[str]:
-    """Return notes for which a line has no place: data, pairs and seeds of the contrasts, missing runs."""
-    notes = []
+    """Return notes for which a line has no place: the claim's own, data, pairs and seeds of contrasts, missing runs."""
+    notes = [outcome.claim.note] if outcome.claim.note else []
     settings = dict.fromkeys("; ".join(row.setting) for f in outcome.findings for _, row in f.terms.values())
     if settings:
         notes.append(f"data and schedule: {' / '.join(settings)}")

@@ -5,14 +5,22 @@ from dataclasses import dataclass
 from typing import Any
 
 MULTI_SCALE, SELF_TRAINING = "multi-scale", "self-training"
+COSTS = ("params_M", "time_ms")
 ABLATION = "Paper: Mask R-CNN R-50-FPN, COCO val2017, about 12 epochs."
+UPSAMPLERS = """\
+The paper has no such table. Training: *alone* is stage 3 only; *AFI* is all three stages, with the upsampler as G;
+*with stage 2* is AFI's control, with stages 2 and 3 of the same lengths, but no stage 1 and no L_AF. Nearest,
+bilinear and bicubic have nothing to learn in stage 1; fade needs the finer lateral map, which stage 1 has not.
+Upsampling: the modules of the pyramid, for one image of this run. *Another neck* is what other papers print for
+Faster R-CNN R-50, COCO val2017, about 12 epochs, with a pyramid that upsamples P6 too: compare it with no other
+column."""
 
 Record = Mapping[str, Any]  # a printed row: column -> value, None where nothing is printed
 
 
 @dataclass(frozen=True)
 class TableLayout:
-    """One table of the paper.
+    """One table of the paper, or of our own.
 
     title: the subject of the comparison.
     paper: the setting of the printed values.
@@ -20,7 +28,8 @@ class TableLayout:
     label: printed row -> its label, words joined by commas; unique in the table.
     reference: the last words of the label of a row to which others are compared. Rows are compared if their labels have
         the first `group` words in common.
-    costs: whether parameters and time are shown although the paper prints none.
+    costs: the columns of costs that are shown although the paper prints none.
+    ours: whether the table is our own: the paper has none like it.
     """
 
     title: str
@@ -29,7 +38,8 @@ class TableLayout:
     label: Callable[[Record], str]
     reference: str
     group: int = 0
-    costs: bool = False
+    costs: tuple[str, ...] = ()
+    ours: bool = False
 
     def group_of(self, label: str) -> tuple[str, ...]:
         return tuple(label.split(", ")[: self.group])
@@ -76,7 +86,7 @@ LAYOUTS = {
         label=_label_table1,
         reference="nearest",
         group=2,
-        costs=True,
+        costs=COSTS,
     ),
     2: TableLayout(
         title="G alone and the multi-scale AF extractor, with dense and with residual blocks",
@@ -85,7 +95,7 @@ LAYOUTS = {
         label=_label_table2,
         reference="nearest",
         group=1,
-        costs=True,
+        costs=COSTS,
     ),
     3: TableLayout(
         title="Detection head of the multi-scale AF extractor",
@@ -94,7 +104,7 @@ LAYOUTS = {
         label=lambda row: _join(row["detector"], row["interpolation"], row["extractor_head"]),
         reference="nearest",
         group=1,
-        costs=True,
+        costs=COSTS,
     ),
     4: TableLayout(
         title="Progressive training: what each stage adds",
@@ -117,7 +127,7 @@ LAYOUTS = {
         label=lambda row: _join(row["pyramid"], row["interpolation"]),
         reference="nearest",
         group=1,
-        costs=True,
+        costs=COSTS,
     ),
     6: TableLayout(
         title="Interpolation methods in the pyramid's top-down path",
@@ -146,5 +156,14 @@ LAYOUTS = {
         shown=("name", "upsampling"),
         label=lambda row: row["name"],
         reference="B2",
+    ),
+    10: TableLayout(
+        title="Upsamplers trained with the detector alone, and with AFI-GAN's three stages",
+        paper=UPSAMPLERS,
+        shown=("upsampler", "training", "another_neck_box_AP"),
+        label=lambda row: _join(row["upsampler"], row["training"]),
+        reference="nearest, alone",
+        costs=("params_M", "upsampling_params_K", "upsampling_multiply_adds_M", "time_ms"),
+        ours=True,
     ),
 }

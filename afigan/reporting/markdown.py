@@ -19,7 +19,14 @@ MEANINGS = {
 }
 HEADLINE = ("box_AP", "mask_AP")
 OTHERS, CITED = "The other metrics", "Detectors of other authors, cited by the paper, as printed"
-COSTS = {"params_M": ("params (M)", 2), "time_ms": ("time (ms)", 1), "time_ratio": ("time ratio", 2)}  # digits shown
+COSTS = {  # column -> its heading, digits shown
+    "params_M": ("params (M)", 2),
+    "upsampling_params_K": ("upsampling: params (k)", 1),
+    "upsampling_multiply_adds_M": ("upsampling: multiply-adds (M)", 2),
+    "time_ms": ("time (ms)", 1),
+    "time_ratio": ("time ratio", 2),
+}
+COUNTS = ("params_M_ours", "upsampling_params_K_ours", "upsampling_multiply_adds_M_ours")  # equal in all seeds
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 Record = dict[str, Any]  # a row of the compared table
@@ -31,11 +38,13 @@ class ShownTable:
 
     main: APs with their differences, and costs; its first `left` columns identify the rows. rest: the other metrics,
     `paper / ours` if the paper prints any (`printed`). cited: rows of other authors. A grid may be empty.
+    ours: whether the table is our own.
     records: the rows of `main` and `rest`, in this order. notes: footnotes. legend: signs in the cells -> meaning.
     """
 
     number: int
     title: str
+    ours: bool
     caption: str
     main: Grid
     left: int
@@ -45,6 +54,12 @@ class ShownTable:
     notes: Sequence[str]
     legend: Mapping[str, str]
     printed: bool
+
+    @property
+    def heading(self) -> str:
+        """The table's number and title, and whose it is if it is not the paper's."""
+        whose = " (ours, not the paper's)" if self.ours else ""
+        return f"Table {self.number}{whose}. {self.title}"
 
 
 def shown_table(table: int, frame: pd.DataFrame, results: Results) -> ShownTable:
@@ -61,7 +76,7 @@ def shown_table(table: int, frame: pd.DataFrame, results: Results) -> ShownTable
     common = next(iter([*references, *run.values()]), None)
     notes, marks = _footnotes(run, common)
     for record in ours:
-        record["mark"] = ("" if record["printed"] else " (ours only)") + marks.get(record["row"], "")
+        record["mark"] = ("" if record["printed"] or layout.ours else " (ours only)") + marks.get(record["row"], "")
 
     measured = [column.removesuffix("_paper") for column in frame if column.endswith("_paper")]
     printed = {column for column in measured if frame[f"{column}_paper"].notna().any()}
@@ -76,6 +91,7 @@ def shown_table(table: int, frame: pd.DataFrame, results: Results) -> ShownTable
     return ShownTable(
         number=table,
         title=layout.title,
+        ours=layout.ours,
         caption=_caption(layout, common, results),
         main=main,
         left=len(described),
@@ -93,7 +109,7 @@ def table_markdown(table: int, frame: pd.DataFrame, results: Results) -> str:
     shown = shown_table(table, frame, results)
     legend = "; ".join(f"`{sign}` {meaning}" for sign, meaning in shown.legend.items())
     parts = [
-        f"## Table {table}. {shown.title}",
+        f"## {shown.heading}",
         shown.caption,
         grid(shown.main, left=shown.left),
         *shown.notes,
@@ -241,6 +257,6 @@ def _ours(record: Record, column: str, digits: int = 1, signed: bool = False) ->
     value, spread = record[column], record.get(f"{column}_spread")
     if value is None:
         return UNDEFINED
-    if column == "params_M_ours":
-        spread = None  # the seed does not change the count
+    if column in COUNTS:
+        spread = None
     return value if value == NOT_RUN else with_spread(value, spread, digits, signed)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from afigan.reporting.layout import LAYOUTS, Record
 
-METRIC_PREFIXES = ("box_", "mask_", "params_", "time_")
+METRIC_PREFIXES = ("box_", "mask_", "params_", "time_", "upsampling_")
 CITED = "cited"
 
 

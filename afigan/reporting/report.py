@@ -53,7 +53,7 @@ def write_report(params: Params) -> None:
         ValueError: metrics, matches or times are malformed or have other parameters, or a figure is missing.
     """
     texts, judged = report(params)
-    for stale in TABLES.glob("table[0-9].*"):
+    for stale in TABLES.glob("table[0-9]*.*"):
         stale.unlink()  # a table of another profile would look like one of this profile
     draw_intervals(judged, PLOT)
     for path, text in texts.items():

@@ -15,6 +15,11 @@ from afigan.reporting.samples import Sample
 Tables = Mapping[str, Mapping[str, str | list[str]]]  # {"table4": {"A1": "a1" or ["a1", "a1_s1"], ...}, ...}
 
 NOT_RUN = "—"  # in place of a number of ours
+MEASURED = {  # columns from results/benchmark.json -> attribute of `Benchmark`
+    "time_ms": "time_ms",
+    "upsampling_params_K": "params_K",
+    "upsampling_multiply_adds_M": "multiply_adds_M",
+}
 
 
 @dataclass(frozen=True)
@@ -23,21 +28,22 @@ class Row:
 
     evaluations: their keys, one per seed, as named in params.yaml.
     runs: the metrics of the evaluations that have been run; none: the row has not been run.
-    times: evaluation -> ms per image, for the timed evaluations.
+    measured: column of `MEASURED` -> evaluation -> value, for the evaluations that have been timed.
     """
 
     evaluations: tuple[str, ...]
     runs: tuple[Metrics, ...]
-    times: dict[str, float]
+    measured: Mapping[str, Mapping[str, float]]
 
     def sample(self, column: str) -> Sample | None:
-        """Return an AP, `params_M` or `time_ms` of a row that has been run.
+        """Return an AP, `params_M` or a column of `MEASURED` of a row that has been run.
 
         None: the value is undefined (no such objects, no masks), or none of the runs has been timed.
         """
         values: dict[int, float | None]
-        if column == "time_ms":
-            values = {run.seed: self.times[run.key] for run in self.runs if run.key in self.times}
+        if column in MEASURED:
+            found = self.measured.get(column, {})
+            values = {run.seed: found[run.key] for run in self.runs if run.key in found}
         else:
             values = {run.seed: run.values[column] for run in self.runs}
         known = tuple(value for value in values.values() if value is not None)
@@ -58,7 +64,7 @@ class Row:
 class Results:
     """Measurements of a run.
 
-    rows: number of a table -> label -> row, for the tables and labels that params.yaml names.
+    rows: number of a table -> label -> row, for the tables and labels that params.yaml names, in the tables' order.
     resamples: AP of the runs over resampled images.
     """
 
@@ -82,9 +88,10 @@ def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benc
     paper cites, two evaluations of one seed in a row, or a file that is malformed or stale.
     """
     timed = None if benchmark is None else read_benchmark(Path(benchmark), hashes)
+    measured = {column: getattr(timed, attribute) for column, attribute in MEASURED.items()} if timed else {}
     rows: dict[int, dict[str, Row]] = {}
-    for name, named in tables.items():
-        number = _table_number(name)
+    for number, name in sorted((_table_number(name), name) for name in tables):
+        named = tables[name]
         printed = printed_records(number)
         rows[number] = {}
         for label, one_or_more in named.items():
@@ -102,13 +109,12 @@ def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benc
             seeds = [run.seed for run in runs]
             if len(set(keys)) < len(keys) or len(set(seeds)) < len(seeds):
                 raise ValueError(f"{name}, row {label}: {', '.join(keys)} need different seeds, but have {seeds}")
-            times = {key: timed.time_ms[key] for key in keys if key in timed.time_ms} if timed else {}
-            rows[number][label] = Row(keys, tuple(runs), times)
+            rows[number][label] = Row(keys, tuple(runs), measured)
     return Results(rows, timed, Resamples(metrics_dir))
 
 
 def _table_number(name: str) -> int:
-    match = re.fullmatch(r"table(\d)", name)
+    match = re.fullmatch(r"table(\d+)", name)
     if match is None or int(match[1]) not in LAYOUTS:
         known = ", ".join(f"table{number}" for number in LAYOUTS)
         raise ValueError(f"tables.{name}: there is no such table to fill; use one of {known}")

@@ -12,11 +12,10 @@ from afigan.reporting.layout import LAYOUTS, Record
 from afigan.reporting.markdown import HEADLINE, table_markdown
 from afigan.reporting.metrics import AP_NAMES
 from afigan.reporting.paper import is_cited, metric_columns, printed_records, printed_table
-from afigan.reporting.results import NOT_RUN, Results, Row
+from afigan.reporting.results import MEASURED, NOT_RUN, Results, Row
 from afigan.reporting.samples import paired
 
 AP_COLUMNS = tuple(f"{kind}_{name}" for kind in ("box", "mask") for name in AP_NAMES)
-COSTS = ("params_M", "time_ms")
 PROVENANCE = {  # our column -> attribute of Metrics
     "model": "model",
     "schedule": "schedule",
@@ -50,7 +49,8 @@ def compare(number: int, results: Results) -> pd.DataFrame:
         label of the row that it is compared to.
         For ours: `evaluation`, `seeds` (number run), `seeds_named` (number in params.yaml), `model`, `schedule`,
         `data_source`, `train_images`, `val_images`; if the seeds differ in one, all values joined by `; `.
-        For each metric X: `X_paper`, `X_ours` (the mean over seeds), `X_ours_spread` (the sample standard deviation).
+        For each metric X, APs and costs: `X_paper`, `X_ours` (the mean over seeds), `X_ours_spread` (the sample
+        standard deviation).
         For APs: `X_paper_delta`, `X_ours_delta`: the difference to the reference row, over the seeds that both have.
         For box_AP and mask_AP also: `X_ours_delta_low`, `X_ours_delta_high`: its 95 % interval, over seeds and
         images, with one seed only over images; `X_ours_delta_seeds`: the number of seeds that both have.
@@ -62,7 +62,7 @@ def compare(number: int, results: Results) -> pd.DataFrame:
     printed, named = printed_records(number), results.rows[number]
     columns = metric_columns(table)
     described = [column for column in table.columns if column not in columns]
-    columns += [column for column in COSTS if layout.costs and column not in columns]
+    columns += [column for column in layout.costs if column not in columns]
     labels = [*printed, *(label for label in named if label not in printed)]
     fillable = [label for label in labels if not is_cited(printed.get(label, {}))]
 
@@ -138,7 +138,7 @@ def _estimate(column: str, terms: list[tuple[float, Row | None]]) -> tuple[Any, 
         return NOT_RUN, NOT_RUN
     samples = [(weight, sample) for weight, row in rows if (sample := row.sample(column)) is not None]
     if len(samples) < len(rows):
-        return (NOT_RUN, NOT_RUN) if column == "time_ms" else (None, None)
+        return (NOT_RUN, NOT_RUN) if column in MEASURED else (None, None)
     sample = paired(samples)
     return (None, None) if sample is None else (sample.mean, _rounded(sample.spread))
 

@@ -26,12 +26,14 @@ class Claim:
 
     says: the paper's words in short, or the question.
     main: index in `comparisons` of the one to show where only one fits.
+    note: what a reader of the verdict should know, beside this run; may be empty.
     """
 
     name: str
     says: str
     comparisons: tuple[Comparison, ...]
     main: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -359,16 +359,24 @@ def test_a_model_of_other_classes_is_refused(own_world):
 
 
 def test_the_benchmark_counts_and_times(own_world):
-    params = toy_params({"experiments.evaluations": {k: {"model": f"detectors/{k}"} for k in ("a1", "a5")}} | NO_TABLES)
-    for key in ("a1", "a5"):
+    evaluations = {key: {"model": f"detectors/{key}"} for key in ("a1", "deconv")}
+    params = toy_params({"experiments.evaluations": evaluations, "figures.afi": "deconv"} | NO_TABLES)
+    for key in ("a1", "deconv"):
         own_world.model(f"detectors/{key}")
         evaluate(params, key)
     benchmark(params)
     found = json.loads(Path("results/benchmark.json").read_text())
-    assert found["device"] and found["runs"] == params.benchmark.runs and list(found["rows"]) == ["a1", "a5"]
+    assert found["device"] and found["runs"] == params.benchmark.runs and list(found["rows"]) == ["a1", "deconv"]
     for key, row in found["rows"].items():
         metrics = json.loads(Path(f"results/metrics/{key}.json").read_text())
         assert row["time_ms"] > 0 and all(row[name] == metrics[name] for name in ("model", "params_hash", "params_M"))
+    c, sources = params.model.channels, 2 * 2 + 4 * 4 + 8 * 8  # positions of P5, P4 and P3 of 64 x 64 pixels
+    kernels = (36 * c * c, 9 * c * c)  # 6x6 from each position, 3x3 on each of its four
+    assert found["rows"]["deconv"]["upsampling"] == {
+        "params": 3 * (sum(kernels) + 2 * c),
+        "multiply_adds": sources * (kernels[0] + 4 * kernels[1]),
+    }
+    assert found["rows"]["a1"]["upsampling"] == {"params": 0, "multiply_adds": 0}
 
 
 # --- several scales, other images ------------------------------------------------------------------------------------

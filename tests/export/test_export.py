@@ -17,7 +17,7 @@ from afigan.export.source import Trained, load_interpolator
 from afigan.interpolators import INTERPOLATORS, build_interpolator
 from afigan.outputs.find import find_model
 
-C = 6
+C = 8
 VARIANTS = [(name, {}) for name in INTERPOLATORS] + [("afi", {"blocks": "rb"})]
 every = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=lambda value: str(value))
 # none of them is a size of the checks before a file gets its name
@@ -28,8 +28,19 @@ def trained(name, channels=C, **options):
     """Return an interpolator whose batch normalisations have statistics of their own."""
     torch.manual_seed(1)
     module = build_interpolator(name, channels, **options)
-    module(torch.randn(4, channels, 6, 6) + 1)
-    return Trained(module.eval().requires_grad_(False), name, channels, options, "afigan/test")
+    interpolator = Trained(module, name, channels, options, "afigan/test", INTERPOLATORS[name].guided)
+    module(*inputs(interpolator, (4, channels, 6, 6)))
+    for p in module.parameters():  # some layers are zero at the start, and would hide what is before them
+        torch.nn.init.normal_(p, std=0.1)
+    module.eval().requires_grad_(False)
+    return interpolator
+
+
+def inputs(interpolator, shape):
+    """Return a map of a shape, and the finer map if the interpolator needs it."""
+    n, c, height, width = shape
+    shapes = [shape, (n, c, 2 * height, 2 * width)] if interpolator.guided else [shape]
+    return [torch.randn(one) + 1 for one in shapes]
 
 
 @every
@@ -38,13 +49,14 @@ def test_onnxruntime_computes_the_same_at_any_size(tmp_path, name, options):
     write_onnx(interpolator, tmp_path / "g.onnx")
     assert os.listdir(tmp_path) == ["g.onnx"]
     session = onnxruntime.InferenceSession(tmp_path / "g.onnx", providers=["CPUExecutionProvider"])
-    (given,), (result,) = session.get_inputs(), session.get_outputs()
-    assert (given.name, result.name) == ("features", "upsampled")
-    assert given.shape == ["N", C, "H", "W"]
+    given, (result,) = session.get_inputs(), session.get_outputs()
+    names = [one.name for one in given]
+    assert (names, result.name) == (["features", "guide"] if interpolator.guided else ["features"], "upsampled")
+    assert given[0].shape == ["N", C, "H", "W"]
     for shape in SHAPES:
-        x = torch.randn(shape)
-        found = session.run(None, {"features": x.numpy()})[0]
-        np.testing.assert_allclose(found, interpolator.module(x).numpy(), rtol=0, atol=1e-5)
+        x = inputs(interpolator, shape)
+        found = session.run(None, {name: value.numpy() for name, value in zip(names, x, strict=True)})[0]
+        np.testing.assert_allclose(found, interpolator.module(*x).numpy(), rtol=0, atol=1e-5)
     metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "g.onnx").metadata_props}
     assert metadata["interpolator"] == name and json.loads(metadata["options"]) == options
 
@@ -55,8 +67,8 @@ def test_a_program_computes_the_same_at_any_size(tmp_path, name, options):
     write_torch(interpolator, tmp_path / "g.pt2")
     program = torch.export.load(tmp_path / "g.pt2").module()
     for shape in SHAPES:
-        x = torch.randn(shape)
-        torch.testing.assert_close(program(x), interpolator.module(x), rtol=0, atol=1e-6)
+        x = inputs(interpolator, shape)
+        torch.testing.assert_close(program(*x), interpolator.module(*x), rtol=0, atol=1e-6)
 
 
 def test_a_program_needs_torch_alone(tmp_path):
@@ -79,7 +91,7 @@ def test_safetensors_have_the_weights_and_what_to_build(tmp_path, name, options)
     interpolator = trained(name, **options)
     path = tmp_path / "g.safetensors"
     if not interpolator.learned:
-        with pytest.raises(ValueError, match=rf"{name} has no weights.*build_interpolator\('{name}', 6\)"):
+        with pytest.raises(ValueError, match=rf"{name} has no weights.*build_interpolator\('{name}', {C}\)"):
             write_safetensors(interpolator, path)
         assert not path.exists()
         return
@@ -90,8 +102,8 @@ def test_safetensors_have_the_weights_and_what_to_build(tmp_path, name, options)
         metadata["interpolator"], int(metadata["channels"]), **json.loads(metadata["options"])
     ).eval()
     module.load_state_dict(load_file(path))
-    x = torch.randn(SHAPES[0])
-    assert torch.equal(module(x), interpolator.module(x))
+    x = inputs(interpolator, SHAPES[0])
+    assert torch.equal(module(*x), interpolator.module(*x))
 
 
 def test_nothing_is_written_when_another_program_disagrees(tmp_path, monkeypatch):

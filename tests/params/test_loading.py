@@ -123,7 +123,7 @@ def test_an_experiment_of_dvc_keeps_edits(tmp_path):
         ({"experiments__detectors__A5": NEW}, "experiments.detectors.A5: "),
         ({"experiments__detectors__a5__interpolator": "lanczos"}, "experiments.detectors.a5.interpolator: "),
         ({"experiments__detectors__a5__init": "detectors/a1"}, "experiments.detectors.a5.init: "),
-        ({"tables__table10": {"A1": "a1"}}, "tables.table10: "),
+        ({"tables__table99": {"A1": "a1"}}, "tables.table99: "),
     ],
 )
 def test_errors_are_named(changes, message):

@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from upsampled import accepted
 
 import afigan
 from afigan.backbones import build_backbone
@@ -112,6 +113,7 @@ def shake(module):
 @example((101, 135), 1, 8, (24, 48, 120, 352))
 @example((1, 1), 1, 1, (1, 1, 1, 1))
 def test_any_image_any_channels(kind, interpolator, size, n, c, channels):
+    c = accepted(interpolator, c)
     pyramid = build(kind, interpolator, channels, c)
     maps = pyramid(torch.randn(n, 3, *size))
     assert list(maps) == list(pyramid.output_shape()) == LEVELS[kind]
@@ -131,13 +133,13 @@ def test_a_pyramid_is_a_detectron2_backbone(kind):
 
 @kinds
 @every
-def test_afi_is_one_module_and_the_baselines_have_one_per_place(kind, interpolator):
+def test_afi_is_one_module_and_the_others_have_one_per_place(kind, interpolator):
     pyramid = build(kind, interpolator)
     calls = [0] * len(pyramid.upsample)
     for number, module in enumerate(pyramid.upsample):
         module.register_forward_hook(lambda *_, number=number: calls.__setitem__(number, calls[number] + 1))
     pyramid(torch.randn(1, 3, 64, 64))
-    assert calls == ([PLACES[kind]] if interpolator == "afi" else [1] * PLACES[kind])
+    assert calls == ([PLACES[kind]] if INTERPOLATORS[interpolator].shared else [1] * PLACES[kind])
     assert pyramid.upsample.places == PLACES[kind]
     weights = [p.data_ptr() for p in pyramid.upsample.parameters()]
     assert len(set(weights)) == len(weights)

@@ -14,7 +14,7 @@ from afigan.reporting.comparisons import find
 from afigan.reporting.judged import judge_run
 
 CLAIMS = [f"C{number}" for number in range(1, 9)]
-QUESTIONS = [f"Q{number}" for number in range(1, 8)]
+QUESTIONS = [*(f"Q{i}" for i in range(1, 8)), "Q9"]
 
 
 def cells(text: str) -> list[list[str]]:

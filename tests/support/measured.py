@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from afigan.reporting.benchmark import Benchmark, PaperSize
+from afigan.reporting.layout import LAYOUTS
 from afigan.reporting.metrics import AP_NAMES, AR_NAMES, ERROR_KINDS, Metrics
 from afigan.reporting.paper import printed_records, printed_rows
 from afigan.reporting.results import Results, Row
 
 IMAGES = 100
 REPLICATES = 50
-ROWS = {number: printed_rows(number) for number in range(1, 10)}
-PRINTED = {number: printed_records(number) for number in range(1, 10)}
+ROWS = {number: printed_rows(number) for number in LAYOUTS}
+PRINTED = {number: printed_records(number) for number in LAYOUTS}
 
 
 class Resampled:
@@ -68,11 +69,11 @@ class Measured:
             if ms is not None:
                 times[key] = ms
                 self.timed = True
-        self.rows[number][label] = Row(tuple(keys), tuple(runs), times)
+        self.rows[number][label] = Row(tuple(keys), tuple(runs), {"time_ms": times})
 
     def put_printed(self, seeds: int, sign: float = 1.0) -> None:
-        """Add every row of the paper's tables except Table 2's, as printed, or mirrored with sign -1, in all seeds."""
-        for number in ROWS.keys() - {2}:
+        """Add every row that the paper prints values of, as printed, or mirrored with sign -1, in all seeds."""
+        for number in ROWS.keys() - {2, 10}:
             for label in ROWS[number]:
                 record = PRINTED[number][label]
                 box, mask = ([50 + sign * (record[c] - 50)] if record.get(c) else None for c in ("box_AP", "mask_AP"))

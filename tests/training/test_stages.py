@@ -165,7 +165,9 @@ def test_stage_2_takes_only_g_and_d_from_stage_1(own_world, watched):
     assert fresh and not any(torch.equal(m[name], teacher[name]) for name in fresh)
 
 
-@pytest.mark.parametrize("key", ["main", "different", "iterated", "rb", "detached", "control", "nearest_upsampling"])
+@pytest.mark.parametrize(
+    "key", ["main", "different", "iterated", "rb", "detached", "fade", "control_afi", "nearest_upsampling"]
+)
 def test_stage_2_trains_m_and_d_and_leaves_f(own_world, watched, key):
     run = trained(own_world, f"extractors/{key}", watched)
     weights = own_world.model(f"extractors/{key}")
@@ -177,8 +179,8 @@ def test_stage_2_trains_m_and_d_and_leaves_f(own_world, watched, key):
     places = ["bottom_up.", "fpn_output2.", *(["upsample."] if key != "nearest_upsampling" else [])]
     for place in [*(f"backbone.{place}" for place in places), *HEADS]:
         assert any(name.startswith(place) for name in moved), place
-    assert ("discriminator" in run.learners) == (key != "control")
-    if key != "control":
+    assert ("discriminator" in run.learners) == (key != "control_afi")
+    if key != "control_afi":
         assert changed(run.start["discriminator"], under(weights, "discriminator."))
     else:
         assert not any(name.startswith("discriminator.") for name in weights)
@@ -257,8 +259,10 @@ def test_m_minimises_l_int(world):
         terms = detection | {"loss_content", "loss_adversarial"}
         assert line.keys() == terms | {"iteration", "lr", "loss_total", "loss_discriminator"}
         assert line["loss_total"] == pytest.approx(sum(line[name] for name in terms), rel=1e-5)
-    world.model("extractors/control")
-    assert all(line.keys() == detection | {"iteration", "lr", "loss_total"} for line in world.log("extractors/control"))
+    world.model("extractors/control_afi")
+    assert all(
+        line.keys() == detection | {"iteration", "lr", "loss_total"} for line in world.log("extractors/control_afi")
+    )
 
 
 def test_stage_1_can_be_skipped(own_world, watched):

@@ -20,7 +20,7 @@ def closing(params: Any) -> list[str]:
     """Return five lines about a finished run in the working directory."""
     counts = {kind: len(getattr(params.experiments, kind)) for kind in KINDS}
     there = ", ".join(f"{count} {KINDS[kind][count > 1]}" for kind, count in counts.items() if count)
-    numbers = ", ".join(name.removeprefix("table") for name in params.tables)
+    numbers = ", ".join(map(str, sorted(int(name.removeprefix("table")) for name in params.tables)))
     tables = f", Table{'s' if len(params.tables) > 1 else ''} {numbers}" if numbers else ""
     found = verdicts(CLAIMS)
     return [

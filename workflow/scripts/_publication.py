@@ -153,6 +153,7 @@ def page(about: dict[str, Any], judged: Judged) -> str:
         "libraries": ", ".join(f"{library} {number}" for library, number in about["libraries"].items()),
     }
     tables = [Path(file).stem for file in about["files"] if file.startswith("tables/") and file.endswith(".md")]
+    tables.sort(key=lambda table: int(table.removeprefix("table")))  # Table 10 after Table 9
     named = [f"[{table}](tables/{table}.md) ([csv](tables/{table}.csv))" for table in tables]
     detections = "Not published: they show photographs of the data set."
     if DETECTIONS in about["files"]:
