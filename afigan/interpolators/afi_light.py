@@ -22,9 +22,9 @@ class LightAFInterpolator(nn.Module):
     Shape: (N, C, H, W) -> (N, C, 2H, 2W), any H, W >= 1. At C = 256 it has 503,296 parameters, and 5.7 % of G's
     multiply-adds.
 
-    A 3x3 last layer at C/4 alone costs 5 % of G. The third block costs 2 % of G's time, and a sub-pixel convolution as
-    much as the transposed one. Separable convolutions have half the multiply-adds and save a fifth of the time. Times
-    of all variants that were tried are in docs/benchmarks.md.
+    A 3x3 last layer would add 5 % of G's multiply-adds, more than a tenth in all. A third block would add 2 % of G's
+    time. A sub-pixel convolution takes as long as the transposed one. docs/benchmarks.md has the times of all variants
+    that were tried.
 
     Args:
         channels: C.
