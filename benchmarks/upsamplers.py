@@ -14,7 +14,6 @@ import json
 import statistics
 import sys
 import time
-import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,8 +24,8 @@ sys.path.insert(0, str(ROOT))
 
 import afigan  # noqa: E402, F401, I001 - before detectron2
 import torch  # noqa: E402
+from gpu_memory import Allocated  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from afigan.evaluation.speed import measure_paper_size, processor  # noqa: E402
@@ -54,31 +53,6 @@ class Figures:
     both_MiB: float
 
 
-class Alive(TorchDispatchMode):
-    """Count the bytes of the tensors that operations have made and that are still alive, and their peak."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self.seen: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for value in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(value, Tensor):
-                storage = value.untyped_storage()
-                if (key := storage._cdata) not in self.seen:  # a view adds nothing
-                    self.seen.add(key)
-                    self.now += storage.nbytes()
-                    self.peak = max(self.peak, self.now)
-                    weakref.finalize(storage, self._freed, key, storage.nbytes())
-        return result
-
-    def _freed(self, key: int, size: int) -> None:
-        self.seen.discard(key)
-        self.now -= size
-
-
 def peak(call: Callable[[], Any], device: torch.device) -> float:
     """Return the MiB that tensors take at most during a call, above those from before."""
     if device.type == "cuda":
@@ -87,9 +61,9 @@ def peak(call: Callable[[], Any], device: torch.device) -> float:
         before = torch.cuda.memory_allocated()
         call()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    with Alive() as alive:
+    with Allocated() as allocated:
         call()
-    return alive.peak / 2**20
+    return allocated.peak / 2**20
 
 
 def seconds(call: Callable[[], Any], device: torch.device) -> float:

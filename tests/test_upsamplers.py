@@ -18,7 +18,7 @@ COUNTS = {
     "carafe": 74_148,
     "lda-aqu": 39_410,
     "fade": 47_514,
-    "afi-light": 627_712,
+    "afi-light": 503_296,
 }
 
 
@@ -245,4 +245,4 @@ def test_the_light_g_has_a_tenth_of_gs_multiply_adds():
             build(name, 256)(torch.zeros(1, 256, 4, 4))
         counted[name] = counter.get_total_flops()
     assert counted["afi"] == 2 * 16 * 9_603_072
-    assert counted["afi-light"] / counted["afi"] == pytest.approx(0.070, abs=0.001)
+    assert counted["afi-light"] / counted["afi"] == pytest.approx(0.0575, abs=0.001)

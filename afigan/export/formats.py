@@ -154,7 +154,10 @@ def check(run: Callable[..., Tensor], interpolator: Trained, who: str) -> None:
 
 def _shapes(interpolator: Trained, n: int, height: int, width: int) -> list[tuple[int, ...]]:
     """Return the shapes of the inputs: of a map (N, C, H, W), and of its guide if the interpolator needs one."""
-    shapes = [(n, interpolator.channels, height, width), (n, interpolator.channels, 2 * height, 2 * width)]
+    shapes: list[tuple[int, ...]] = [
+        (n, interpolator.channels, height, width),
+        (n, interpolator.channels, 2 * height, 2 * width),
+    ]
     return shapes if interpolator.guided else shapes[:1]
 
 

@@ -8,21 +8,23 @@ from afigan.interpolators.registry import register_interpolator
 
 REDUCTION = 4  # of the channels inside
 GROWTH = 16
+BLOCKS = 2  # G has three
 
 
 @register_interpolator("afi-light", learned=True, shared=True)
 class LightAFInterpolator(nn.Module):
     """G with C/4 channels inside: bilinear x2 plus a learned correction, which is almost 0 before training.
 
-    A 1x1 convolution reduces the channels. G's layers follow at that width: a convolution, three residual dense blocks
+    A 1x1 convolution reduces the channels. G's layers follow at that width: a convolution, two residual dense blocks
     of growth 16 with one shortcut around them, a convolution and the 6x6 transposed convolution. The last layer, back
     to C channels, is a 1x1 convolution in place of G's 3x3.
 
-    Shape: (N, C, H, W) -> (N, C, 2H, 2W), any H, W >= 1. At C = 256 it has 627,712 parameters, and 7.0 % of G's
+    Shape: (N, C, H, W) -> (N, C, 2H, 2W), any H, W >= 1. At C = 256 it has 503,296 parameters, and 5.7 % of G's
     multiply-adds.
 
-    docs/benchmarks.md has the times of the variants that were tried: other widths and growths, a 3x3 or separable last
-    layer, sub-pixel convolutions, separable convolutions and fewer blocks.
+    A 3x3 last layer would add 5 % of G's multiply-adds, more than a tenth in all. A third block would add 2 % of G's
+    time. A sub-pixel convolution takes as long as the transposed one. docs/benchmarks.md has the times of all variants
+    that were tried.
 
     Args:
         channels: C.
@@ -33,7 +35,7 @@ class LightAFInterpolator(nn.Module):
         width = max(1, channels // REDUCTION)
         self.reduce = nn.Conv2d(channels, width, 1)
         self.head = nn.Conv2d(width, width, 3, padding=1)
-        self.blocks = nn.Sequential(*(ResidualDenseBlock(width, GROWTH) for _ in range(3)))
+        self.blocks = nn.Sequential(*(ResidualDenseBlock(width, GROWTH) for _ in range(BLOCKS)))
         self.conv = nn.Conv2d(width, width, 3, padding=1)
         self.deconv = nn.ConvTranspose2d(width, width, 6, stride=2, padding=2)
         self.tail = nn.Conv2d(width, channels, 1)

@@ -65,6 +65,7 @@ class LdaAquInterpolator(nn.Module):
         )
         self.bias = nn.Parameter(nn.init.trunc_normal_(torch.empty(POINTS, width), std=0.02))
         first, last = self.offset[0], self.offset[3]
+        assert isinstance(first, nn.Conv2d) and isinstance(last, nn.Conv2d) and last.bias is not None
         for conv in (self.query, self.key, first):
             nn.init.xavier_uniform_(conv.weight)
         nn.init.zeros_(last.weight)

@@ -47,6 +47,9 @@ def folder(tmp_path_factory) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 15, 3), dtype=np.uint8)
     Image.fromarray(pixels).resize((150, 90)).save(root / "photo.jpg")
     torch.save(released(), root / "released.pth")
+    # the names and shapes of DySample's public module
+    sizes = {"offset.weight": (32, 256, 1, 1), "offset.bias": (32,), "init_pos": (1, 32, 1, 1)}
+    torch.save({name: torch.zeros(size) for name, size in sizes.items()}, root / "dysample.pth")
     # torchvision would fetch its backbone's weights
     weights = root / "hub/checkpoints" / Path(ResNet50_Weights.IMAGENET1K_V1.url).name
     weights.parent.mkdir(parents=True)
@@ -56,7 +59,7 @@ def folder(tmp_path_factory) -> Path:
 
 def test_the_pages_with_code_are_found():
     assert {"README.md", "docs/index.md", "docs/use.md", "docs/api/index.md"} <= BLOCKS.keys()
-    assert len(BLOCKS["docs/use.md"]) == 4
+    assert len(BLOCKS["docs/use.md"]) == 5
 
 
 @pytest.mark.parametrize("page", BLOCKS)
