@@ -71,6 +71,7 @@ def fake():
 
     with (
         FakeTensorMode(),
+        torch.backends.cudnn.flags(enabled=False),  # its grid sampler has no fake version, and torch's own has
         mock.patch.object(torch, "isfinite", isfinite),
         mock.patch.object(torch.Tensor, "backward", backward),
         mock.patch("torch.optim.sgd._fused_sgd", sgd._single_tensor_sgd),  # the fused one has no fake version
