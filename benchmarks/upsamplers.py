@@ -1,8 +1,8 @@
 """Time every interpolator at the paper's sizes, alone and in a Mask R-CNN: `python benchmarks/upsamplers.py`.
 
 It enlarges P5, P4 and P3 of an image at C = 256. A time is the median of runs in which the interpolators take turns,
-because a machine's speed drifts. Forward is without gradients. Multiply-adds are those of torch's FLOP counter, which
-counts convolutions and products, and no sampling, sums or resizing. The rate is a fraction of the machine's rate for
+because a machine's speed drifts. Forward is without gradients. Multiply-adds are counted as for Table 10
+(`afigan.evaluation.multiply_adds`). The rate is a fraction of the machine's rate for
 matrix products of the same format. Memory is the peak of what tensors take above the inputs and weights: on a GPU torch
 counts it; on a CPU it is the sum over the outputs of operations that are alive.
 
@@ -26,8 +26,8 @@ import afigan  # noqa: E402, F401, I001 - before detectron2
 import torch  # noqa: E402
 from gpu_memory import Allocated  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from afigan.evaluation.multiply_adds import counted  # noqa: E402
 from afigan.evaluation.speed import measure_paper_size, processor  # noqa: E402
 from afigan.interpolators import INTERPOLATORS, build_interpolator  # noqa: E402
 from afigan.params.schema import PaperSize  # noqa: E402
@@ -118,9 +118,9 @@ class Case:
         torch.stack([y.float().mean() for y in self.forward()]).sum().backward()
 
     def multiply_adds(self) -> int:
-        with FlopCounterMode(display=False) as counter:
+        with counted(self.module) as found:
             self.inference()
-        return counter.get_total_flops() // 2
+        return found.total
 
 
 def compare(
