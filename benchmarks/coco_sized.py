@@ -133,7 +133,7 @@ def draw(
         item |= {"category_id": CATEGORIES[kinds[n]]["id"], "id": ids[n]}
         shape = points[starts[n] : starts[n + 1]]
         if ids[n] % 79 == 0:
-            item |= {"iscrowd": 1, "segmentation": runs(image, rng), "id": 900_100_000_000 + ids[n]}
+            item |= {"iscrowd": 1, "id": 900_100_000_000 + ids[n], **crowd(image, rng)}
         else:
             cut = len(shape) // 2 if ids[n] % 8 == 0 and len(shape) >= 6 else len(shape)
             item["segmentation"] = [part.ravel().tolist() for part in (shape[:cut], shape[cut:]) if len(part)]
@@ -141,11 +141,17 @@ def draw(
     return annotations
 
 
-def runs(image: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """Draw uncompressed run lengths of an image's size."""
-    pixels = image["height"] * image["width"]
+def crowd(image: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """Draw a mask as uncompressed run lengths, column by column, with its box and its area."""
+    height, pixels = image["height"], image["height"] * image["width"]
     ends = np.sort(rng.choice(pixels - 1, 2 * int(rng.integers(50, 500)), replace=False)) + 1
-    return {"size": [image["height"], image["width"]], "counts": np.diff([0, *ends, pixels]).tolist()}
+    counts = np.diff([0, *ends, pixels]).tolist()
+    left, right = int(ends[0]) // height, (int(ends[-1]) - 1) // height
+    return {
+        "segmentation": {"size": [height, image["width"]], "counts": counts},
+        "bbox": [float(left), 0.0, float(right - left + 1), float(height)],
+        "area": float(sum(counts[1::2])),
+    }
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT)]
 
 import afigan  # noqa: E402, F401 - this repository's, before detectron2
 
-# part -> seconds that it may take
+# part -> seconds that it may take, in proportion more with a larger --limit than the default
 CHECKS = {
     "steps": 100,
     "heads": 100,
@@ -51,12 +51,12 @@ FIGURES = {
     "compiled": 120,
 }
 PARTS = {**CHECKS, **FIGURES}
+LIMIT = 480  # seconds for all, by default
 AT_ONCE = 4  # checks; figures are timed one after the other, with nothing beside them
 
 
 def run_part(name: str, out: Path, device: str, quick: bool, limit: float) -> dict[str, Any]:
     """Run a part in a new process; return its result, or `error` with the end of what it printed."""
-    limit = min(limit, PARTS[name])
     result, log = out / f"{name}.json", out / f"{name}.log"
     result.unlink(missing_ok=True)
     command = [sys.executable, str(HERE / "gpu.py"), "--part", name, "--out", str(out), "--device", device]
@@ -135,7 +135,7 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="+", default=list(PARTS), choices=list(PARTS), metavar="PART", help="some parts"
     )
-    parser.add_argument("--limit", type=float, default=480, help="seconds for all (default: %(default)s)")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for all (default: %(default)s)")
     parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     out = arguments.out.resolve()
@@ -151,7 +151,8 @@ def main() -> int:
         if left < 5:
             results[name] = {"error": "not run: the time of --limit was over"}
         else:
-            results[name] = run_part(name, out, arguments.device, arguments.quick, left)
+            most = PARTS[name] * max(1, arguments.limit / LIMIT)
+            results[name] = run_part(name, out, arguments.device, arguments.quick, min(left, most))
         write({part: results[part] for part in PARTS if part in results}, out)
         line = results[name].get("error", "done").splitlines()
         print(f"{name}: {line[0]} ({results[name].get('seconds', 0)} s)", flush=True)

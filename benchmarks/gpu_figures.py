@@ -359,13 +359,13 @@ def roi_align(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]
 
 
 def inference(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
-    """One image through Mask R-CNN with nearest interpolation and with AFI, in turns, in every mode."""
+    """One image through Mask R-CNN with nearest interpolation, AFI and its light form, in turns, in every mode."""
     scale = replace(QUICK if quick else PAPER, batch=1)
     image = [{name: value for name, value in images(scale)[0].items() if name in ("image", "height", "width")}]
     found: dict[str, Any] = {}
     for mode in MODES:
         detectors = {}
-        for name in ("nearest", "afi"):
+        for name in ("nearest", "afi", "afi-light"):
             torch.manual_seed(0)
             one = detector(scale, name).eval().requires_grad_(False)
             set_test_limits(one, 0.05, 100)
@@ -389,7 +389,7 @@ def inference(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]
                     times[name].append(1000 * (time.perf_counter() - begin))
         medians = {name: statistics.median(values[len(values) // 3 :]) for name, values in times.items()}
         found[mode] = {f"{name} ms": value for name, value in medians.items()}
-        found[mode]["ratio"] = medians["afi"] / medians["nearest"]
+        found[mode] |= {f"{name} / nearest": medians[name] / medians["nearest"] for name in ("afi", "afi-light")}
     return found
 
 

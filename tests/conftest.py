@@ -19,6 +19,7 @@ settings.load_profile("any_machine")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests that share a run or a trained world in one process, and the others of a file in one."""
     for item in items:
