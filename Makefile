@@ -22,7 +22,7 @@ define have_uv
 endef
 
 # tests in as many processes as there are cores; each test has one thread
-PARALLEL := -n auto --maxprocesses 8 --dist loadgroup
+PARALLEL := -n auto --maxprocesses 8 --dist loadscope
 # too slow for make test-lowest, or about something else: Slurm's plugin (an extra that needs newer packages than the
 # others), and a torch that plays a GPU, which 2.8 cannot
 NOT_LOWEST := tests/slurm tests/benchmarks tests/params/test_profiles.py tests/data/prepare/test_input_fuzz.py \
