@@ -11,10 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def _each(multiply_adds: int) -> Callable[..., int]:
-    """Return a formula for an operation that needs so many multiply-adds for each element of its output."""
+    """Return a formula for an operation that needs so many multiply-adds for each element of a map, its output.
+
+    Vectors are no maps: torch 2.8 computes the indices of nearest interpolation with products.
+    """
 
     def flops(*_: Any, out_shape: torch.Size, **__: Any) -> int:
-        return 2 * multiply_adds * math.prod(out_shape)
+        return 2 * multiply_adds * math.prod(out_shape) if len(out_shape) > 2 else 0
 
     return flops
 

@@ -43,7 +43,16 @@ def inputs(interpolator, shape):
     return [torch.randn(one) + 1 for one in shapes]
 
 
-@every
+def unless_torch_cannot(*names):
+    """Expect a failure of these interpolators under torch 2.8, whose exporter refuses them."""
+    old = torch.__version__.startswith("2.8.")
+    marks = pytest.mark.xfail(old, reason="torch 2.8 cannot export it", raises=ValueError, strict=True)
+    return pytest.mark.parametrize(
+        ("name", "options"), [pytest.param(*one, marks=marks) if one[0] in names else one for one in VARIANTS], ids=str
+    )
+
+
+@unless_torch_cannot("fade")
 def test_onnxruntime_computes_the_same_at_any_size(tmp_path, name, options):
     interpolator = trained(name, **options)
     write_onnx(interpolator, tmp_path / "g.onnx")
@@ -61,7 +70,7 @@ def test_onnxruntime_computes_the_same_at_any_size(tmp_path, name, options):
     assert metadata["interpolator"] == name and json.loads(metadata["options"]) == options
 
 
-@every
+@unless_torch_cannot("bicubic", "bicubic-5conv")
 def test_a_program_computes_the_same_at_any_size(tmp_path, name, options):
     interpolator = trained(name, **options)
     write_torch(interpolator, tmp_path / "g.pt2")
