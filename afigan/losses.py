@@ -14,7 +14,7 @@ def _cross_entropy(logits: Tensor, real: bool) -> Tensor:
 def content_loss(fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
     """Return the mean absolute difference of each level (N, C, H_i, W_i), summed over levels; a scalar.
 
-    This is the content term of Eq. 2 and 3; `afigan.training.adversarial` adds the terms.
+    This is the content term of Eq. 2 and 3; `Learner.update` of `afigan.training.engine` adds the terms.
 
     Raises:
         ValueError: the numbers of levels differ, or the two maps of a level differ in shape.
