@@ -78,7 +78,7 @@ def measure(params: Params, key: str, images: list[dict[str, Any]]) -> dict[str,
 def measure_paper_size(
     settings: PaperSize, threads: int, device: torch.device, interpolators: Sequence[str] = ("nearest", "afi")
 ) -> dict[str, Any]:
-    """Measure the paper's Mask R-CNN with nearest and with AFI, independently of the run's models (claim C8).
+    """Measure the paper's Mask R-CNN with several interpolators, independently of the run's models (claim C8).
 
     All see the same image in turns, so that a drift of the machine's speed affects all.
 
@@ -94,7 +94,7 @@ def measure_paper_size(
     """
     detectors = {}
     for name in interpolators:
-        seed_everything(0, threads)  # equal weights in both, except for the interpolator
+        seed_everything(0, threads)  # equal weights in all, except for the interpolator
         detectors[name] = busy_mask_rcnn(Architecture(PAPER_MODEL, PAPER_BACKBONE, COCO_CLASSES, interpolator=name))
         move(detectors[name], device)
     generator = torch.Generator().manual_seed(0)

@@ -79,6 +79,7 @@ def _completed(x: Tensor, guide: Tensor | None) -> Tensor:
 
 def _reassemble(x: Tensor, kernels: Tensor) -> Tensor:
     """Sum 5x5 windows of (N, C, H, W) with kernels (N, 25, 4, H, W), as CARAFE does: (N, C, 2H, 2W)."""
+    # carafe.py has the same lines: each of the two files can be copied into another project by itself
     height, width = x.shape[-2:]
     padded, kernels = F.pad(x, [SIDE // 2] * 4)[:, :, None], kernels.to(x.dtype)[:, :, None]
     total = torch.zeros_like(kernels[:, 0])
