@@ -99,7 +99,7 @@ zoo: setup  ## every row of Tables 1-10 at toy size, in zoo/, under Snakemake: z
 	python workflow/scripts/compose.py --profile zoo --output zoo/params.yaml
 	cd zoo && snakemake --cores $(CORES)
 
-evidence: setup  ## test the paper's claims on the embedded set: five seeds, in evidence/; about three and a half hours
+evidence: setup  ## test the paper's claims on the embedded set: five seeds, in evidence/; about three and a half hours, estimated
 	@mkdir -p evidence
 	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile evidence/
 	python workflow/scripts/compose.py --profile evidence --output evidence/params.yaml
