@@ -21,6 +21,10 @@ define have_uv
 	|| { echo 'setup: install uv, or python3 with pip' >&2; exit 1; }
 endef
 
+# a folder of its own for a run of the profile of that name; params.yaml of this folder stays as it is
+run_folder = mkdir -p $(1) && ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile $(1)/ \
+	&& python workflow/scripts/compose.py --profile $(1) --output $(1)/params.yaml
+
 # tests in as many processes as there are cores; each test has one thread
 PARALLEL := -n auto --maxprocesses 8 --dist loadscope
 # too slow for make test-lowest, or about something else: Slurm's plugin (an extra that needs newer packages than the
@@ -30,7 +34,7 @@ NOT_LOWEST := tests/slurm tests/benchmarks tests/params/test_profiles.py tests/d
 	$(addprefix tests/workflow/test_,publish.py dependencies.py scripts.py)
 
 .PHONY: help repro dvc-repro snakemake report browser test test-faults test-slurm test-lowest test-detectron2 setup
-.PHONY: adopt-dvc adopt-snakemake zoo evidence
+.PHONY: adopt-dvc adopt-snakemake zoo upsamplers evidence
 .PHONY: docs evidence-photos publish status plan params lint format lock hooks dvc-yaml benchmarks wheels clean
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -94,23 +98,22 @@ test-faults: setup  ## every stage killed at random moments, 200 times in all; K
 	AFIGAN_KILLS=$(KILLS) python -m pytest -s tests/training/test_faults.py
 
 zoo: setup  ## every row of Tables 1-10 at toy size, in zoo/, under Snakemake: zoo/results/README.md
-	@mkdir -p zoo
-	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile zoo/
-	python workflow/scripts/compose.py --profile zoo --output zoo/params.yaml
+	@$(call run_folder,zoo)
 	cd zoo && snakemake --cores $(CORES)
 
+upsamplers: setup  ## Table 10 on the embedded set: five seeds, in upsamplers/; about an hour and a half, estimated
+	@$(call run_folder,upsamplers)
+	cd upsamplers && python workflow/scripts/repro.py --cores $(CORES)
+
 evidence: setup  ## test the paper's claims on the embedded set: five seeds, in evidence/; about three and a half hours, estimated
-	@mkdir -p evidence
-	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile evidence/
-	python workflow/scripts/compose.py --profile evidence --output evidence/params.yaml
+	@$(call run_folder,evidence)
 	cd evidence && python workflow/scripts/repro.py --cores $(CORES)
 
 evidence-photos: setup  ## the same on photographs, in evidence_photos/: DATA=a folder with train/, val/, annotations/
 	@test -n "$(DATA)" || { echo 'evidence-photos: name the photographs, as in DATA=/data/mine' >&2; exit 2; }
+	@$(call run_folder,evidence_photos)
 	@mkdir -p evidence_photos/datasets
-	@ln -sfn ../afigan ../workflow ../conf ../profiles ../Snakefile evidence_photos/
 	@ln -sfn $(abspath $(DATA)) evidence_photos/datasets/photos
-	python workflow/scripts/compose.py --profile evidence_photos --output evidence_photos/params.yaml
 	cd evidence_photos && python workflow/scripts/repro.py --cores $(CORES)
 
 publish: setup  ## copy a finished run's results to docs/results/NAME: FROM=folder NAME=evidence COMMAND="make evidence"
