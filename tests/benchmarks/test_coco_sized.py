@@ -77,14 +77,24 @@ def test_a_killed_run_keeps_its_complete_shards(resumed):
 def test_rates_count_the_loading_process(resumed, monkeypatch):
     monkeypatch.chdir(Path.cwd())  # `measure` changes it
     inputs = Input(short_sides=[320], max_side=640, test_short_side=320)
-    found = rates.measure(resumed[0], 12, inputs)
+    found = dict(rates.measure(resumed[0], 12, inputs))
     assert found.keys() == rates.GPU_SECONDS.keys()
     for rate in found.values():
+        assert rate.images == 12
         assert rate.loading > 0.002  # decoding 640 x 480 pixels takes longer
         assert rate.wall > 0
 
 
+def test_an_epoch_is_every_image(resumed, monkeypatch):
+    monkeypatch.chdir(Path.cwd())
+    monkeypatch.setattr(rates, "SAMPLE", 2)
+    inputs = Input(short_sides=[96], max_side=192, test_short_side=96)
+    ((stage, rate),) = rates.measure(resumed[0], None, inputs, ["train_afigan"])
+    assert (stage, rate.images) == ("train_afigan", IMAGES // 2)
+    assert abs(rate.growth) < 500  # MiB
+
+
 def test_workers_are_rounded_up():
-    rate = rates.Rate(loading=0.05, receiving=0.0, wall=0.05)
+    rate = rates.Rate(loading=0.05, receiving=0.0, wall=0.05, images=1, growth=0.0)
     assert rates.workers(rate, 0.1) == 1  # two images of 50 ms within 100 ms
     assert rates.workers(rate, 0.099) == 2
