@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
@@ -83,7 +84,8 @@ class InterpolatedFPN(FeaturePyramidNetwork):
                 "images so that their sides are multiples of the coarsest map's stride"
             )
         for left in reversed(range(doublings)):
-            guide = lateral if left == 0 else None  # of no other size is there a map
+            # at a size between the two, a guided interpolator gets the mean of the finer map's pixels
+            guide = F.avg_pool2d(lateral, 2**left, ceil_mode=True) if left and self.upsample.guided else lateral
             coarse = self.upsample(coarse, place, (-(-size[0] // 2**left), -(-size[1] // 2**left)), guide)
         return coarse
 

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from dataclasses import fields
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def test_params_yaml_knows_the_registered_names_traits_and_options_from_the_sour
     found = registered.interpolators()
     assert set(found) == set(INTERPOLATORS)
     for name, traits in INTERPOLATORS.items():
-        ours = {trait: found[name].traits.get(trait, False) for trait in ("learned", "shared", "guided")}
+        ours = {field.name: found[name].traits.get(field.name, False) for field in fields(Traits)}
         assert Traits(**ours) == traits
         built = build_interpolator(name, 8)
         signature = inspect.signature(type(built)).parameters
@@ -93,11 +94,12 @@ def test_a_batch_is_its_images_one_by_one(variant):
 
 @every
 def test_gradients_reach_every_parameter_and_the_input(variant):
-    module = shaken(build(variant, 8)).eval()  # in training BN cancels the bias before it
-    maps = [x.requires_grad_() for x in given(variant, 2, 8, 5, 5)]
+    module = shaken(build(variant, 16)).eval()  # in training BN cancels the bias before it
+    maps = [x.requires_grad_() for x in given(variant, 2, 16, 5, 5)]
     output = module(*maps)
     (output * torch.randn_like(output)).sum().backward()
-    assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()] == []
+    # more than what rounding leaves
+    assert [name for name, p in module.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-3] == []
     assert all(x.grad.any() for x in maps)
 
 
@@ -115,6 +117,11 @@ def test_a_bfloat16_map_stays_one(variant):
     assert module(*(x.bfloat16() for x in given(variant, 1, 8, 3, 3))).dtype == torch.bfloat16
 
 
+def test_what_torch_samples_at_any_position_has_no_repeatable_gradient_on_a_gpu():
+    found = {name for name, traits in INTERPOLATORS.items() if traits.unrepeatable}
+    assert found == {"bicubic", "bicubic-5conv", "dysample", "dysample-plus", "lda-aqu"}
+
+
 @every
 def test_bfloat16_autocast_is_close_to_float32(variant):
     module, maps = build(variant, 16).eval(), given(variant, 2, 16, 5, 7)
@@ -124,6 +131,17 @@ def test_bfloat16_autocast_is_close_to_float32(variant):
     output.float().sum().backward() if list(module.parameters()) else None
     assert (output - expected).abs().max() < 0.03 * expected.abs().max()
     assert all(p.grad.isfinite().all() for p in module.parameters())
+
+
+@every
+def test_bfloat16_maps_are_close_to_float32_ones(variant):
+    """In a pyramid under autocast the maps are in bfloat16 too."""
+    torch.manual_seed(0)
+    module, maps = build(variant, 16).eval(), [x.bfloat16() for x in given(variant, 2, 16, 5, 7)]
+    expected = module(*(x.float() for x in maps))
+    with torch.autocast("cpu", torch.bfloat16):
+        output = module(*maps)
+    assert (output - expected).abs().max() < 0.02 * expected.abs().max()
 
 
 def test_a_guided_interpolator_asks_for_its_guide():

@@ -76,6 +76,22 @@ def test_merged_maps_come_from_the_interpolator_of_their_place_cropped():
     torch.testing.assert_close(fpn(maps)["c0"], fpn.layer_blocks[0](merged), rtol=0, atol=0)
 
 
+def test_a_guide_is_the_lateral_map_or_its_mean_where_the_size_is_between():
+    fpn = InterpolatedFPN([3, 3], C, interpolator="fade")
+    given = []
+    fpn.upsample[0].register_forward_pre_hook(lambda module, arguments: given.append(arguments[1]))
+    fine = torch.randn(2, 3, 12, 18)
+    for coarse, sizes in [((6, 9), [(12, 18)]), ((3, 5), [(6, 9), (12, 18)])]:
+        given.clear()
+        fpn({"a": fine, "b": torch.randn(2, 3, *coarse)})
+        lateral = fpn.inner_blocks[0](fine)
+        assert [tuple(guide.shape[-2:]) for guide in given] == sizes
+        assert torch.equal(given[-1], lateral)
+        if len(given) == 2:
+            expected = lateral.unflatten(3, (9, 2)).unflatten(2, (6, 2)).mean(dim=(3, 5))
+            torch.testing.assert_close(given[0], expected)
+
+
 def test_maps_of_one_size_and_of_four_times_the_size():
     fpn = InterpolatedFPN([3, 3, 3], C, interpolator="bilinear")
     maps = {name: torch.randn(1, 3, side, side) for name, side in (("fine", 31), ("coarse", 8), ("same", 8))}

@@ -101,6 +101,7 @@ def test_dysample_starts_as_bilinear(name):
     expected = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
     module = build(name, 64)
     assert module.offset.weight.std().item() == pytest.approx(0.001, rel=0.1) and not module.offset.bias.any()
+    assert name == "dysample" or not module.scope.weight.any()
     assert 0 < (module(x) - expected).abs().max() < 0.05
     torch.nn.init.zeros_(module.offset.weight)
     torch.testing.assert_close(module(x), expected, rtol=0, atol=2e-6)
@@ -163,7 +164,8 @@ def test_fade_adds_the_logits_of_both_maps_and_lets_the_guide_through(size, less
 
 
 @sizes
-@pytest.mark.parametrize(("channels", "groups"), [(8, 2), (12, 3), (8, 1)])
+# with one channel a group, layer normalisation makes the offsets of all groups alike
+@pytest.mark.parametrize(("channels", "groups"), [(16, 2), (24, 3), (8, 1), (8, 2)])
 def test_lda_aqu_attends_to_nine_points_of_its_own(size, channels, groups):
     module, x = trained("lda-aqu", channels, groups=groups), torch.randn(2, channels, *size)
     (height, width), reduced = size, channels // 4
@@ -198,6 +200,51 @@ def test_lda_aqu_attends_to_nine_points_of_its_own(size, channels, groups):
     close(module(x), expected)
 
 
+def test_first_weights_of_lda_aqu():
+    module = build("lda-aqu", 256)
+    first, _, _, last = module.offset
+    assert not last.weight.any() and not last.bias.any()  # the points start on their grid
+    assert module.bias.std().item() == pytest.approx(0.02, rel=0.1)
+    for conv in (module.query, module.key, first):
+        assert_xavier(conv.weight)
+
+
+def assert_xavier(weight):
+    """Xavier's uniform distribution (Glorot and Bengio 2010, Eq. 16), by its bound and its deviation."""
+    positions = weight[0, 0].numel()
+    bound = math.sqrt(6 / (positions * (weight.shape[0] + weight.shape[1])))
+    assert 0.9 * bound < weight.abs().max() <= bound
+    assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
+
+
+def test_first_weights_of_carafe_and_fade():
+    carafe, fade = build("carafe", 256), build("fade", 256)
+    assert_xavier(carafe.channel_compressor.weight)
+    assert carafe.content_encoder.weight.std().item() == pytest.approx(0.001, rel=0.05)
+    for conv in (fade.encoder, fade.decoder, fade.kernel, fade.gate):
+        assert_xavier(conv.weight)
+    for conv in (carafe.channel_compressor, carafe.content_encoder, fade.encoder, fade.kernel, fade.gate):
+        assert not conv.bias.any()
+    assert fade.decoder.bias is None
+
+
+# --- bfloat16 ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["carafe", "fade"])
+def test_a_window_of_ones_sums_to_one_in_bfloat16(name):
+    module = build(name, 16)
+    for p in module.parameters():
+        torch.nn.init.zeros_(p)
+    if name == "fade":
+        torch.nn.init.constant_(module.gate.bias, -20.0)  # closed: the guide does not come through
+    maps = [torch.ones(1, 16, 9, 9), torch.zeros(1, 16, 18, 18)]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = module(*(x.bfloat16() for x in maps))
+    inner = found[..., 4:-4, 4:-4].float()  # the windows of the others reach outside the map
+    assert found.dtype == torch.bfloat16 and (inner - 1).abs().max() <= 2**-8
+
+
 # --- weights of the public modules ------------------------------------------------------------------------------------
 
 
@@ -206,6 +253,15 @@ def test_weights_of_the_public_dysample_load_without_its_buffer(name):
     module, other = trained(name, 8), build(name, 8)
     corners = [(axis, y, x) for axis in (0, 1) for _ in range(4) for y in (-0.25, 0.25) for x in (-0.25, 0.25)]
     start = torch.tensor([(x, y)[axis] for axis, y, x in corners]).view(1, 32, 1, 1)
+    # what the public module adds to its offsets is what ours samples at if the convolutions give 0
+    still = build(name, 8)
+    torch.nn.init.zeros_(still.offset.weight)
+    x = torch.randn(1, 8, 3, 5)
+    planes, sampled = x.tolist(), still(x)
+    for n, c, i, j in pixels(x):
+        dx, dy = (start[0, (axis * 4 + c // 2) * 4 + 2 * (i % 2) + j % 2].item() for axis in (0, 1))
+        near = bilinear(planes[n][c], i // 2 + dy, j // 2 + dx, "border")
+        assert sampled[n, c, i, j].item() == pytest.approx(near, abs=1e-5)
     file = {"offset.weight": module.offset.weight, "offset.bias": module.offset.bias, "init_pos": start}
     if name == "dysample-plus":
         file["scope.weight"] = module.scope.weight
@@ -234,6 +290,33 @@ def test_the_light_g_starts_near_bilinear(channels):
     module, x = build("afi-light", channels), torch.randn(2, channels, 10, 12)
     expected = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
     assert 0 < (module(x) - expected).std() < 0.02 * expected.std()
+
+
+@sizes
+def test_the_light_g_is_gs_formula_at_a_quarter_of_the_channels(size):
+    module, x = build("afi-light", 8), torch.randn(2, 8, *size)
+    for p in module.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    state = module.state_dict()
+
+    def lrelu(v):
+        return torch.where(v > 0, v, 0.2 * v)
+
+    def conv(name, v):
+        weight = state[f"{name}.weight"]
+        return F.conv2d(v, weight, state.get(f"{name}.bias"), padding=weight.shape[-1] // 2)
+
+    h = shortcut = lrelu(conv("head", conv("reduce", x)))
+    for b in range(2):
+        dense = [h]
+        for k in range(4):
+            dense.append(lrelu(conv(f"blocks.{b}.convs.{k}", torch.cat(dense, 1))))
+        h = h + 0.2 * conv(f"blocks.{b}.convs.4", torch.cat(dense, 1))
+    h = lrelu(conv("conv", shortcut + 0.2 * h))
+    h = lrelu(F.conv_transpose2d(h, state["deconv.weight"], state["deconv.bias"], stride=2, padding=2))
+    expected = conv("tail", h) + F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(module(x), expected, rtol=1e-4, atol=1e-4)
+    assert (state["reduce.weight"].shape[0], state["blocks.0.convs.0.weight"].shape[0]) == (2, 16)
 
 
 def test_the_light_g_has_a_tenth_of_gs_multiply_adds():

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from afigan.interpolators.registry import register_interpolator
 
 
-@register_interpolator("dysample-plus", learned=True, scope=True)
-@register_interpolator("dysample", learned=True, scope=False)
+@register_interpolator("dysample-plus", learned=True, unrepeatable=True, scope=True)
+@register_interpolator("dysample", learned=True, unrepeatable=True, scope=False)
 class DySampleInterpolator(nn.Module):
     """Bilinear sampling of each group of channels at its own learned offsets; bilinear upsampling before training.
 

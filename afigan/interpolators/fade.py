@@ -54,8 +54,8 @@ class FadeInterpolator(nn.Module):
         guide = _completed(x, guide)
         encoded = F.pixel_unshuffle(self.kernel(self.encoder(guide)), 2).unflatten(1, (SIDE**2, 4))
         kernels = (encoded + self.kernel(self.decoder(x))[:, :, None]).softmax(dim=1)
-        gate = F.interpolate(self.gate(x).sigmoid(), scale_factor=2.0, mode="nearest").to(x.dtype)
-        return torch.lerp(_reassemble(x, kernels), guide, gate)
+        gate = F.interpolate(self.gate(x).sigmoid(), scale_factor=2.0, mode="nearest").float()
+        return torch.lerp(_reassemble(x, kernels), guide.float(), gate).to(x.dtype)
 
 
 def _completed(x: Tensor, guide: Tensor | None) -> Tensor:
@@ -78,10 +78,10 @@ def _completed(x: Tensor, guide: Tensor | None) -> Tensor:
 
 
 def _reassemble(x: Tensor, kernels: Tensor) -> Tensor:
-    """Sum 5x5 windows of (N, C, H, W) with kernels (N, 25, 4, H, W), as CARAFE does: (N, C, 2H, 2W)."""
+    """Sum 5x5 windows of (N, C, H, W) with kernels (N, 25, 4, H, W), as CARAFE does: (N, C, 2H, 2W) in float32."""
     # carafe.py has the same lines: each of the two files can be copied into another project by itself
     height, width = x.shape[-2:]
-    padded, kernels = F.pad(x, [SIDE // 2] * 4)[:, :, None], kernels.to(x.dtype)[:, :, None]
+    padded, kernels = F.pad(x.float(), [SIDE // 2] * 4)[:, :, None], kernels.float()[:, :, None]
     total = torch.zeros_like(kernels[:, 0])
     for k in range(SIDE**2):
         window = padded[..., k // SIDE : k // SIDE + height, k % SIDE : k % SIDE + width]

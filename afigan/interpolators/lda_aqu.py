@@ -25,7 +25,7 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-@register_interpolator("lda-aqu", learned=True)
+@register_interpolator("lda-aqu", learned=True, unrepeatable=True)
 class LdaAquInterpolator(nn.Module):
     """Local deformable attention of queries between the input pixels to keys and values of the map.
 

@@ -23,11 +23,13 @@ class Traits:
         learned: it has weights, so that stages 1 and 2 can train it as G.
         shared: a pyramid has one module for all its upsampling places; otherwise one module a place.
         guided: it needs the finer lateral map as `guide`.
+        unrepeatable: on a GPU its gradient is added in a changing order, and torch has no other implementation.
     """
 
     learned: bool = False
     shared: bool = False
     guided: bool = False
+    unrepeatable: bool = False
 
 
 _CLASSES: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {}
@@ -37,7 +39,13 @@ INTERPOLATORS: Mapping[str, Traits] = MappingProxyType(_TRAITS)
 
 
 def register_interpolator(
-    name: str, *, learned: bool = False, shared: bool = False, guided: bool = False, **fixed: Any
+    name: str,
+    *,
+    learned: bool = False,
+    shared: bool = False,
+    guided: bool = False,
+    unrepeatable: bool = False,
+    **fixed: Any,
 ) -> Callable[[Module], Module]:
     """Register a class under a name; its constructor takes the number of channels, then its options with defaults.
 
@@ -46,6 +54,7 @@ def register_interpolator(
         learned: see `Traits`.
         shared: see `Traits`.
         guided: see `Traits`.
+        unrepeatable: see `Traits`.
         fixed: constructor arguments that this name stands for; they are no options.
 
     Raises:
@@ -56,7 +65,7 @@ def register_interpolator(
 
     def decorate(cls: Module) -> Module:
         _CLASSES[name] = (cls, fixed)
-        _TRAITS[name] = Traits(learned, shared, guided)
+        _TRAITS[name] = Traits(learned, shared, guided, unrepeatable)
         return cls
 
     return decorate

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from afigan.interpolators.registry import register_interpolator
 
 
-@register_interpolator("bicubic", mode="bicubic")
+@register_interpolator("bicubic", unrepeatable=True, mode="bicubic")
 @register_interpolator("bilinear", mode="bilinear")
 @register_interpolator("nearest", mode="nearest")
 class ResizeInterpolator(nn.Module):
@@ -22,7 +22,7 @@ class ResizeInterpolator(nn.Module):
         return F.interpolate(x, scale_factor=2.0, mode=self.mode, align_corners=corners)
 
 
-@register_interpolator("bicubic-5conv", learned=True, mode="bicubic")
+@register_interpolator("bicubic-5conv", learned=True, unrepeatable=True, mode="bicubic")
 @register_interpolator("bilinear-5conv", learned=True, mode="bilinear")
 @register_interpolator("nearest-5conv", learned=True, mode="nearest")
 class ResizeConvInterpolator(nn.Sequential):

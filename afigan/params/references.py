@@ -176,6 +176,13 @@ class _References:
                 self._say(f"{_place(node)}.upsampling", f"iterated has no finer map, which {item.interpolator} needs")
 
     def _options(self, node: Node) -> None:
+        traits = interpolators()[node.experiment.interpolator].traits
+        if self.params.deterministic and self.params.device != "cpu" and traits.get("unrepeatable"):
+            self._say(
+                f"{_place(node)}.interpolator",
+                f"on a GPU torch cannot repeat the gradient of {node.experiment.interpolator}; set deterministic to "
+                "false, or device to cpu",
+            )
         for problem in wrong_options(node.experiment.interpolator, node.experiment.options):
             self._say(f"{_place(node)}.options", problem)
 

@@ -160,7 +160,16 @@ QUESTIONS = (
                 for name in (*OTHERS, "afi")
                 for comparison in _compare(f"{name}: AFI − with stage 2", 10, _trained([name], "with stage 2"), None)
             ),
+            # is the gain the training's, or G's? the same training, another network
+            *(
+                comparison
+                for name in OTHERS
+                for comparison in _compare(
+                    f"afi − {name}, both with AFI training", 10, [difference("afi, AFI", f"{name}, AFI")], None
+                )
+            ),
         ),
-        note="AFI − alone has the longer training in it, so that only the difference to the control is judged",
+        note="AFI − alone has the longer training in it, so that only the difference to the control is judged; what is "
+        "G's own is its difference to other upsamplers with the same training",
     ),
 )

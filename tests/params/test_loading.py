@@ -208,6 +208,25 @@ def test_errors_are_named(changes, message):
             "experiments.students.a1.labels: there is no experiments.pseudo_labels.x; those that exist: none",
         ),
         (
+            {"experiments__afigan__main__interpolator": "fade"},
+            "experiments.afigan.main.interpolator: fade needs a finer map, which stage 1 has not",
+        ),
+        (
+            {
+                "experiments__extractors__control_nn__match": "different",
+                "experiments__extractors__control_nn__interpolator": "fade",
+            },
+            "experiments.extractors.control_nn.match: fade needs a finer map; set it to same",
+        ),
+        (
+            {"experiments__detectors__b1__interpolator": "fade"},
+            "experiments.detectors.b1.upsampling: iterated has no finer map, which fade needs",
+        ),
+        (
+            {"deterministic": True, "experiments__detectors__a1__interpolator": "dysample"},
+            "experiments.detectors.a1.interpolator: on a GPU torch cannot repeat the gradient of dysample; set",
+        ),
+        (
             {"experiments__pseudo_labels": {"x": {"model": "detectors/x"}}},
             "experiments.pseudo_labels.x.model: there is no experiments.detectors.x",
         ),

@@ -111,6 +111,20 @@ def test_iterated_p2_depends_only_on_the_coarsest_map(interpolator, output):
     assert gradients(build(interpolator), features(65, 64), output) == set(CHANNELS)
 
 
+def test_a_guide_is_the_lateral_map_of_its_place():
+    fpn, x, given = build("fade"), features(65, 97), []
+    for module in fpn.upsample:
+        module.register_forward_pre_hook(lambda module, arguments: given.append(arguments[1]))
+    fpn(x)
+    laterals = [conv(x[name]) for conv, name in zip(fpn.lateral_convs[1:], ["res4", "res3", "res2"], strict=True)]
+    assert len(given) == 3 and all(torch.equal(*pair) for pair in zip(given, laterals, strict=True))
+
+
+def test_a_guided_interpolator_is_refused_without_lateral_maps():
+    with pytest.raises(ValueError, match="iterated upsampling has no lateral maps, and fade needs them: set per_level"):
+        build("fade", upsampling="iterated")
+
+
 def test_iterated_has_no_lateral_convolutions_of_finer_levels():
     iterated, plain = build("afi", upsampling="iterated").state_dict(), build("afi").state_dict()
     finer = {f"fpn_lateral{i}.{kind}" for i in (2, 3, 4) for kind in ("weight", "bias")}
