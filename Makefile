@@ -139,7 +139,7 @@ params: setup  ## compose params.yaml from conf/: PROFILE=mini
 	python workflow/scripts/compose.py --profile $(PROFILE)
 
 benchmarks: setup  ## time and memory at COCO's size: docs/benchmarks.md; PHOTOS=folder adds the stage pairs
-	python benchmarks/coco_sized.py runs/benchmarks/coco --scale 5
+	test -d runs/benchmarks/coco || python benchmarks/coco_sized.py runs/benchmarks/coco --scale 5
 	python benchmarks/prepare.py runs/benchmarks/coco --out runs/benchmarks/prepared
 	python benchmarks/pairs_killed.py runs/benchmarks/prepared --out runs/benchmarks/pairs
 	python benchmarks/rates.py runs/benchmarks/pairs

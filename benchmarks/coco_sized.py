@@ -13,6 +13,7 @@ others are hard links to them. At a scale of 5 a file has 152 kB on average; tho
 import argparse
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -161,4 +162,9 @@ if __name__ == "__main__":
     parser.add_argument("--objects", type=int, default=TRAIN[1], help="objects of train2017 (default: %(default)s)")
     parser.add_argument("--scale", type=int, default=1, help="of the pictures' sides; 5: COCO's (default: %(default)s)")
     arguments = parser.parse_args()
-    write_set(arguments.out, images=arguments.images, objects=arguments.objects, scale=arguments.scale)
+    if arguments.out.exists():
+        parser.error(f"{arguments.out} is there already: remove it, or give another folder")
+    unfinished = arguments.out.with_name(arguments.out.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a killed call
+    write_set(unfinished, images=arguments.images, objects=arguments.objects, scale=arguments.scale)
+    unfinished.rename(arguments.out)

@@ -1,8 +1,8 @@
 """Check and time afigan on a GPU: one command, under eight minutes, results in OUT/gpu.md and OUT/gpu.json.
 
-The machine needs torch, torchvision and timm; `make wheels` collects what else is needed into one archive. Every part
-runs in a process of its own, with a limit of its own, and its result is kept at once. `--device cpu --quick` runs the
-same code at toy sizes.
+The machine needs torch, torchvision and timm, and what else `make wheels` names; that collects the rest into one
+archive. Every part runs in a process of its own, with a limit of its own. Its result is kept at once; that of a killed
+part, as far as it has come. `--device cpu --quick` runs the same code at toy sizes.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -45,20 +46,22 @@ FIGURES = {
     "roi_align": 30,
     "settings": 40,
     "profile": 60,
-    "batches": 60,
+    "batches": 90,
     "memory": 60,
     "loader": 40,
     "compiled": 120,
 }
 PARTS = {**CHECKS, **FIGURES}
 LIMIT = 480  # seconds for all, by default
+RESERVED = 200  # of them for the checks, which come last because they run side by side
 AT_ONCE = 4  # checks; figures are timed one after the other, with nothing beside them
 
 
 def run_part(name: str, out: Path, device: str, quick: bool, limit: float) -> dict[str, Any]:
     """Run a part in a new process; return its result, or `error` with the end of what it printed."""
-    result, log = out / f"{name}.json", out / f"{name}.log"
-    result.unlink(missing_ok=True)
+    result, partial, log = out / f"{name}.json", out / f"{name}.part.json", out / f"{name}.log"
+    for old in (result, partial):
+        old.unlink(missing_ok=True)
     command = [sys.executable, str(HERE / "gpu.py"), "--part", name, "--out", str(out), "--device", device]
     begin = time.monotonic()
     with log.open("wb") as output:
@@ -75,7 +78,6 @@ def run_part(name: str, out: Path, device: str, quick: bool, limit: float) -> di
         return json.loads(result.read_text("utf-8")) | took
     lines = log.read_text("utf-8", errors="replace").splitlines()
     reason = f"no result after {took['seconds']:.0f} s" if process.returncode < 0 else "failed"
-    partial = out / f"{name}.part.json"
     kept = {"partial": json.loads(partial.read_text("utf-8"))} if partial.is_file() else {}
     return {"error": "\n".join([reason, *lines[-25:]])} | kept | took
 
@@ -89,19 +91,67 @@ def execute(name: str, out: Path, device: str, quick: bool) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // (AT_ONCE if name in CHECKS else 1)))
     result = getattr(module, name)(torch.device(device), quick, (out / name).resolve())
-    temporary = out / f"{name}.json.part"
-    temporary.write_text(json.dumps(result, indent=1), "utf-8")
-    temporary.replace(out / f"{name}.json")
+    write_whole(out / f"{name}.json", json.dumps(result, indent=1))
+
+
+# ratio -> its goal: at most, or at least
+GOALS = {
+    "stage 1, bf16 channels_last / released schedule, fp32": ("<=", 0.4),
+    "stage 1, tf32 / released schedule, tf32": ("<=", None),
+    "D, bf16 channels_last, of the peak": (">=", 0.4),
+    "G, bf16 channels_last, of the peak": (">=", None),
+    "stage 1, bf16 channels_last, of the peak": (">=", None),
+    "stage 2, bf16 channels_last, of the peak": (">=", None),
+    "stage 3, bf16 channels_last, of the peak": (">=", None),
+    "inference, AFI / nearest, bf16 channels_last": ("<=", 1.25),
+    "inference, AFI-light / nearest, bf16 channels_last": ("<=", 1.10),
+}
+
+
+def ratios(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return those of GOALS whose figures are there, each with its goal and whether it is reached."""
+    figures = {name: part.get("partial", part) for name, part in results.items()}
+
+    def figure(*path: str) -> float | None:
+        value: Any = figures
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    best = "bf16 channels_last"
+    peak = figure("machine", "bf16 TFLOP/s")
+    pairs = [
+        (figure("stage1", best, "s/it"), figure("stage1", "released schedule, fp32", "s/it")),
+        (figure("stage1", "tf32", "s/it"), figure("stage1", "released schedule, tf32", "s/it")),
+        (figure("networks", f"D, {best}", "TFLOP/s"), peak),
+        (figure("networks", f"G, {best}", "TFLOP/s"), peak),
+        *((figure(stage, best, "TFLOP/s"), peak) for stage in ("stage1", "stage2", "stage3")),
+        *((figure("inference", best, f"{name} ms"), figure("inference", best, "nearest ms")) for name in LEARNED),
+    ]
+    found = {}
+    for (name, (sense, goal)), (above, below) in zip(GOALS.items(), pairs, strict=True):
+        if above is None or below is None:
+            continue
+        found[name] = {"ratio": above / below}
+        if goal is not None:
+            reached = above / below <= goal if sense == "<=" else above / below >= goal
+            found[name] |= {"goal": f"{sense} {goal}", "reached": reached}
+    return found
+
+
+LEARNED = ("afi", "afi-light")
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """Return the results as Markdown: a table of checks, then one table of figures a part."""
+    """Return the results as Markdown: a table of checks, one of ratios, then one of figures a part."""
     lines = ["| check | result | figures |", "|---|---|---|"]
     for name in CHECKS:
         if (found := results.get(name)) is not None:
             word = "failed to run" if "error" in found else "passed" if found.get("passed") else "**not passed**"
             rest = {k: v for k, v in found.items() if k not in ("passed", "error", "seconds", "partial")}
             lines.append(f"| {name} | {word} | {shown(rest)} |")
+    if found := ratios(results):
+        lines += ["", "| ratio | figure |", "|---|---|", *(f"| {name} | {shown(one)} |" for name, one in found.items())]
     for name in FIGURES:
         if (found := results.get(name)) is None:
             continue
@@ -123,8 +173,15 @@ def shown(value: Any) -> str:
 
 def write(results: dict[str, Any], out: Path) -> None:
     """Write both files of results."""
-    (out / "gpu.json").write_text(json.dumps(results, indent=1), "utf-8")
-    (out / "gpu.md").write_text(markdown(results), "utf-8")
+    write_whole(out / "gpu.json", json.dumps({**results, "ratios": ratios(results)}, indent=1))
+    write_whole(out / "gpu.md", markdown(results))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that nobody sees before it is complete."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, "utf-8")
+    temporary.replace(path)
 
 
 def main() -> int:
@@ -144,25 +201,32 @@ def main() -> int:
         execute(arguments.part, out, arguments.device, arguments.quick)
         return 0
     end = time.monotonic() + arguments.limit
+    longer = arguments.limit / LIMIT
+    checks = [name for name in arguments.only if name in CHECKS]
     results: dict[str, Any] = {}
+    lock = threading.Lock()  # several checks end at a time
 
     def one(name: str) -> None:
         left = end - time.monotonic()
+        if checks and name in FIGURES:
+            left -= RESERVED * longer
         if left < 5:
-            results[name] = {"error": "not run: the time of --limit was over"}
+            found: dict[str, Any] = {"error": "not run: the time of --limit was over"}
         else:
-            most = PARTS[name] * max(1, arguments.limit / LIMIT)
-            results[name] = run_part(name, out, arguments.device, arguments.quick, min(left, most))
-        write({part: results[part] for part in PARTS if part in results}, out)
-        line = results[name].get("error", "done").splitlines()
-        print(f"{name}: {line[0]} ({results[name].get('seconds', 0)} s)", flush=True)
-        print("".join(f"    {more}\n" for more in line[1:]), end="", flush=True)
+            most = PARTS[name] * max(1, longer)
+            found = run_part(name, out, arguments.device, arguments.quick, min(left, most))
+        line = found.get("error", "done").splitlines()
+        with lock:
+            results[name] = found
+            write({part: results[part] for part in PARTS if part in results}, out)
+            print(f"{name}: {line[0]} ({found.get('seconds', 0)} s)", flush=True)
+            print("".join(f"    {more}\n" for more in line[1:]), end="", flush=True)
 
     for name in arguments.only:
         if name in FIGURES:
             one(name)
     with ThreadPoolExecutor(min(AT_ONCE, len(os.sched_getaffinity(0)))) as pool:
-        list(pool.map(one, [name for name in arguments.only if name in CHECKS]))
+        list(pool.map(one, checks))
     print((out / "gpu.md").read_text("utf-8"))
     return int(any("error" in found or found.get("passed") is False for found in results.values()))
 

@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import cProfile
-import json
 import os
 import pstats
 import statistics
@@ -16,7 +15,7 @@ from typing import Any
 
 import gpu_memory
 import torch
-from gpu_scenes import PAPER, QUICK, STAGES, Scale, Scene, build, detector, images, schedule, tf32
+from gpu_scenes import PAPER, QUICK, STAGES, Kept, Scale, Scene, build, detector, images, schedule, tf32
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -99,13 +98,13 @@ def flops(call: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
-def waits(scene: Scene, batch: list[dict]) -> dict[str, int]:
-    """Return how often one step waits for the GPU, by place in the code."""
+def waits(scene: Scene, batch: list[dict], log: bool) -> dict[str, int]:
+    """Return how often one step waits for the GPU, by place in the code; `log`: a step with a line of the log."""
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            scene.run(batch)
+            scene.run(batch, log)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     places = [
@@ -117,11 +116,14 @@ def waits(scene: Scene, batch: list[dict]) -> dict[str, int]:
 
 
 def prepared(stage: str, scale: Scale, device: torch.device, mode: str) -> Scene:
-    """Build a stage in a mode of `MODES`, with ` compile` added to it perhaps."""
+    """Build a stage in a mode of `MODES`, with ` compile` added to it perhaps.
+
+    Training on a GPU has channels-last weights; the other modes have not.
+    """
     scene = build(stage, scale, device, schedule(mode.startswith("bf16")))
-    if "channels_last" in mode:
-        for module in scene.modules():
-            module.to(memory_format=torch.channels_last)
+    memory_format = torch.channels_last if "channels_last" in mode else torch.contiguous_format
+    for module in scene.modules():
+        module.to(memory_format=memory_format)
     if "compile" in mode:
         backend = "inductor" if device.type == "cuda" else "eager"  # a CPU would compile for minutes
         if scene.teacher is not None:
@@ -142,10 +144,11 @@ def timed(stage: str, scale: Scale, device: torch.device, mode: str, quick: bool
     return found
 
 
-def training(stage: str, device: torch.device, quick: bool) -> dict[str, Any]:
+def training(stage: str, device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
     """Return figures of one stage in every mode; its operations, and where it waits for the device."""
-    scale = QUICK if quick else PAPER
-    found: dict[str, Any] = {mode: timed(stage, scale, device, mode, quick) for mode in MODES}
+    scale, found = QUICK if quick else PAPER, Kept(folder)
+    for mode in reversed(MODES):  # the one that training has is the first
+        found[mode] = timed(stage, scale, device, mode, quick)
     if stage == "stage1":
         for mode in ("fp32", "tf32"):
             with number_format(mode):
@@ -158,54 +161,54 @@ def training(stage: str, device: torch.device, quick: bool) -> dict[str, Any]:
     for mode in MODES:
         found[mode]["TFLOP/s"] = operations / found[mode]["s/it"] / 1e12
     if device.type == "cuda":
-        found["waits"] = waits(scene, batch)
+        found["waits"] = waits(scene, batch, log=False)
+        found["waits with a line of the log"] = sum(waits(scene, batch, log=True).values())
     return found
 
 
 def stage1(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
     """Stage 1 in every mode, and the released schedule."""
-    return training("stage1", device, quick)
+    return training("stage1", device, quick, folder)
 
 
 def stage2(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
     """Stage 2 in every mode."""
-    return training("stage2", device, quick)
+    return training("stage2", device, quick, folder)
 
 
 def stage3(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
     """Stage 3 in every mode."""
-    return training("stage3", device, quick)
+    return training("stage3", device, quick, folder)
 
 
 def compiled(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
     """The three stages with F, G, D and the backbones compiled; the parts of RoIs never are."""
     # D alone has a variant for each level, with and without a gradient of its input, frozen and not
     torch._dynamo.config.recompile_limit = 64
-    scale, found = QUICK if quick else PAPER, {}
+    scale, found = QUICK if quick else PAPER, Kept(folder)
     for stage in STAGES[:1] if quick else STAGES:
         begin = time.perf_counter()
-        found[stage] = timed(stage, scale, device, "bf16 channels_last compile", quick)
-        found[stage]["with compilation, s"] = time.perf_counter() - begin
-        (folder.parent / "compiled.part.json").write_text(json.dumps(found), "utf-8")
+        figures = timed(stage, scale, device, "bf16 channels_last compile", quick)
+        found[stage] = figures | {"with compilation, s": time.perf_counter() - begin}
     return found
 
 
 def settings(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
     """Stages 1 and 3 with cuDNN free to choose algorithms that sum in any order, and to try them out."""
-    scale, found = QUICK if quick else PAPER, {}
+    scale, found = QUICK if quick else PAPER, Kept(folder)
     for stage in ("stage1", "stage3"):
         for deterministic, benchmark in ((False, False), (True, False), (False, True), (False, False), (True, False)):
             scene, batch = prepared(stage, scale, device, "bf16 channels_last"), pinned_images(scale, device)
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic, benchmark
             each = seconds(lambda scene=scene, batch=batch: scene.run(batch), device, quick)
             name = f"{stage}, deterministic {deterministic}, benchmark {benchmark}"
-            found.setdefault(name, []).append(round(each, 4))  # a second time at the end: a machine's speed drifts
+            found[name] = [*found.get(name, []), round(each, 4)]  # a second time at the end: a machine's speed drifts
     return found
 
 
 def profile(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
     """The functions of Python in which an iteration of each stage spends its time, with the waits inside them."""
-    scale, found = QUICK if quick else PAPER, {}
+    scale, found = QUICK if quick else PAPER, Kept(folder)
     for stage in STAGES:
         scene, batch = prepared(stage, scale, device, "bf16 channels_last"), pinned_images(scale, device)
         for _ in range(WARM_UP):
@@ -227,17 +230,18 @@ def profile(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
 
 
 def batches(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
-    """Stages 1 and 3 at larger batches, until the memory ends."""
-    found: dict[str, Any] = {}
-    for stage in ("stage1", "stage3"):
-        found[stage] = {}
-        for batch in (2,) if quick else (4, 8, 16):
-            scale = replace(QUICK if quick else PAPER, batch=batch)
+    """All stages at larger batches, until the memory ends."""
+    found = Kept(folder)
+    stages = list(STAGES)
+    for batch in (2,) if quick else (4, 8, 16, 32, 64, 128):
+        scale = replace(QUICK if quick else PAPER, batch=batch)
+        for stage in list(stages):
             try:
-                found[stage][str(batch)] = timed(stage, scale, device, "bf16 channels_last", True)
+                figures = timed(stage, scale, device, "bf16 channels_last", True)
             except torch.OutOfMemoryError:
-                found[stage][str(batch)] = {"GiB": "too little"}
-                break
+                figures = {"GiB": "too little"}
+                stages.remove(stage)
+            found[f"{stage}, batch {batch}"] = figures
     return found
 
 
@@ -291,8 +295,8 @@ def networks(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]:
     """G and D forward and backward, F forward (also as a CUDA graph), alone, in every mode; TFLOP/s."""
     scale = QUICK if quick else PAPER
     channels = scale.model.channels
-    found: dict[str, Any] = {}
-    for mode in MODES:
+    found = Kept(folder)
+    for mode in reversed(MODES):
         with number_format(mode) as half, torch.autocast(device.type, torch.bfloat16, enabled=half):
             modules = {
                 "D": (FeaturePatchDiscriminator(channels).to(device), feature_maps(scale, device)),
@@ -362,8 +366,8 @@ def inference(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]
     """One image through Mask R-CNN with nearest interpolation, AFI and its light form, in turns, in every mode."""
     scale = replace(QUICK if quick else PAPER, batch=1)
     image = [{name: value for name, value in images(scale)[0].items() if name in ("image", "height", "width")}]
-    found: dict[str, Any] = {}
-    for mode in MODES:
+    found = Kept(folder)
+    for mode in reversed(MODES):
         detectors = {}
         for name in ("nearest", "afi", "afi-light"):
             torch.manual_seed(0)
@@ -388,8 +392,8 @@ def inference(device: torch.device, quick: bool, folder: Path) -> dict[str, Any]
                     synchronise(device)
                     times[name].append(1000 * (time.perf_counter() - begin))
         medians = {name: statistics.median(values[len(values) // 3 :]) for name, values in times.items()}
-        found[mode] = {f"{name} ms": value for name, value in medians.items()}
-        found[mode] |= {f"{name} / nearest": medians[name] / medians["nearest"] for name in ("afi", "afi-light")}
+        ratios = {f"{name} / nearest": medians[name] / medians["nearest"] for name in ("afi", "afi-light")}
+        found[mode] = {f"{name} ms": value for name, value in medians.items()} | ratios
     return found
 
 

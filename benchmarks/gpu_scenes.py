@@ -1,8 +1,10 @@
 """The three stages' steps at one size, on images of noise: what benchmarks/gpu.py checks and times."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,15 +18,30 @@ from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.interpolators import build_interpolator
 from afigan.params.experiments import AfiganExperiment, BackboneExperiment, ExtractorExperiment
 from afigan.params.schema import RPN, Model, RoIHeads, Schedule
-from afigan.runtime.device import seed_everything
+from afigan.runtime.device import move, seed_everything
 from afigan.training import engine
 from afigan.training.adversarial import Adversary
 from afigan.training.afigan import AfiganStep
 from afigan.training.detector import DetectorStep
 from afigan.training.extractor import ExtractorStep
+from afigan.training.journal import Window
 
 STAGES = ("stage1", "stage2", "stage3")
 CLASSES = 80
+
+
+class Kept(dict):
+    """The figures of a part, written to `FOLDER.part.json` at every new one: a killed part leaves those it has."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._path = folder.with_name(folder.name + ".part.json")
+
+    def __setitem__(self, name: str, figure: Any) -> None:
+        super().__setitem__(name, figure)
+        temporary = self._path.with_name(self._path.name + ".part")
+        temporary.write_text(json.dumps(self), "utf-8")
+        temporary.replace(self._path)
 
 
 @dataclass(frozen=True)
@@ -124,11 +141,16 @@ class Scene:
         found = [learner.module for learner in self.learners.values()]
         return found if self.teacher is None else [self.teacher, *found]
 
-    def run(self, batch: list[dict]) -> dict[str, Tensor]:
-        """Take one step as `engine.train` does."""
+    def run(self, batch: list[dict], log: bool = False) -> dict[str, Tensor]:
+        """Take one step as `engine.train` does; `log`: with a line of the log, as every `log_every`-th iteration."""
         as_written = torch.jit.optimized_execution(False)
         with as_written, EventStorage(), engine.autocast(self.device, self.schedule):
-            return self.step(engine.to_device(batch, self.device))
+            terms = self.step(engine.to_device(batch, self.device))
+        window = Window()
+        window.add(terms)
+        if log:
+            window.close()
+        return terms
 
 
 def schedule(amp: bool, **changes: Any) -> Schedule:
@@ -148,16 +170,16 @@ def build(
     channels = scale.model.channels
     learners: dict[str, engine.Learner] = {}
     if stage == "stage3":
-        built = detector(scale, interpolator, **options).to(device).train()
+        built = move(detector(scale, interpolator, **options), device).train()
         learners["detector"] = engine.Learner(built, settings)
         return Scene(DetectorStep(learners["detector"]), learners, None, settings, device)
-    teacher = detector(scale).eval().requires_grad_(False).to(device)
+    teacher = move(detector(scale).eval().requires_grad_(False), device)
     levels = list(teacher.backbone.interpolated_levels)
     if stage == "stage1":
-        learners["interpolator"] = engine.Learner(build_interpolator("afi", channels).to(device), settings)
+        learners["interpolator"] = engine.Learner(move(build_interpolator("afi", channels), device), settings)
     else:
-        learners["extractor"] = engine.Learner(detector(scale, "afi", 0.5).to(device).train(), settings)
-    learners["discriminator"] = engine.Learner(FeaturePatchDiscriminator(channels).to(device), settings)
+        learners["extractor"] = engine.Learner(move(detector(scale, "afi", 0.5), device).train(), settings)
+    learners["discriminator"] = engine.Learner(move(FeaturePatchDiscriminator(channels), device), settings)
     adversary = Adversary(learners["discriminator"], "on", 0.001)
     if stage == "stage1":
         experiment = AfiganExperiment(teacher="a1", degradation="bilinear")

@@ -163,7 +163,7 @@ def markdown(figures: list[Figures], whole: dict[str, Any] | None) -> str:
         rows = [f for f in figures if (f.height, f.width, f.format) == (height, width, format)]
         lines += [f"P5 to P2 of {height} x {width} px, {format}:", ""]
         lines += [
-            "| interpolator | parameters | multiply-adds | forward | of the peak | and backward | of the peak | memory |"
+            "| interpolator | parameters | multiply-adds | forward | of the peak | with backward | of it | memory |"
         ]
         lines += ["|---|---|---|---|---|---|---|---|"]
         for f in rows:

@@ -1,7 +1,9 @@
 """Collect the Python packages that benchmarks/gpu.py needs on a machine with torch, torchvision, timm and no network.
 
 The versions are those of this environment. Packages in pure Python are copied from it; compiled ones are fetched for
-the other machine's Python with uv. The result is one archive, which needs neither pip nor root to unpack.
+the other machine's Python with uv. The result is one archive, which needs neither pip nor root to unpack. Packages
+that are large and common beside torch (numpy, scipy, pandas, matplotlib, tensorboard) are left out; `--missing` names
+those that the machine lacks.
 """
 
 import argparse
@@ -10,6 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -30,8 +33,13 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def closure(roots: list[str], without: set[str]) -> set[str]:
-    """Return the names of installed packages that `roots` need, themselves included, except for those in `without`."""
+def closure(roots: Iterable[str], without: set[str], python: str | None = None) -> set[str]:
+    """Return the names of installed packages that `roots` need, themselves included, except for those in `without`.
+
+    Args:
+        python: major and minor version of the Python that needs them, such as 3.12 (default: this one's).
+    """
+    versions = {} if python is None else {"python_version": python, "python_full_version": f"{python}.0"}
     found: set[str] = set()
     waiting = [normal(root) for root in roots]
     while waiting:
@@ -44,7 +52,7 @@ def closure(roots: list[str], without: set[str]) -> set[str]:
             continue
         found.add(name)
         for requirement in map(Requirement, requires):
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": "", **versions}):
                 waiting.append(normal(requirement.name))
     return found
 
@@ -71,8 +79,9 @@ def collect(archive: Path, python: str, platform: str, missing: list[str]) -> No
         ValueError: it is larger than LARGEST.
         CalledProcessError: uv finds no compiled package for that Python.
     """
-    present = closure(list(PRESENT), set()) | closure([name for name in COMMON if name not in missing], set())
-    names = sorted(closure(ROOTS, present))
+    # torchvision needs numpy, and that may be missing all the same
+    present = closure([*PRESENT, *(name for name in COMMON if name not in missing)], set(), python) - set(missing)
+    names = sorted(closure(ROOTS, present, python))
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder) / "site"
         site.mkdir()

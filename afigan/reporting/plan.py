@@ -2,11 +2,13 @@
 
 A node's own run says how long an iteration takes. A node that has not run takes as long as similar ones with the
 current parameters: of the same kind, head, pyramid and interpolator if there are any, else of the same kind and head,
-else of the same kind. Runs with other parameters tell nothing, because image sizes and networks may differ.
+else of the same kind. Runs with other parameters tell nothing, because image sizes and networks may differ. Outputs of
+`prepare` and `pairs` have no record of their parameters: where they are there, they count as done.
 """
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -51,6 +53,47 @@ def plan(params: Params, time: datetime) -> list[Item]:
         for group in _groups(name, nodes[name]):
             groups[group].append(cost)
     return [_item(row, nodes[row.node], known, groups) for row in rows]
+
+
+@dataclass(frozen=True)
+class RowCost:
+    """The time of a table's row.
+
+    Args:
+        table, row: as in params.yaml.
+        seconds: of all nodes that the row needs; None if that of one of them is unknown.
+        own: of those that no other row needs.
+    """
+
+    table: str
+    row: str
+    seconds: float | None
+    own: float | None
+
+
+def row_costs(params: Params, seconds: Callable[[str], float | None]) -> list[RowCost]:
+    """Return the cost of each row of each table, whose nodes take `seconds`; None is for an unknown time."""
+    lineage = Lineage(params)
+
+    def needed(name: str) -> set[str]:
+        return {name}.union(*(needed(parent.name) for parent in lineage[name].parents))
+
+    rows = {}
+    for table, entries in params.tables.items():
+        for row, keys in entries.items():
+            named = [keys] if isinstance(keys, str) else keys
+            rows[table, row] = set().union(*(needed(f"evaluations/{key}") for key in named))
+    # rows of several tables may be one and the same: what they have is shared by no *other* row
+    times = Counter(name for names in {frozenset(names) for names in rows.values()} for name in names)
+
+    def total(names: set[str]) -> float | None:
+        values = [seconds(name) for name in names]
+        return None if None in values else sum(value or 0 for value in values)
+
+    return [
+        RowCost(table, row, total(names), total({name for name in names if times[name] == 1}))
+        for (table, row), names in rows.items()
+    ]
 
 
 def _item(
@@ -99,10 +142,12 @@ def _seconds(found: State) -> float | None:
 # --- as text ----------------------------------------------------------------------------------------------------------
 
 
-def render(items: list[Item], processes: int) -> str:
-    """Return the plan as text: a line for each node, then sums by kind.
+def render(items: list[Item], rows: list[RowCost], processes: int) -> str:
+    """Return the plan as text: a line for each node, sums by kind, and a line for each row of the tables.
 
     Args:
+        items: the value of `plan`.
+        rows: the value of `row_costs`.
         processes: those of a training stage; a stage holds so many GPUs.
     """
     lines = [("node", "status", "iterations left", "time left", "estimated from")]
@@ -113,8 +158,9 @@ def render(items: list[Item], processes: int) -> str:
     for kind in dict.fromkeys(item.node.partition("/")[0] for item in items):
         lines.append(_sum(kind, [item for item in items if item.node.partition("/")[0] == kind]))
     lines.append(_sum("all", items))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = "\n".join("  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    needs = [("row", "time left for all it needs", "of it, for this row alone")]
+    needs += [(f"{cost.table} {cost.row}", _duration(cost.seconds), _duration(cost.own)) for cost in rows]
+    text = f"{_aligned(lines)}\n\n{_aligned(needs)}\n"
     trainings = [item for item in items if item.iterations]
     hours = sum(item.seconds or 0 for item in trainings) * processes / 3600
     unknown = sum(item.seconds is None for item in trainings)
@@ -122,6 +168,11 @@ def render(items: list[Item], processes: int) -> str:
         return f"{text}\nNothing like these trainings has run here with the current parameters: no time is known."
     note = f", without {unknown} trainings of unknown cost" if unknown else ""
     return f"{text}\n{hours:.1f} hours of processes (GPUs, if there are any) for training{note}; one after the other."
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def _sum(name: str, items: list[Item]) -> tuple[str, str, str, str, str]:

@@ -1,6 +1,7 @@
 """The rehearsal of COCO's size, at toy size: what it writes is a data set that the stages take."""
 
 import json
+import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -63,6 +64,15 @@ def test_the_set_has_cocos_layout_and_sizes(data):
     # hard links: many images, few files
     files = {path.stat().st_ino for path in (data / "train2017").iterdir()}
     assert len(files) == 8
+
+
+def test_a_set_appears_when_it_is_whole_and_is_not_overwritten(tmp_path):
+    command = [sys.executable, ROOT / "benchmarks/coco_sized.py", tmp_path / "set", "--images", "4", "--objects", "9"]
+    (tmp_path / "set.part").mkdir()  # of a killed call
+    subprocess.run(command, check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"] and (tmp_path / "set/annotations").is_dir()
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 2 and "is there already: remove it, or give another folder" in again.stderr
 
 
 def test_a_killed_run_keeps_its_complete_shards(resumed):

@@ -5,10 +5,12 @@ devices is an error there, and so is a value that the host asks for. torch's bac
 loss gives the parameters that it depends on a gradient of their own shape, type and device.
 """
 
+import ast
 import contextlib
 import traceback
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -22,6 +24,7 @@ from torch.optim import sgd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from afigan.detectors import Architecture, build_detector
+from afigan.detectors.roi_align import ROIAlign32
 from afigan.discriminator import FeaturePatchDiscriminator
 from afigan.interpolators import INTERPOLATORS, build_interpolator
 from afigan.params.experiments import AfiganExperiment, BackboneExperiment, ExtractorExperiment
@@ -33,6 +36,7 @@ from afigan.training.afigan import AfiganStep
 from afigan.training.detector import DetectorStep
 from afigan.training.extractor import ExtractorStep
 
+ROOT = Path(__file__).resolve().parents[2]
 CUDA = torch.device("cuda")
 SCHEDULE = Schedule(iterations=10, batch_size=2, lr=0.01, clip_norm=1.0)
 ARCHITECTURE = Architecture(
@@ -151,6 +155,23 @@ def test_pyramids_run_forward_and_backward_on_one_device(pyramid, interpolator):
     assert {value.device.type for value in maps.values()} == {"cuda"}
 
 
+@pytest.mark.parametrize("interpolator", [name for name, traits in INTERPOLATORS.items() if not traits.guided])
+def test_iterated_upsampling_runs_on_one_device(interpolator):
+    architecture = replace(ARCHITECTURE, interpolator=interpolator, upsampling="iterated")
+    with fake():
+        with on_cuda():
+            backbone = build_detector(architecture).train().backbone
+        with engine.autocast(CUDA, SCHEDULE):
+            maps = backbone(torch.zeros(2, 3, 96, 128, device=CUDA))
+    assert {value.device.type for value in maps.values()} == {"cuda"}
+
+
+def test_roi_align_runs_on_one_device():
+    with fake(), on_cuda():
+        found = ROIAlign32((7, 7), 1 / 8, 2)(torch.zeros(2, 16, 24, 32), torch.zeros(10, 5))
+    assert (found.device.type, found.shape) == ("cuda", (10, 16, 7, 7))
+
+
 def test_a_tensor_of_the_host_among_those_of_a_card_is_an_error():
     with fake():
         with on_cuda():
@@ -181,10 +202,11 @@ class Waits(TorchDispatchMode):
     def _place():
         """Return the module of afigan that asks, or detectron2 if that is nearer."""
         for frame in reversed(traceback.extract_stack()):
-            for package in ("afigan", "detectron2"):
-                if f"/{package}/" in frame.filename:
-                    module = frame.filename.rpartition(f"/{package}/")[2]
-                    return f"{package}/{module}" if package == "afigan" else package
+            path = Path(frame.filename)
+            if path.is_relative_to(ROOT / "afigan"):
+                return path.relative_to(ROOT).as_posix()
+            if "detectron2" in path.parts:
+                return "detectron2"
         return "elsewhere"
 
 
@@ -237,6 +259,32 @@ def test_where_the_projects_own_code_waits(stage, head):
     assert {place: n for place, n in waits.found.items() if place.startswith("afigan/")} == OWN_WAITS[stage, head]
     if stage == 1:  # tensors of the host: the sizes of two batches of two images
         assert waits.found["detectron2"] == 4
+
+
+# every place on the training path that could wait for a card by its name, whatever device the tests have
+CALLS = ("item", "cpu", "tolist", "numpy", "nonzero", "bincount", "unique", "masked_select", "synchronize")
+PATH = ("training", "interpolators", "pyramids", "detectors", "discriminator.py", "losses.py", "data/loader.py")
+LISTED = {
+    "training/backbone.py: cpu": 1,  # at its end
+    "training/engine.py: item": 1,  # where a training ends because of a NaN
+    "training/engine.py: cpu": 1,  # in a checkpoint
+    "training/stage.py: cpu": 1,  # at the end
+    "detectors/roi_align.py: bincount": 1,  # the separable one's
+    "detectors/roi_pooling.py: nonzero": 1,
+    "detectors/fcos/proposals.py: nonzero": 2,  # one in training, one in a test
+    "detectors/fcos/losses.py: nonzero": 1,
+}
+
+
+def test_every_call_that_could_wait_is_listed():
+    found = Counter()
+    for part in PATH:
+        place = ROOT / "afigan" / part
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CALLS:
+                    found[f"{path.relative_to(ROOT / 'afigan').as_posix()}: {node.func.attr}"] += 1
+    assert found == LISTED
 
 
 @pytest.mark.parametrize("head", HEADS)

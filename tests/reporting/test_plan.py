@@ -13,7 +13,7 @@ from lineages import fingerprint
 
 from afigan.outputs.paths import last_output as output
 from afigan.params.loading import check_params, compose
-from afigan.reporting.plan import OWN, plan, render
+from afigan.reporting.plan import OWN, RowCost, plan, render, row_costs
 from afigan.runtime import state
 from afigan.runtime.state import State
 
@@ -52,7 +52,7 @@ def test_nothing_is_known_before_anything_has_run():
     found = items()
     assert all(item.seconds is None and item.basis == "" for item in found.values())
     assert found["detectors/a1"].iterations == 100 and found["evaluations/a1"].iterations is None
-    assert "unknown" in render(list(found.values()), 1)
+    assert "unknown" in render(list(found.values()), [], 1)
 
 
 def test_a_done_training_tells_the_cost_of_those_like_it():
@@ -99,9 +99,37 @@ def test_the_sum_counts_every_process_of_a_training():
     found = list(items().values())
     hours = sum(item.seconds or 0 for item in found if item.iterations) / 3600
     assert hours > 10
-    text = render(found, processes=8)
+    text = render(found, [], processes=8)
     assert float(re.search(r"([\d.]+) hours of processes", text)[1]) == pytest.approx(8 * hours, abs=0.06)
     assert re.search(r"^detectors +1 of \d+ done", text, re.M)
+
+
+def test_a_row_costs_what_it_needs_and_shares_what_others_need_too():
+    hours = {"detectors": 2.0, "afigan": 3.0, "extractors": 5.0, "backbones": 1.0, "evaluations": 0.5}
+    changed = VALUES | {"tables": {"table4": {"A1": "a1", "A2": "a2", "A5": "a5"}, "table6": {"nearest": "a1"}}}
+    found = row_costs(check_params(changed), lambda node: hours[node.partition("/")[0]])
+    assert found == [
+        RowCost("table4", "A1", 1 + 2 + 0.5, 0.5),  # a1 is F of the others, their evaluations are not
+        RowCost("table4", "A2", 1 + 2 + 3 + 2 + 0.5, 2.5),  # G of stage 1, shared with A5
+        RowCost("table4", "A5", 1 + 2 + 3 + 5 + 2 + 0.5, 7.5),
+        RowCost("table6", "nearest", 3.5, 0.5),  # one row in two tables
+    ]
+    unknown = row_costs(check_params(changed), lambda node: None if "extractors" in node else 1.0)
+    assert [cost.seconds for cost in unknown] == [3, 5, None, 3]
+    text = render([], found, 1)
+    assert re.search(r"^table4 A5 +0:00:14 +0:00:08$", text, re.M)
+
+
+def test_rows_of_several_seeds_need_them_all():
+    experiments = VALUES["experiments"]
+    again = experiments["detectors"] | {"again": experiments["detectors"]["a1"] | {"seed": 1}}
+    evaluations = experiments["evaluations"] | {"again": {"model": "detectors/again"}}
+    changed = VALUES | {
+        "experiments": experiments | {"detectors": again, "evaluations": evaluations},
+        "tables": {"table4": {"A1": ["a1", "again"], "A6": "a6"}},
+    }
+    found = row_costs(check_params(changed), lambda node: 1.0)
+    assert [(cost.seconds, cost.own) for cost in found] == [(5, 4), (3, 2)]  # one backbone for all
 
 
 def test_the_script_prints_the_plan(root):
@@ -111,3 +139,5 @@ def test_the_script_prints_the_plan(root):
         [sys.executable, ROOT / "workflow/scripts/plan.py"], capture_output=True, text=True, check=True
     )
     assert re.search(r"^detectors/bilinear +waiting +100 +0:03:20 +1 of detectors mask_rcnn$", run.stdout, re.M)
+    assert re.search(r"^table6 bilinear +unknown +unknown$", run.stdout, re.M)  # its evaluation
+    assert re.search(r"^row +time left for all it needs +of it, for this row alone$", run.stdout, re.M)

@@ -15,11 +15,13 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `plan.py | head`
     with clean_exit(arguments.traceback):
         from afigan.params.loading import load_params
-        from afigan.reporting.plan import plan, render
+        from afigan.reporting.plan import plan, render, row_costs
         from afigan.runtime.state import now
 
         params = load_params(arguments.params)
-        print(render(plan(params, now()), params.processes))
+        items = plan(params, now())
+        seconds = {item.node: item.seconds for item in items}
+        print(render(items, row_costs(params, seconds.get), params.processes))
 
 
 if __name__ == "__main__":
