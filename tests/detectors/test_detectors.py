@@ -18,6 +18,8 @@ import afigan
 from afigan.detectors import Architecture, build_detector
 from afigan.detectors.build import detectron2_config, set_test_limits
 from afigan.detectors.heads import HEADS
+from afigan.detectors.load import load_interpolator
+from afigan.interpolators import INTERPOLATORS, build_interpolator
 from afigan.params.experiments import BackboneExperiment
 from afigan.params.lineage import Lineage
 from afigan.params.loading import check_params
@@ -54,6 +56,18 @@ def sample(height=96, width=128, classes=3, masks=True):
         instances.gt_masks = PolygonMasks(corners)
     image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
     return {"image": image, "instances": instances, "height": height, "width": width}
+
+
+@pytest.mark.parametrize("interpolator", [name for name, traits in INTERPOLATORS.items() if traits.learned])
+def test_every_place_of_a_pyramid_starts_with_the_g_of_stage_1(interpolator):
+    pyramid, g = mini(interpolator=interpolator).backbone, build_interpolator(interpolator, 16)
+    before = {name: value.clone() for name, value in pyramid.state_dict().items()}
+    load_interpolator(pyramid, g.state_dict(), "afigan/main")
+    assert len(pyramid.upsample) == (1 if INTERPOLATORS[interpolator].shared else 3)
+    for module in pyramid.upsample:
+        assert all(torch.equal(value, g.state_dict()[name]) for name, value in module.state_dict().items())
+    after = pyramid.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items() if not name.startswith("upsample."))
 
 
 # --- size ------------------------------------------------------------------------------------------------------------
