@@ -90,7 +90,9 @@ def collect(archive: Path, python: str, platform: str, missing: list[str]) -> No
         subprocess.run(
             ["uv", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", *target, *fetched], check=True
         )
-        shutil.rmtree(site / "bin", ignore_errors=True)
+        # commands and the packages' own tests, which scipy and pandas install too
+        for folder in (site / "bin", *site.glob("**/tests")):
+            shutil.rmtree(folder, ignore_errors=True)
         for name in names:
             if not compiled(name):
                 copy(name, site)
