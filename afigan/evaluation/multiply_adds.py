@@ -28,6 +28,7 @@ _ATEN = torch.ops.aten
 _OTHERS = {
     _ATEN.mul: _each(1),
     _ATEN.addcmul: _each(1),
+    _ATEN.addcmul_: _each(1),
     _ATEN.lerp: _each(1),
     _ATEN.grid_sampler_2d: _each(4),
     _ATEN.upsample_nearest2d: _each(0),  # torch would count the computation of its indices

@@ -4,7 +4,6 @@ Source: J. Wang, K. Chen, R. Xu, Z. Liu, C. C. Loy, D. Lin, "CARAFE: Content-Awa
 section 3. Written from the paper's formulas for this project; no other code is in it.
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -60,9 +59,10 @@ def reassemble(x: Tensor, kernels: Tensor) -> Tensor:
     height, width = x.shape[-2:]
     # sums in float32: in bfloat16, 25 of them lose a hundredth of the value
     padded, kernels = F.pad(x.float(), [SIDE // 2] * 4)[:, :, None], kernels.float()[:, :, None]
-    # one position of the window at a time: the windows of all pixels together are 25 times as large as the map
-    total = torch.zeros_like(kernels[:, 0])
+    # one position of the window at a time: the windows of all pixels together are 25 times as large as the map; in one
+    # place, because a new map for each sum takes three times as long where maps are large
+    total = padded.new_zeros(*x.shape[:2], *kernels.shape[3:])
     for k in range(SIDE**2):
         window = padded[..., k // SIDE : k // SIDE + height, k % SIDE : k % SIDE + width]
-        total = torch.addcmul(total, window, kernels[:, k])
+        total.addcmul_(window, kernels[:, k])
     return F.pixel_shuffle(total.flatten(1, 2), 2).to(x.dtype)

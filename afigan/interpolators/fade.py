@@ -82,8 +82,8 @@ def _reassemble(x: Tensor, kernels: Tensor) -> Tensor:
     # carafe.py has the same lines: each of the two files can be copied into another project by itself
     height, width = x.shape[-2:]
     padded, kernels = F.pad(x.float(), [SIDE // 2] * 4)[:, :, None], kernels.float()[:, :, None]
-    total = torch.zeros_like(kernels[:, 0])
+    total = padded.new_zeros(*x.shape[:2], *kernels.shape[3:])
     for k in range(SIDE**2):
         window = padded[..., k // SIDE : k // SIDE + height, k % SIDE : k % SIDE + width]
-        total = torch.addcmul(total, window, kernels[:, k])
+        total.addcmul_(window, kernels[:, k])
     return F.pixel_shuffle(total.flatten(1, 2), 2)

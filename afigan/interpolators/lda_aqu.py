@@ -89,7 +89,7 @@ class LdaAquInterpolator(nn.Module):
         weights, values = scores.softmax(dim=0)[:, :, None], self._grouped(x).float()
         total = weights[0] * self._sampled(values, grids[:, 0])
         for k in range(1, POINTS):
-            total = torch.addcmul(total, weights[k], self._sampled(values, grids[:, k]))
+            total.addcmul_(weights[k], self._sampled(values, grids[:, k]))
         return total.to(x.dtype)
 
     def _grouped(self, x: Tensor) -> Tensor:
