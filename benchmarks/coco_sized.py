@@ -13,12 +13,16 @@ others are hard links to them. At a scale of 5 a file has 152 kB on average; tho
 import argparse
 import json
 import os
-import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from afigan.runtime.files import atomic_dir
 
 SIZES = ((128, 96), (96, 128), (128, 128), (112, 84))  # width, height
 DISTINCT = 256  # pictures; a file system allows 65000 links to one
@@ -164,7 +168,5 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     if arguments.out.exists():
         parser.error(f"{arguments.out} is there already: remove it, or give another folder")
-    unfinished = arguments.out.with_name(arguments.out.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a killed call
-    write_set(unfinished, images=arguments.images, objects=arguments.objects, scale=arguments.scale)
-    unfinished.rename(arguments.out)
+    with atomic_dir(arguments.out) as unfinished:
+        write_set(unfinished, images=arguments.images, objects=arguments.objects, scale=arguments.scale)

@@ -48,8 +48,8 @@ def markdown(params: Params) -> str:
     lines = ["| table | row | GPU hours of all it needs | of it, for this row alone |", "|---|---|---|---|"]
     groups: dict[tuple[str, int, int], list[str]] = {}
     for cost in sorted(row_costs(params, hours), key=lambda cost: int(cost.table.removeprefix("table"))):
-        assert cost.seconds is not None and cost.own is not None
-        groups.setdefault((cost.table, round(cost.seconds), round(cost.own)), []).append(cost.row)
+        assert cost.needed is not None and cost.own is not None
+        groups.setdefault((cost.table, round(cost.needed), round(cost.own)), []).append(cost.row)
     for (table, needed, own), rows in groups.items():
         lines.append(f"| {table.removeprefix('table')} | {'; '.join(rows)} | {needed:,} | {own:,} |")
     kinds: dict[str, list[float]] = {}

@@ -23,6 +23,7 @@ ROOT = HERE.parent
 sys.path[:0] = [str(ROOT)]
 
 import afigan  # noqa: E402, F401 - this repository's, before detectron2
+from afigan.runtime.files import atomic_path  # noqa: E402
 
 # part -> seconds that it may take, in proportion more with a larger --limit than the default
 CHECKS = {
@@ -93,7 +94,8 @@ def execute(name: str, out: Path, device: str, quick: bool) -> None:
     beside = AT_ONCE if name in CHECKS else len(os.sched_getaffinity(0)) if quick else 1
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // beside))
     result = getattr(module, name)(torch.device(device), quick, (out / name).resolve())
-    write_whole(out / f"{name}.json", json.dumps(result, indent=1))
+    with atomic_path(out / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(result, indent=1), "utf-8")
 
 
 # ratio -> its goal: at most, or at least
@@ -128,7 +130,10 @@ def ratios(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
         (figure("networks", f"D, {best}", "TFLOP/s"), peak),
         (figure("networks", f"G, {best}", "TFLOP/s"), peak),
         *((figure(stage, best, "TFLOP/s"), peak) for stage in ("stage1", "stage2", "stage3")),
-        *((figure("inference", best, f"{name} ms"), figure("inference", best, "nearest ms")) for name in LEARNED),
+        *(
+            (figure("inference", best, f"{name} ms"), figure("inference", best, "nearest ms"))
+            for name in ("afi", "afi-light")
+        ),
     ]
     found = {}
     for (name, (sense, goal)), (above, below) in zip(GOALS.items(), pairs, strict=True):
@@ -139,9 +144,6 @@ def ratios(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
             reached = above / below <= goal if sense == "<=" else above / below >= goal
             found[name] |= {"goal": f"{sense} {goal}", "reached": reached}
     return found
-
-
-LEARNED = ("afi", "afi-light")
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -175,15 +177,10 @@ def shown(value: Any) -> str:
 
 def write(results: dict[str, Any], out: Path) -> None:
     """Write both files of results."""
-    write_whole(out / "gpu.json", json.dumps({**results, "ratios": ratios(results)}, indent=1))
-    write_whole(out / "gpu.md", markdown(results))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that nobody sees before it is complete."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)
+    texts = {"gpu.json": json.dumps({**results, "ratios": ratios(results)}, indent=1), "gpu.md": markdown(results)}
+    for name, text in texts.items():
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text, "utf-8")
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ from afigan.interpolators import build_interpolator
 from afigan.params.experiments import AfiganExperiment, BackboneExperiment, ExtractorExperiment
 from afigan.params.schema import RPN, Model, RoIHeads, Schedule
 from afigan.runtime.device import move, seed_everything
+from afigan.runtime.files import atomic_path
 from afigan.training import engine
 from afigan.training.adversarial import Adversary
 from afigan.training.afigan import AfiganStep
@@ -39,9 +40,8 @@ class Kept(dict):
 
     def __setitem__(self, name: str, figure: Any) -> None:
         super().__setitem__(name, figure)
-        temporary = self._path.with_name(self._path.name + ".part")
-        temporary.write_text(json.dumps(self), "utf-8")
-        temporary.replace(self._path)
+        with atomic_path(self._path) as temporary:
+            temporary.write_text(json.dumps(self), "utf-8")
 
 
 @dataclass(frozen=True)

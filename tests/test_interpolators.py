@@ -10,7 +10,7 @@ from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
-from upsampled import accepted, inputs, shaken
+from upsampled import accepted, formula_of_g, inputs, shaken
 
 from afigan.interpolators import INTERPOLATORS, AFInterpolator, Traits, build_interpolator
 from afigan.interpolators.released import convert_released
@@ -248,26 +248,6 @@ def test_dense_blocks_have_no_bias():
     assert names == ["head.bias", "conv.bias", "deconv.bias", "tail.bias"]
 
 
-def reference(state, x):
-    """Compute G (section 3.1, Fig. 2a) with dense blocks, written again as one formula a line."""
-
-    def lrelu(v):
-        return torch.where(v > 0, v, 0.2 * v)
-
-    def conv(name, v):
-        return F.conv2d(v, state[f"{name}.weight"], state.get(f"{name}.bias"), padding=1)
-
-    h = shortcut = lrelu(conv("head", x))
-    for b in range(3):
-        dense = [h]
-        for k in range(4):
-            dense.append(lrelu(conv(f"blocks.{b}.convs.{k}", torch.cat(dense, 1))))
-        h = h + 0.2 * conv(f"blocks.{b}.convs.4", torch.cat(dense, 1))
-    h = lrelu(conv("conv", shortcut + 0.2 * h))
-    h = lrelu(F.conv_transpose2d(h, state["deconv.weight"], state["deconv.bias"], stride=2, padding=2))
-    return conv("tail", h) + F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
-
 def trained(channels):
     """Return G with weights that are not those of the start."""
     module = AFInterpolator(channels)
@@ -279,7 +259,7 @@ def trained(channels):
 def test_it_is_the_formula_of_section_3_1():
     torch.manual_seed(0)
     module, x = trained(6), torch.randn(2, 6, 5, 4)
-    torch.testing.assert_close(module(x), reference(module.state_dict(), x), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(module(x), formula_of_g(module.state_dict(), x, x, blocks=3), rtol=1e-4, atol=1e-4)
 
 
 def test_state_dict_keys_of_ours():

@@ -57,22 +57,22 @@ def plan(params: Params, time: datetime) -> list[Item]:
 
 @dataclass(frozen=True)
 class RowCost:
-    """The time of a table's row.
+    """The time of a table's row, in the unit of its nodes' times.
 
     Args:
         table, row: as in params.yaml.
-        seconds: of all nodes that the row needs; None if that of one of them is unknown.
-        own: of those that no other row needs.
+        needed: the time of all nodes that the row needs; None if that of one of them is unknown.
+        own: that of those that no other row needs.
     """
 
     table: str
     row: str
-    seconds: float | None
+    needed: float | None
     own: float | None
 
 
-def row_costs(params: Params, seconds: Callable[[str], float | None]) -> list[RowCost]:
-    """Return the cost of each row of each table, whose nodes take `seconds`; None is for an unknown time."""
+def row_costs(params: Params, time: Callable[[str], float | None]) -> list[RowCost]:
+    """Return the cost of each row of each table; `time` is that of a node by its name, None if it is unknown."""
     lineage = Lineage(params)
 
     def needed(name: str) -> set[str]:
@@ -87,7 +87,7 @@ def row_costs(params: Params, seconds: Callable[[str], float | None]) -> list[Ro
     times = Counter(name for names in {frozenset(names) for names in rows.values()} for name in names)
 
     def total(names: set[str]) -> float | None:
-        values = [seconds(name) for name in names]
+        values = [time(name) for name in names]
         return None if None in values else sum(value or 0 for value in values)
 
     return [
@@ -159,7 +159,7 @@ def render(items: list[Item], rows: list[RowCost], processes: int) -> str:
         lines.append(_sum(kind, [item for item in items if item.node.partition("/")[0] == kind]))
     lines.append(_sum("all", items))
     needs = [("row", "time left for all it needs", "of it, for this row alone")]
-    needs += [(f"{cost.table} {cost.row}", _duration(cost.seconds), _duration(cost.own)) for cost in rows]
+    needs += [(f"{cost.table} {cost.row}", _duration(cost.needed), _duration(cost.own)) for cost in rows]
     text = f"{_aligned(lines)}\n\n{_aligned(needs)}\n"
     trainings = [item for item in items if item.iterations]
     hours = sum(item.seconds or 0 for item in trainings) * processes / 3600

@@ -68,7 +68,6 @@ def test_the_set_has_cocos_layout_and_sizes(data):
 
 def test_a_set_appears_when_it_is_whole_and_is_not_overwritten(tmp_path):
     command = [sys.executable, ROOT / "benchmarks/coco_sized.py", tmp_path / "set", "--images", "4", "--objects", "9"]
-    (tmp_path / "set.part").mkdir()  # of a killed call
     subprocess.run(command, check=True)
     assert [path.name for path in tmp_path.iterdir()] == ["set"] and (tmp_path / "set/annotations").is_dir()
     again = subprocess.run(command, capture_output=True, text=True)

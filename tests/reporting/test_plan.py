@@ -115,7 +115,7 @@ def test_a_row_costs_what_it_needs_and_shares_what_others_need_too():
         RowCost("table6", "nearest", 3.5, 0.5),  # one row in two tables
     ]
     unknown = row_costs(check_params(changed), lambda node: None if "extractors" in node else 1.0)
-    assert [cost.seconds for cost in unknown] == [3, 5, None, 3]
+    assert [cost.needed for cost in unknown] == [3, 5, None, 3]
     text = render([], found, 1)
     assert re.search(r"^table4 A5 +0:00:14 +0:00:08$", text, re.M)
 
@@ -129,7 +129,7 @@ def test_rows_of_several_seeds_need_them_all():
         "tables": {"table4": {"A1": ["a1", "again"], "A6": "a6"}},
     }
     found = row_costs(check_params(changed), lambda node: 1.0)
-    assert [(cost.seconds, cost.own) for cost in found] == [(5, 4), (3, 2)]  # one backbone for all
+    assert [(cost.needed, cost.own) for cost in found] == [(5, 4), (3, 2)]  # one backbone for all
 
 
 def test_the_script_prints_the_plan(root):
