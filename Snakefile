@@ -75,9 +75,11 @@ localrules:
     all,
 
 
-# Every result, not only the last: Snakemake does not notice a missing file between two existing ones.
+# Every result, not only the last: Snakemake does not notice a missing file between two existing ones. Pairs that no
+# experiment reads are made too, as DVC makes them.
 rule all:
     input:
+        [path for degradation in PARAMS.pairs.degradations for path in outputs(f"pairs/{degradation}")],
         all_outputs(PARAMS, *TRAINED, "evaluations", "submissions"),
         outputs("figures"),
         outputs("tables"),

@@ -123,6 +123,16 @@ def test_the_engines_agree_on_own_data(tmp_path, data, files):
     assert {path for path in dvc[command("prepare")].deps if path.endswith(".json")} == set(files)
 
 
+def test_the_engines_agree_on_pairs_that_no_experiment_reads(tmp_path):
+    root = copy_project(tmp_path, "smoke")
+    values = compose("smoke", ROOT / "conf")
+    values["pairs"]["degradations"].append("nearest")
+    write_params(root, values)
+    dvc = dvc_dag(root)
+    assert sum("--degradation" in name for name in dvc) == 2
+    assert dvc == snakemake_dag(root)
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
