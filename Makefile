@@ -101,7 +101,7 @@ zoo: setup  ## every row of Tables 1-10 at toy size, in zoo/, under Snakemake: z
 	@$(call run_folder,zoo)
 	cd zoo && snakemake --cores $(CORES)
 
-upsamplers: setup  ## Table 10 on the embedded set: five seeds, in upsamplers/; about an hour and a half
+upsamplers: setup  ## Table 10 on the embedded set: five seeds, in upsamplers/; about an hour and a half, estimated
 	@$(call run_folder,upsamplers)
 	cd upsamplers && python workflow/scripts/repro.py --cores $(CORES)
 

@@ -9,8 +9,9 @@ COSTS = ("params_M", "time_ms")
 ABLATION = "Paper: Mask R-CNN R-50-FPN, COCO val2017, about 12 epochs."
 UPSAMPLERS = """\
 The paper has no such table. Training: *alone* is stage 3 only; *AFI* is all three stages, with the upsampler as G;
-*with stage 2* is AFI's control, with stages 2 and 3 of the same lengths, but no stage 1 and no L_AF. Nearest,
-bilinear and bicubic have nothing to learn in stage 1; fade needs the finer lateral map, which stage 1 has not.
+*with stage 2* is AFI's control, with stages 2 and 3 of the same lengths, but no stage 1 and no L_AF; *stages 2 and 3
+together* is stage 3 with the iterations of both. Nearest, bilinear and bicubic have nothing to learn in stage 1; fade
+needs the finer lateral map, which stage 1 has not: *AFI without stage 1* has L_AF in stage 2 alone.
 Upsampling: the modules of the pyramid, for one image of this run. *Another neck* is what other papers print for
 Faster R-CNN R-50, COCO val2017, about 12 epochs, with a pyramid that upsamples P6 too: compare it with no other
 column."""

@@ -42,6 +42,7 @@ def test_every_upsampler_is_there_alone_and_the_others_with_afi() -> None:
     assert {*OTHERS, "nearest", "bilinear", "bicubic", "dysample-plus", "fade", "afi"} == upsamplers
     assert {f"{name}, {ALONE}" for name in upsamplers} <= rows
     assert {f"{name}, {training}" for name in (*OTHERS, "afi") for training in (CONTROL, AFI)} <= rows
+    assert {f"nearest, {CONTROL}", "nearest, stages 2 and 3 together", "nearest, AFI without stage 1"} <= rows
 
 
 def test_figures_of_another_neck_are_in_a_column_of_their_own() -> None:
@@ -122,6 +123,32 @@ def test_g_itself_is_shown_and_not_judged(run: Measured) -> None:
     assert q9(run).verdict == "undecided, in part"
     put(run, "deconv", 2.0)
     assert q9(run).verdict == "higher, in part"  # of the one that has been run
+
+
+def test_longer_training_and_l_af_of_nearest_are_shown_and_not_judged(run: Measured) -> None:
+    """What nearest reaches in the same time, and what L_AF adds where there is no upsampler to learn."""
+    for i, name in enumerate(OTHERS):
+        put(run, name, float(i), chance=0.0)  # 25 ... 29
+    longer = "370 iterations"  # on purpose: this row may be compared all the same
+    run.put(10, "nearest, stages 2 and 3 together", [24.0] * 5, [24.5] * 5, schedule=longer)
+    run.put(10, f"afi, {AFI}", [27.0] * 5, [27.0] * 5)
+    run.put(10, f"nearest, {CONTROL}", [23.0] * 5, [23.0] * 5)
+    run.put(10, "nearest, AFI without stage 1", [23.5] * 5, [22.0] * 5)
+    outcome = q9(run)
+    found = {
+        (finding.comparison.text, finding.comparison.column): (finding.effect, judgement.verdict, finding.comparable)
+        for finding, judgement in zip(outcome.findings, outcome.judgements, strict=True)
+    }
+    for text, box, mask in (
+        ("AFI, other upsamplers − nearest, as long", 3.0, 2.5),
+        ("nearest: L_AF in stage 2 − without", 0.5, -1.0),
+        ("afi − nearest, both with L_AF", 3.5, 5.0),
+    ):
+        for column, mean in (("box_AP", box), ("mask_AP", mask)):
+            effect, verdict, comparable = found[text, column]
+            assert effect is not None and effect.mean == pytest.approx(mean)
+            assert verdict is None and comparable
+    assert outcome.verdict == "higher"  # by the difference to the control, as before
 
 
 def test_nothing_run(run: Measured) -> None:
