@@ -19,12 +19,15 @@ import signal
 import sys
 import time
 from datetime import datetime
+from pathlib import Path
 
 WIDE = 1000  # characters per line if the output is not a terminal: nothing is cut
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--params", default="params.yaml", help="parameters of the run (default: %(default)s)")
+    parser.add_argument(
+        "--params", default="params.yaml", help="parameters of the run, which is in their folder (default: %(default)s)"
+    )
     parser.add_argument("--watch", type=float, metavar="SECONDS", help="repeat every SECONDS until interrupted")
 
 
@@ -33,12 +36,15 @@ def run(arguments: argparse.Namespace) -> None:
     from afigan.params.loading import load_params
     from afigan.runtime.state import now
 
+    file = Path(arguments.params)
+
     def look() -> tuple[list[Row], datetime]:
         moment = now()
-        return rows(load_params(arguments.params), moment), moment
+        return rows(load_params(file.name), moment), moment
 
+    load_params(file)  # its errors name the path as it was given
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `afigan status | head`
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), contextlib.chdir(file.parent):
         if sys.stdout.isatty():
             from afigan.outputs import terminal
 

@@ -2,7 +2,9 @@
 
 import colorsys
 from collections.abc import Sequence
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 from detectron2.structures import Instances
 from PIL import Image, ImageDraw, ImageFont
@@ -56,8 +58,9 @@ def colour(number: int) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _font(size: tuple[int, int]) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(_letter(size))
+def _font(size: tuple[int, int]) -> ImageFont.FreeTypeFont:
+    """Return matplotlib's own font: it has accents, Greek and Cyrillic letters, which Pillow's has not."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), _letter(size))
 
 
 def _letter(size: tuple[int, int]) -> int:

@@ -1,6 +1,7 @@
 """Detections in files and folders of images: pictures with the objects drawn, and COCO results."""
 
 import glob
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,18 +29,19 @@ class Found:
     objects: tuple[int, ...]
 
 
-def find_pictures(given: Sequence[str | Path]) -> dict[str, Path]:
+def find_pictures(given: Sequence[str | Path], out: Path | None = None) -> dict[str, Path]:
     """Return {name of the picture to draw: path of an image}.
 
     Args:
         given: images, folders, whose images are taken with those in their subfolders, and patterns like `*.jpg`.
+        out: the folder of earlier pictures; they are left out where a folder or a pattern has other images too.
 
     Raises:
         ValueError: something is not there, two images would have one name, or one is no sound image.
     """
     found: dict[str, Path] = {}
     for item in given:
-        for path, name in _expand(item):
+        for path, name in _expand(item, out):
             kept = name if Path(name).suffix.lower() in KEPT else f"{name}.png"
             other = found.setdefault(kept, path)
             if not other.samefile(path):
@@ -47,7 +49,11 @@ def find_pictures(given: Sequence[str | Path]) -> dict[str, Path]:
     problems = []
     for path in found.values():
         try:
+            str(path).encode("utf-8")
             inspect_image(path)
+        except UnicodeEncodeError:
+            readable = os.fsencode(path).decode("utf-8", "backslashreplace")
+            problems.append(f"{readable} has a name that is not UTF-8, as JSON files are: rename it")
         except ValueError as reason:
             problems.append(f"{path} {reason}")
     if problems:
@@ -56,19 +62,26 @@ def find_pictures(given: Sequence[str | Path]) -> dict[str, Path]:
     return found
 
 
-def _expand(item: str | Path) -> list[tuple[Path, str]]:
+def _expand(item: str | Path, out: Path | None) -> list[tuple[Path, str]]:
     path = Path(item)
     if path.is_dir():
         names = list(find_images(path))
         if not names:
             raise ValueError(f"{path} has no images")
-        return [(path / name, name) for name in names]
+        return _without_earlier([(path / name, name) for name in names], out)
     if path.exists():
         return [(path, path.name)]
     matching = sorted(Path(name) for name in glob.glob(str(item), recursive=True) if Path(name).is_file())
     if not matching:
         raise ValueError(f"{item} does not exist: give images, folders, or patterns such as 'photos/*.jpg'")
-    return [(name, name.name) for name in matching]
+    return _without_earlier([(name, name.name) for name in matching], out)
+
+
+def _without_earlier(images: list[tuple[Path, str]], out: Path | None) -> list[tuple[Path, str]]:
+    if out is None:
+        return images
+    others = [(path, name) for path, name in images if out.resolve() not in path.resolve().parents]
+    return others or images
 
 
 def predict_pictures(
@@ -82,7 +95,7 @@ def predict_pictures(
     Args:
         model: from `load_detector`.
         given: as in `find_pictures`.
-        out: the folder; its other files stay.
+        out: the folder. Its other files stay; JSON files of an earlier call go when this one begins.
         score: the least score of a detection.
         compare: another detector, from `load_detector` too.
 
@@ -99,10 +112,12 @@ def predict_pictures(
             f"{about[0].node} detects {', '.join(about[0].classes)}, and {about[1].node} detects "
             f"{', '.join(about[1].classes)}: compare detectors of the same classes"
         )
-    pictures = find_pictures(given)
+    pictures = find_pictures(given, out)
     for name, path in pictures.items():
         if (out / name).exists() and (out / name).samefile(path):
             raise ValueError(f"{path} would be overwritten: choose another folder than {out}")
+    for file in (RESULTS, COMPARED, IMAGES):  # their numbers of images are those of the earlier call
+        (out / file).unlink(missing_ok=True)
     results: list[list[dict]] = [[] for _ in detectors]
     images = []
     for number, (name, path) in enumerate(tqdm(pictures.items(), desc="predict", disable=None), start=1):

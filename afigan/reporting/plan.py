@@ -101,7 +101,10 @@ def _item(
 ) -> Item:
     left = None
     if node is not None and node.is_training:
-        left = node.schedule.iterations - (row.checkpoint[0] if row.checkpoint else 0)
+        at = row.checkpoint[0] if row.checkpoint else 0
+        if row.status == "running" and row.run is not None:
+            at = max(at, row.run.iteration)
+        left = node.schedule.iterations - at
     if row.status in ("done", "there"):
         return Item(row.node, row.status, None if left is None else 0, 0.0, "")
     amount = 1 if left is None else left

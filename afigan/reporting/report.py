@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from afigan.outputs.paths import BENCHMARK, FIGURES, METRICS, PAGE, PLOT, RESULTS, TABLES
+from afigan.outputs.paths import BENCHMARK, FIGURES, METRICS, PAGE, PLOT, RESULTS, TABLES, all_nodes
 from afigan.outputs.prepared import read_summary
 from afigan.params.lineage import Lineage
 from afigan.params.loading import composed_digest
@@ -128,7 +128,7 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
                 for caption, name in CAPTIONS.items()
                 if name in PAGE_PICTURES
             },
-            facts=facts(),
+            facts=facts(all_nodes(params)),
         )
     )
     claims = {"claims.md": claims_markdown(judged), "claims.csv": claims_csv(judged)}

@@ -69,6 +69,18 @@ def test_parameters_and_their_status(here, capsys):
     assert "detectors/a1" in capsys.readouterr().out
 
 
+def test_the_status_of_a_run_in_another_folder(here, capsys, monkeypatch):
+    main(["params", "--profile", "smoke", "--conf", str(ROOT / "conf"), "--output", "run/params.yaml"])
+    (here / "run/results/metrics").mkdir(parents=True)
+    (here / "run/results/metrics/a1.json").write_text("{}")
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    main(["status", "--params", "../run/params.yaml"])
+    told = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines() if "evaluations" in line}
+    assert told["evaluations/a1"] == "stale" and told["evaluations/a5"] == "waiting"
+    assert Path.cwd() == here / "elsewhere"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

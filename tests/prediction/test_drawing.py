@@ -80,3 +80,13 @@ def test_side_by_side_has_both_pictures_unchanged():
     sheet = np.asarray(side_by_side([("a", left), ("b", right)]))
     assert ((sheet == (255, 0, 0)).all(axis=2)).sum() == ((sheet == (0, 0, 255)).all(axis=2)).sum() == 60 * 40
     assert sheet.shape[0] > 40 and sheet.shape[1] > 120
+
+
+@pytest.mark.parametrize("letters", ["éü", "ñç", "жд", "λω"])
+def test_letters_with_accents_and_of_other_scripts_are_drawn(letters):
+    """A font without a letter draws the same box for each that it lacks."""
+    one, other = (
+        np.asarray(draw(Image.new("RGB", (120, 60), GREY), instances((60, 120), [[10, 10, 100, 50]], [0]), [letter]))
+        for letter in letters
+    )
+    assert (one != other).any()

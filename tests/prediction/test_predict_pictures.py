@@ -128,6 +128,39 @@ def test_other_files_of_the_folder_stay(models, photos):
     assert Path("out/mine.txt").read_text() == "mine"
 
 
+def test_earlier_pictures_are_not_predicted_again(models, photos):
+    """The folder of the results lies in that of the images."""
+    out = photos / "found"
+    first = predict_pictures(models["boxes"], ["photos"], out)
+    written = files(out)
+    assert predict_pictures(models["boxes"], ["photos"], out) == first and files(out) == written
+    assert set(find_pictures(["photos/**/c.*"], out)) == {"c.tif.png"}
+    assert set(find_pictures(["photos/found"], out)) == set(find_pictures(["photos/found"]))  # asked for by name
+
+
+def test_json_files_of_an_earlier_call_do_not_stay(models, photos, monkeypatch):
+    """Their image ids would be those of other images."""
+    out = photos.parent / "out"
+    predict_pictures(models["a5"], ["photos/a.jpg"], out, compare=models["a1"])
+    predict_pictures(models["a5"], ["photos/b.PNG"], out)
+    assert files(out) == ["a.jpg", "b.PNG", "images.json", "results.json"]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("afigan.prediction.pictures.predict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict_pictures(models["a5"], ["photos/a.jpg"], out)
+    assert files(out) == ["a.jpg", "b.PNG"]
+
+
+def test_a_name_that_json_cannot_have_is_refused_beforehand(models, photos):
+    (photos / os.fsdecode(b"caf\xe9.jpg")).write_bytes((photos / "a.jpg").read_bytes())
+    with pytest.raises(ValueError, match=r"photos/caf\\xe9\.jpg has a name that is not UTF-8.*: rename it"):
+        predict_pictures(models["a5"], ["photos"], Path("out"))
+    assert not Path("out").exists()
+
+
 def test_detectors_of_other_classes_are_not_compared(models, photos):
     with pytest.raises(ValueError, match="detectors/a5 detects disc, box, triangle, and detectors/cats detects cat"):
         predict_pictures(models["a5"], ["photos"], Path("out"), compare=models["cats"])

@@ -80,6 +80,17 @@ def test_a_stopped_training_needs_the_rest_from_its_checkpoint():
     assert (found.iterations, found.seconds, found.basis) == (60, 180, OWN)
 
 
+def test_a_running_training_needs_the_rest_from_where_it_is():
+    trained("detectors/a1", 2.0, iteration=40, done=False)
+    running = state.read(Path("runs/detectors/a1-0123"))
+    assert running is not None
+    running = running.model_copy(update={"status": "running", "process": state.Process()})
+    state.write(Path("runs/detectors/a1-0123"), running)
+    state.write(Path("runs/detectors/a1"), running)
+    found = items()["detectors/a1"]
+    assert (found.status, found.iterations, found.seconds) == ("running", 60, 120.0)
+
+
 def test_journals_of_other_parameters_tell_nothing():
     other = check_params(VALUES | {"model": VALUES["model"] | {"channels": 16}})
     trained("detectors/a1", 2.0, params=other)

@@ -43,8 +43,8 @@ def test_the_plan_is_counted_without_the_rule_all():
     )
 
 
-def test_the_remaining_time_is_the_remaining_work_over_the_cores():
-    progress = _progress.Progress(PLAN, cores=2)
+def test_the_remaining_time_is_the_remaining_work_over_the_stages_at_a_time():
+    progress = _progress.Progress(PLAN, at_a_time=2)
     assert progress.total == 5 and progress.seconds_left(0) is None
     for line in [*started("train_detector", 1), *started("evaluate", 2)]:
         progress.read(line, now=0)
@@ -59,11 +59,19 @@ def test_the_remaining_time_is_the_remaining_work_over_the_cores():
 
 
 def test_a_rule_that_is_not_known_yet_takes_as_long_as_the_others():
-    progress = _progress.Progress(PLAN, cores=1)
+    progress = _progress.Progress(PLAN, at_a_time=1)
     for line in started("train_detector", 1):
         progress.read(line, now=0)
     progress.read("Finished jobid: 1 (Rule: train_detector)\n", now=30)
     assert progress.seconds_left(30) == 30 + 3 * 30
+
+
+def test_a_training_that_is_not_known_yet_may_take_hours():
+    progress = _progress.Progress(PLAN, at_a_time=1)
+    for line in started("evaluate", 1):
+        progress.read(line, now=0)
+    progress.read("Finished jobid: 1 (Rule: evaluate)\n", now=30)
+    assert progress.seconds_left(30) is None and "ETA unknown" in progress.line()
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05")])
@@ -72,12 +80,42 @@ def test_the_clock(seconds, text):
 
 
 def test_the_output_is_logged_and_the_status_is_snakemakes(tmp_path, capfd):
-    progress = _progress.Progress(PLAN, cores=1)
+    progress = _progress.Progress(PLAN, at_a_time=1)
     script = "".join(f"print({line!r}, end='');" for line in started("evaluate", 1)) + "raise SystemExit(7)"
     with (tmp_path / "log").open("w") as log:
         assert progress.follow([sys.executable, "-c", script], log) == 7
     assert (tmp_path / "log").read_text().startswith("rule evaluate:") and "jobid: 1" in progress.tail()
     assert "repro  0/5 stages" in capfd.readouterr().err
+
+
+FOLLOWS = """\
+import subprocess, sys
+import _progress
+stage = "import os, pathlib, time; pathlib.Path('stage').write_text(str(os.getpid()))"
+stage += "; print('up', flush=True); time.sleep(60)"
+with open(sys.argv[1], "w", buffering=1) as log:
+    _progress.Progress("", at_a_time=1).follow([sys.executable, "-c", stage], log)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "log", "status"),
+    [(signal.SIGTERM, "log", 75), (signal.SIGHUP, "log", 75), (None, "/dev/full", 1)],
+    ids=["a request to end", "a closed terminal", "a full disk"],
+)
+def test_its_stages_do_not_outlive_it(tmp_path, number, log, status):
+    command = [sys.executable, "-c", FOLLOWS, log]
+    where = environment() | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    with subprocess.Popen(command, cwd=tmp_path, env=where, stderr=subprocess.PIPE, start_new_session=True) as process:
+        until = time.monotonic() + 60
+        while not (tmp_path / "stage").exists() or not (tmp_path / "stage").read_text():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        if number is not None:
+            os.kill(process.pid, number)
+        assert process.wait(timeout=30) == status
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "stage").read_text()), 0)
 
 
 def test_seeds_come_one_after_another_and_extractors_first():

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ STARTED = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):")
 JOB = re.compile(r"^\s+jobid: (\d+)")
 FINISHED = re.compile(r"^Finished jobid: (\d+)")
 COUNT = re.compile(r"^(\w+)\s+(\d+)\s*$")
+LONG = {"backbone", "train_afigan", "train_extractor", "train_detector", "train_student"}  # rules of hours, not minutes
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal was closed
 
 
 class Progress:
@@ -24,16 +27,16 @@ class Progress:
 
     Args:
         plan: the output of `snakemake -n`, whose table gives the number of jobs of each rule.
-        cores: jobs at a time.
+        at_a_time: the number of trainings at a time.
 
     Attributes:
         total: the number of jobs to run, without the rule `all`.
     """
 
-    def __init__(self, plan: str, cores: int) -> None:
+    def __init__(self, plan: str, at_a_time: int) -> None:
         self.left = planned_jobs(plan)
         self.total = sum(self.left.values())
-        self.cores, self.begun = cores, time.monotonic()
+        self.at_a_time, self.begun = at_a_time, time.monotonic()
         self._durations: dict[str, list[float]] = defaultdict(list)
         self._running: dict[str, tuple[str, float]] = {}
         self._rule = ""
@@ -42,18 +45,26 @@ class Progress:
         self._lock = threading.Lock()
 
     def follow(self, command: list[str], log: TextIO) -> int:
-        """Run Snakemake and return its exit status. An interrupt ends its stages first, each with a checkpoint."""
+        """Run Snakemake and return its exit status.
+
+        An interrupt, a request to end, a closed terminal and an error here end its stages, each with a checkpoint.
+        """
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
         asked = []
 
-        def end(number: int, frame: object) -> None:
-            asked.append(number)
+        def stop() -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)  # Snakemake and its stages are a process group
 
-        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        def end(number: int, frame: object) -> None:
+            asked.append(number)
+            stop()
+
+        # `nohup` ignores a closed terminal, and so do we under it
+        heard = [n for n in ENDS if n != signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, end) for number in heard}
         done = threading.Event()
         clock_hand = threading.Thread(target=self._show_until, args=[done], daemon=True)
         clock_hand.start()
@@ -66,6 +77,9 @@ class Progress:
                     self.read(line)
             status = process.wait()
         finally:
+            if process.poll() is None:  # the log cannot be written, for example
+                stop()
+                process.wait()
             done.set()
             clock_hand.join()
             for number, handler in before.items():
@@ -94,15 +108,18 @@ class Progress:
                 self.left[rule] -= 1
 
     def seconds_left(self, now: float | None = None) -> float | None:
-        """Estimate the remaining time of all jobs from the mean durations of finished ones; None if there is none."""
+        """Estimate the remaining time of all jobs from the mean durations of finished ones.
+
+        None if none has finished, or if a kind of training has jobs left and none finished: it may take hours.
+        """
         now = time.monotonic() if now is None else now
         known = {rule: sum(times) / len(times) for rule, times in self._durations.items()}
-        if not known:
+        if not known or any(count and rule in LONG - known.keys() for rule, count in self.left.items()):
             return None
         typical = sum(known.values()) / len(known)
         work = sum(count * known.get(rule, typical) for rule, count in self.left.items())
         work -= sum(min(now - begun, known.get(rule, typical)) for rule, begun in self._running.values())
-        return max(work, 0.0) / self.cores
+        return max(work, 0.0) / self.at_a_time
 
     def line(self) -> str:
         """Return `repro  123/490 stages  0:21:10  ETA 1:04:00  train_detector, evaluate`."""
@@ -122,7 +139,8 @@ class Progress:
         """Print the line: in place on a terminal, or else once a minute."""
         now = time.monotonic()
         if sys.stderr.isatty():
-            print(f"\r\033[K{self.line()[:150]}", end="", file=sys.stderr, flush=True)
+            width = shutil.get_terminal_size().columns - 1  # a longer line would not be overwritten
+            print(f"\r\033[K{self.line()[:width]}", end="", file=sys.stderr, flush=True)
         elif now - self._said >= PLAIN_EVERY:
             self._said = now
             print(self.line(), file=sys.stderr, flush=True)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from afigan.outputs import status
 from afigan.outputs.currency import stale
+from afigan.outputs.paths import all_nodes
 from afigan.outputs.prepared import read_summary
 from afigan.params.loading import load_params
 from afigan.params.schema import Params
@@ -113,7 +114,8 @@ def checked(params: Params) -> Judged:
 
 def provenance(params: Params, name: str, given: Given, folder: Path) -> dict[str, Any]:
     """Return the provenance of the run in the working directory, and the SHA-256 of every file in `folder`."""
-    spans = sorted(span for _, span in facts.recorded())
+    nodes = all_nodes(params)
+    spans = sorted(span for _, span in facts.recorded(nodes))
     if not spans and (given.wall_time is None or given.date is None):
         raise ValueError("runs/ does not say when the run took place: give --wall-time and --date")
     summary = read_summary()
@@ -132,7 +134,7 @@ def provenance(params: Params, name: str, given: Given, folder: Path) -> dict[st
         "commit": given.commit or _told(facts.commit, "--commit"),
         "date": given.date or f"{max(end for _, end in spans):%Y-%m-%d}",
         "wall_time_s": round(given.wall_time if given.wall_time is not None else facts.covered(spans)),
-        "machine": given.machine or _told(facts.machine, "--machine"),
+        "machine": given.machine or _told(lambda: facts.machine(nodes), "--machine"),
         "libraries": {library: version(library) for library in facts.LIBRARIES},
         "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in files},
     }

@@ -59,15 +59,17 @@ def run_snakemake(params: Any, cores: int) -> None:
     from _progress import Progress
 
     options = ["snakemake", "--cores", str(cores), "--scheduler", "greedy", "--nocolor"]
+    at_a_time = max(1, cores // params.threads)
     if params.device != "cpu" and (gpus := _gpus.visible_gpus()):
         options += ["--resources", f"gpu={len(gpus)}"]
+        at_a_time = min(at_a_time, max(1, len(gpus) // params.processes))
     LOG.parent.mkdir(exist_ok=True)
     with LOG.open("a", encoding="utf-8") as log:
         planned = subprocess.run([*options, "-n", "--quiet", "host"], capture_output=True, text=True, check=False)
         log.write(planned.stdout + planned.stderr)
         if planned.returncode:
             raise ValueError(f"Snakemake cannot run: {planned.stderr.strip() or planned.stdout.strip()}")
-        progress = Progress(planned.stdout + planned.stderr, cores)
+        progress = Progress(planned.stdout + planned.stderr, at_a_time)
         if not progress.total:
             return
         for targets, urgent in groups(params):

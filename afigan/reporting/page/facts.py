@@ -6,7 +6,7 @@ Nothing of this is in results that are compared: the page has them between marks
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -37,9 +37,12 @@ class Facts:
     libraries: str
 
 
-def facts() -> Facts:
-    """Return the facts of the run in the working directory; what is not recorded is named so."""
-    told = [(node, span) for node, span in recorded() if node != "tables"]  # which writes the page
+def facts(nodes: Collection[str]) -> Facts:
+    """Return the facts of the run in the working directory; what is not recorded is named so.
+
+    nodes: all nodes of its parameters; runs/ may have others, of experiments that have been removed.
+    """
+    told = [(node, span) for node, span in recorded(nodes) if node != "tables"]  # which writes the page
     spans = sorted(span for _, span in told)
     stages = sorted(told, key=lambda item: (item[1], item[0]))
     return Facts(
@@ -47,7 +50,7 @@ def facts() -> Facts:
         wall=covered(spans) if spans else None,
         date=f"{max(end for _, end in spans):%Y-%m-%d}" if spans else UNKNOWN,
         commit=_or_unknown(commit),
-        machine=_or_unknown(machine),
+        machine=_or_unknown(lambda: machine(nodes)),
         libraries=", ".join(f"{name} {_version(name)}" for name in LIBRARIES),
     )
 
@@ -57,13 +60,12 @@ def without_facts(page: str) -> str:
     return re.sub(f"{BEGIN}.*?{END}", "", page, flags=re.DOTALL)
 
 
-def recorded() -> Iterator[tuple[str, Span]]:
+def recorded(nodes: Collection[str]) -> Iterator[tuple[str, Span]]:
     """Yield node, and begin and end of its stage's last process, from state.json."""
-    for path in state.RUNS.rglob(state.FILE):
-        told = state.read(path.parent)
-        # a training keeps a second state in the folder of its run
-        if told is not None and told.status == "done" and path.parent == state.RUNS / told.node:
-            yield told.node, (told.began, told.written)
+    for node in nodes:
+        told = state.read(state.RUNS / node)
+        if told is not None and told.status == "done":
+            yield node, (told.began, told.written)
 
 
 def covered(spans: Sequence[Span]) -> float:
@@ -77,14 +79,14 @@ def covered(spans: Sequence[Span]) -> float:
     return total
 
 
-def machine() -> str:
-    """Return processor or GPU, cores and memory of this machine.
+def machine(nodes: Collection[str]) -> str:
+    """Return processor or GPU, cores and memory of this machine, on which the stages of `nodes` ran.
 
     Raises:
         ValueError: the run took place on another machine, or nothing says where.
     """
     here = state.Process().host
-    hosts = {told.process.host for path in state.RUNS.rglob(state.FILE) if (told := state.read(path.parent))}
+    hosts = {told.process.host for node in nodes if (told := state.read(state.RUNS / node))}
     if hosts != {here}:
         raise ValueError("the run took place on another machine, or runs/ does not say on which")
     device = read_json("results/benchmark.json")["device"]
