@@ -6,6 +6,8 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+from detectron2.modeling import GeneralizedRCNN
+from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Instances
 from PIL import Image
 from torch import nn
@@ -71,7 +73,13 @@ def predict(model: nn.Module, image: Picture, score: float = 0.5) -> Instances:
     set_test_limits(model, min(score, LEAST), Evaluate().detections)
     item = resized_input(as_rgb(image), metadata.short_side, metadata.max_side, metadata.pixel_format)
     with torch.no_grad():
-        found = model([item])[0]["instances"].to("cpu")
+        if isinstance(model, GeneralizedRCNN):
+            # masks of the image's size, for the objects that stay: those of all take gigabytes for a large photograph
+            (small,) = model.inference([item], do_postprocess=False)
+            found = detector_postprocess(small[small.scores >= score], item["height"], item["width"])
+        else:
+            found = model([item])[0]["instances"]
+    found = found.to("cpu")
     found = found[found.scores >= score]
     return found[torch.argsort(found.scores, descending=True, stable=True)]
 

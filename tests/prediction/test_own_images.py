@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.layers import paste_masks_in_image
 from folders import SPLIT, write_detector
 from PIL import Image
 from toy import World
@@ -63,11 +64,11 @@ def test_a_trained_model_gives_the_results_of_the_pipeline(world: World, tmp_pat
 def test_it_sees_what_the_pipeline_shows_it(world, model, tmp_path, monkeypatch):
     seen = []
 
-    def forward(batch):
+    def see(batch, **_):
         seen.extend(batch)
         raise InterruptedError
 
-    monkeypatch.setattr(model, "forward", forward)
+    monkeypatch.setattr(model, "inference" if hasattr(model, "inference") else "forward", see)
     picture(200, 300).save(tmp_path / "a.png")
     with pytest.raises(InterruptedError):
         afigan.predict(model, tmp_path / "a.png")
@@ -97,6 +98,23 @@ def test_scores_fall_and_a_higher_limit_leaves_the_first(model):
     assert len(afigan.predict(model, picture(), score=1.0)) <= len(some)
     again = afigan.predict(model, picture(), score=0.0)  # the model keeps no limit of an earlier call
     assert torch.equal(again.scores, every.scores)
+
+
+def test_masks_of_the_images_size_are_of_the_kept_objects_alone(model, monkeypatch):
+    """A photograph of 12 megapixels has 12 MB in each mask."""
+    every = afigan.predict(model, picture(), score=0.0)
+    if not every.has("pred_masks"):
+        return
+    limit, made = float(every.scores[2]), []
+
+    def paste(masks, *arguments, **named):
+        made.append(len(masks))
+        return paste_masks_in_image(masks, *arguments, **named)
+
+    monkeypatch.setattr("detectron2.layers.paste_masks_in_image", paste)
+    some = afigan.predict(model, picture(), score=limit)
+    assert made == [len(some)] and len(some) < len(every)
+    assert torch.equal(some.pred_masks, every.pred_masks[: len(some)])
 
 
 def test_photographs_are_turned_upright(model, tmp_path):
