@@ -64,7 +64,9 @@ def main(arguments: argparse.Namespace) -> Any:
     trainer.resume_or_load(resume=arguments.resume)
     if arguments.weights and not arguments.resume:
         trained = load_interpolator(arguments.weights)
-        trainer.model.backbone.upsample[0].load_state_dict(trained.module.state_dict())
+        model = getattr(trainer.model, "module", trainer.model)  # that of several GPUs is wrapped
+        for place in model.backbone.upsample:  # one, or one for each place of the pyramid
+            place.load_state_dict(trained.module.state_dict())
     trainer.train()
     return trainer
 

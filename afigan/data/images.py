@@ -32,6 +32,7 @@ _EIGHT_BIT_MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", 
 def read_rgb(path: str | Path) -> Image.Image:
     """Read the image of a file: RGB, 8 bits per channel, upright. Raise Pillow's error for an unreadable file."""
     with Image.open(path, formats=_FORMATS) as image:
+        image.load()  # turns a TIFF upright, and takes its tag away
         method = _UPRIGHT.get(_orientation(image))
         upright = image if method is None else image.transpose(method)
         return upright.convert("RGB")

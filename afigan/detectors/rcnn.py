@@ -18,9 +18,9 @@ def configure_rcnn(cfg: CfgNode, architecture: Architecture, levels: list[str], 
     node.RPN.BATCH_SIZE_PER_IMAGE = model.rpn.batch_size_per_image
     node.RPN.PRE_NMS_TOPK_TRAIN = 2 * model.rpn.proposals_train
     node.RPN.PRE_NMS_TOPK_TEST = model.rpn.proposals_test
-    node.RPN.POST_NMS_TOPK_TRAIN = model.rpn.proposals_train
-    node.RPN.POST_NMS_TOPK_TEST = model.rpn.proposals_test
     cascade = architecture.head.startswith("cascade")
+    node.RPN.POST_NMS_TOPK_TRAIN = (2 if cascade else 1) * model.rpn.proposals_train  # as in detectron2's recipes
+    node.RPN.POST_NMS_TOPK_TEST = model.rpn.proposals_test
     node.ROI_HEADS.NAME = "CascadeROIHeads" if cascade else "StandardROIHeads"
     node.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG = cascade
     node.ROI_HEADS.IN_FEATURES = levels[:-1] if levels[0] == "p2" else levels

@@ -52,4 +52,5 @@ def configure_retinanet(cfg: CfgNode, architecture: Architecture, levels: list[s
     sizes = [size * image_scale for size in architecture.model.anchor_sizes]
     node.ANCHOR_GENERATOR.SIZES = [[size * 2 ** (third / 3) for third in range(3)] for size in sizes]
     node.RETINANET.IN_FEATURES = levels
+    node.RETINANET.SMOOTH_L1_LOSS_BETA = 0.0  # L1, as in detectron2's recipes; its default is not theirs
     node.RETINANET.NUM_CLASSES = architecture.num_classes

@@ -5,6 +5,7 @@ names its key. All errors are reported at once, before anything runs.
 """
 
 import os
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, cast
@@ -37,7 +38,7 @@ def check_params(values: Any, source: str = "params.yaml") -> Params:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that also refuses a duplicate key and a value that contains itself."""
+    """PyYAML's safe loader that also refuses a duplicate key and a value that contains itself, and reads 1e-5."""
 
     def construct_document(self, node: yaml.Node) -> Any:
         return self.construct_object(node, deep=True)  # it refuses a node that it is already constructing
@@ -50,6 +51,12 @@ class _Loader(yaml.SafeLoader):
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} appears twice", node.start_mark)
         return values
+
+
+# numbers of YAML 1.2, which DVC writes; PyYAML has those of YAML 1.1, which need a point: 1.0e-5
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:

@@ -145,6 +145,14 @@ class _References:
                 self._agree(node, name, getattr(item, name), getattr(start.experiment, name))
             if item.reuse == "M":
                 self._agree(node, "pyramid", node.pyramid, start.pyramid)
+            traits = interpolators()[item.interpolator].traits
+            ours, theirs = node.interpolated_levels, start.interpolated_levels
+            if traits.get("learned") and not traits.get("shared") and ours != theirs:
+                self._say(
+                    f"{_place(node)}.init",
+                    f"{item.interpolator} has a module for each place of a pyramid, and those of {start.name} are "
+                    f"{', '.join(theirs)}, not {', '.join(ours)}; set init to an extractor with a head as {node.head}",
+                )
 
     def _same_interpolator(self, node: Node, start: Node) -> None:
         item, theirs = node.experiment, start.experiment
@@ -244,7 +252,10 @@ class _References:
         elif (teacher := f"detectors/{experiments.afigan[figures.afigan].teacher}") in self.lineage:
             levels = self.lineage[teacher].interpolated_levels
             if figures.level not in levels:
-                self._say("figures.level", f"{figures.level}, but G learns on {', '.join(levels)} of {teacher}")
+                self._say(
+                    "figures.level",
+                    f"{figures.level}, but G learns on {', '.join(levels)} of {teacher}: set it to {levels[0]}",
+                )
         images = self.params.data.shapes.val
         if self.params.data.source == "shapes" and figures.image >= images:
             self._say("figures.image", f"{figures.image}, but the validation set has {images} images: lower it")

@@ -95,6 +95,16 @@ class Schedule(Section):
     # true: bfloat16 on a GPU; `everywhere`: on a CPU too, faster if it has avx512_bf16 and maps have many channels
     amp: bool | Literal["everywhere"] = True
 
+    @model_validator(mode="after")
+    def _falls(self) -> "Schedule":
+        if self.milestones and self.lr_schedule == "cosine":
+            raise ValueError("milestones have no effect under lr_schedule: cosine; remove them, or set step")
+        if late := [str(milestone) for milestone in self.milestones if milestone >= self.iterations]:
+            raise ValueError(
+                f"milestones {', '.join(late)} are not before the end, at {self.iterations} iterations: lower them"
+            )
+        return self
+
 
 class AdversarialSchedule(Schedule):
     """The schedule of stages 1 and 2; `lambda` weighs the adversarial term (Eq. 2)."""

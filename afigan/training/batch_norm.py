@@ -36,6 +36,7 @@ class WholeBatchNorm(_BatchNorm):
         if not self.training:
             return super().forward(input)
         assert self.track_running_stats and self.affine and self.momentum is not None
+        kind, input = input.dtype, input.float()  # bfloat16 has too few digits for sums, and for a number of elements
         places = [dim for dim in range(input.dim()) if dim != 1]
         shape = [-1] + [1] * (input.dim() - 2)  # the shape of one value per channel
         totals = differentiable_all_reduce(
@@ -53,7 +54,7 @@ class WholeBatchNorm(_BatchNorm):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centred * scale.view(shape) + self.bias.view(shape)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(kind)
 
 
 class WholeBatchNormAct2d(WholeBatchNorm):

@@ -50,16 +50,16 @@ class Learner:
     """
 
     def __init__(self, module: nn.Module, schedule: Schedule) -> None:
-        if comm.get_world_size() > 1:
-            from afigan.training.batch_norm import synchronise  # imports timm: half a second
-
-            synchronise(module)
         self.module, self.clip_norm = module, schedule.clip_norm
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         # as in detectron2's recipes, normalisation layers do not decay
         groups = get_default_optimizer_params(
             module, weight_decay=schedule.weight_decay, weight_decay_norm=0.0, overrides=OVERRIDES
         )
+        if comm.get_world_size() > 1:  # after the groups, for which it is no normalisation of torch's
+            from afigan.training.batch_norm import synchronise  # imports timm: half a second
+
+            synchronise(module)
         if schedule.optimizer == "sgd":
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
                 groups, lr=schedule.lr, momentum=schedule.momentum, fused=True

@@ -49,7 +49,7 @@ def oracle_config(head):
             "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
             "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 2000,
             "MODEL.RPN.PRE_NMS_TOPK_TEST": 1000,
-            "MODEL.RPN.POST_NMS_TOPK_TRAIN": 1000,
+            "MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000 if cascade else 1000,
             "MODEL.RPN.POST_NMS_TOPK_TEST": 1000,
             "MODEL.ROI_HEADS.NAME": "CascadeROIHeads" if cascade else "StandardROIHeads",
             "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
@@ -74,6 +74,7 @@ def oracle_config(head):
                 [size, size * 2 ** (1 / 3), size * 2 ** (2 / 3)] for size in (32, 64, 128, 256, 512)
             ],
             "MODEL.RETINANET.NUM_CLASSES": CLASSES,
+            "MODEL.RETINANET.SMOOTH_L1_LOSS_BETA": 0.0,
             "MODEL.RETINANET.SCORE_THRESH_TEST": SCORE,
         }
     cfg.merge_from_list([part for item in changes.items() for part in item])

@@ -104,6 +104,18 @@ def test_an_experiment_of_dvc_keeps_edits(tmp_path):
         ({"train_detector__iterations": -1}, "train_detector.iterations: "),
         ({"processes": 0}, "processes: "),
         ({"train_detector__log_every": 0}, "train_detector.log_every: "),
+        (
+            {"train_detector__lr_schedule": "cosine", "train_detector__milestones": [5]},
+            "train_detector: milestones have no effect under lr_schedule: cosine",
+        ),
+        (
+            {"train_detector__lr_schedule": "step", "train_detector__milestones": [5, 400, 9000]},
+            "train_detector: milestones 400, 9000 are not before the end, at 400 iterations",
+        ),
+        (
+            {"experiments__detectors__a5__schedule": {"lr_schedule": "step", "milestones": [70], "iterations": 60}},
+            "experiments.detectors.a5.schedule: milestones 70 are not before the end, at 60 iterations",
+        ),
         ({"train_detector__lr": float("nan")}, "train_detector.lr: "),
         ({"train_detector__lr": float("inf")}, "train_detector.lr: "),
         ({"train_detector__optimizer": "adam"}, "train_detector.optimizer: Input should be 'sgd' or 'adamw'"),
@@ -192,6 +204,26 @@ def test_errors_are_named(changes, message):
             "experiments.detectors.a5.pyramid: 'pafpn', but the weights it starts from have 'fpn'",
         ),
         (
+            {
+                "experiments__extractors__new": {
+                    "backbone": "main",
+                    "teacher": "a1",
+                    "init": "backbones/main",
+                    "degradation": "bilinear",
+                    "interpolator": "deconv",
+                },
+                "experiments__detectors__new": {
+                    "backbone": "main",
+                    "interpolator": "deconv",
+                    "init": "extractors/new",
+                    "reuse": "G",
+                    "head": "retinanet",
+                },
+            },
+            "experiments.detectors.new.init: deconv has a module for each place of a pyramid, and those of "
+            "extractors/new are p2, p3, p4, p5, not p3, p4, p5",
+        ),
+        (
             {"experiments__detectors__b1__pyramid": "pafpn"},
             "experiments.detectors.b1.upsampling: iterated works only with the pyramid fpn",
         ),
@@ -249,6 +281,14 @@ def test_adversarial_is_read_from_either_yaml(text, meant):
     experiment = yaml.safe_load(f"adversarial: {text}") | {"teacher": "a1", "degradation": "bilinear"}
     params = check_params(values(experiments__afigan__main=experiment))
     assert params.experiments.afigan["main"].adversarial == meant
+
+
+@pytest.mark.parametrize("text", ["5e-05", "5.0e-5", "5E-5", ".5e-4", "0.00005", "5.e-5"])
+def test_a_number_is_read_in_every_way_to_write_it(tmp_path, text):
+    """DVC writes `5e-05` where it was given 0.00005."""
+    written = yaml.safe_dump(values(train_afigan__lr="HERE")).replace("HERE", text)
+    (tmp_path / "params.yaml").write_text(written, "utf-8")
+    assert load_params(tmp_path / "params.yaml").train_afigan.lr == 5e-5
 
 
 def test_parameters_do_not_change_after_reading():

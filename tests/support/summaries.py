@@ -24,6 +24,7 @@ def findings(counts: dict[str, int], images: int = 5, **fields: Any) -> dict[str
         "repairs": {},
         "only_supercategories": [],
         "shared_with_train": {"count": 0, "examples": []},
+        "shared_with_unlabeled": {"count": 0, "examples": []},
     } | fields
 
 

@@ -16,6 +16,7 @@ from afigan.data.loader import batches
 from afigan.params.schema import Schedule
 from afigan.runtime.preemption import Preempted
 from afigan.training import engine
+from afigan.training.batch_norm import synchronise
 from afigan.training.journal import Window
 
 CPU = torch.device("cpu")
@@ -485,3 +486,25 @@ def test_updates_are_in_float32_under_autocast():
         assert out.dtype == torch.bfloat16
         learner.update({"loss": out.mean()})
     assert all(p.grad.dtype == p.dtype == torch.float32 for p in learner.parameters)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_normalisation_does_not_decay(monkeypatch, processes):
+    """On one process and on several, whose normalisation is of a class of our own."""
+    monkeypatch.setattr(engine.comm, "get_world_size", lambda: processes)
+    module = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 1, 1))
+    learner = engine.Learner(module, schedule(weight_decay=0.01))
+    decays = {id(p): group["weight_decay"] for group in learner.optimizer.param_groups for p in group["params"]}
+    assert [decays[id(p)] for p in module.parameters()] == [0.01, 0.01, 0.0, 0.0, 0.01, 0.01]
+
+
+def test_normalisation_of_all_ranks_has_float32_statistics_of_bfloat16_maps():
+    """`amp: everywhere` on several processes; torch's own normalisation is the reference."""
+    maps = (3 + 2 * torch.randn(4, 5, 9, 9, generator=torch.Generator().manual_seed(0))).bfloat16()
+    expected, module = nn.BatchNorm2d(5), nn.Sequential(nn.BatchNorm2d(5))
+    synchronise(module)
+    output = module(maps)
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output, expected(maps), rtol=0.01, atol=0.01)
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(module[0].state_dict()[name], value, rtol=1e-5, atol=1e-6)

@@ -40,6 +40,12 @@ def cautions(summary: Summary, params: Params) -> list[str]:
 
 
 def _shared(val: Finding) -> Iterator[str]:
+    if (unlabeled := val.get("shared_with_unlabeled", {"count": 0}))["count"]:  # absent before it was compared
+        yield (
+            f"{unlabeled['count']} of {val['images']} images of val are also unlabeled images, for example "
+            f"{_listed(unlabeled['examples'])}: students learn from pseudo-labels of them, and their AP says little "
+            "about new images. Take them out of data.unlabeled.images."
+        )
     shared = val["shared_with_train"]
     if shared["count"]:
         yield (

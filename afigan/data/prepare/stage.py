@@ -91,6 +91,7 @@ def prepare(
             )
         summary["train"]["only_supercategories"] = _only_supercategories(train, val)
         summary["val"]["shared_with_train"] = _shared(train, val)
+        summary["val"]["shared_with_unlabeled"] = _shared(unlabeled, val)
         write_json(folder / "summary.json", summary)
         if data.source == "coco" and data.repair:
             write_json(folder / "repairs.json", {name: [*map(asdict, found)] for name, found in repairs.items()})
@@ -246,10 +247,10 @@ def _only_supercategories(train: _Split, val: _Split) -> list[str]:
     return [entry["name"] for entry in only_supercategories(train.annotations["categories"], annotated)]
 
 
-def _shared(train: _Split, val: _Split) -> dict[str, Any]:
-    """Return the number of val's images that are also train's, and the names of some."""
+def _shared(other: _Split, val: _Split) -> dict[str, Any]:
+    """Return the number of val's images that are also in another split, and the names of some."""
     names = [image["file_name"] for image in val.annotations["images"]]
-    paths = ([split.folder / image["file_name"] for image in split.annotations["images"]] for split in (train, val))
+    paths = ([split.folder / image["file_name"] for image in split.annotations["images"]] for split in (other, val))
     shared = shared_images(*paths)
     return {"count": len(shared), "examples": [names[position] for position in shared[:EXAMPLES]]}
 

@@ -104,6 +104,10 @@ CONDITIONS = {
         ["1 of 2 images of val are also in train, for example 'images/train_3.png': AP on them says little"],
     ),
     "the same bytes in both": (shared_bytes, ["1 of 2 images of val are also in train, for example 'images/val_0"]),
+    "unlabeled images that are val's": (
+        lambda own: own.set("data.unlabeled.images", "photographs"),
+        ["2 of 2 images of val are also unlabeled images, for example 'images/val_0.png', 'images/val_1.png': stud"],
+    ),
     "a few boxes a little off": (
         apply("val", lambda entry: entry.update(bbox=[156.4, 6, 119, 121]), lambda entry: entry["id"] == 3),
         ["1 of 4 boxes of val differ from their masks by more than a pixel, at most by 1.4, for example those of"],
