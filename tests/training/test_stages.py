@@ -166,7 +166,7 @@ def test_stage_2_takes_only_g_and_d_from_stage_1(own_world, watched):
 
 
 @pytest.mark.parametrize(
-    "key", ["main", "different", "iterated", "rb", "detached", "fade", "control_afi", "nearest_upsampling"]
+    "key", ["main", "different", "iterated", "rb", "detached", "fade", "control_afi", "nearest_afi"]
 )
 def test_stage_2_trains_m_and_d_and_leaves_f(own_world, watched, key):
     run = trained(own_world, f"extractors/{key}", watched)
@@ -176,7 +176,7 @@ def test_stage_2_trains_m_and_d_and_leaves_f(own_world, watched, key):
     m = {name: value for name, value in weights.items() if not name.startswith("discriminator.")}
     assert same(m, state(run.learners["extractor"].module))
     moved = changed(run.start["extractor"], m)
-    places = ["bottom_up.", "fpn_output2.", *(["upsample."] if key != "nearest_upsampling" else [])]
+    places = ["bottom_up.", "fpn_output2.", *(["upsample."] if key != "nearest_afi" else [])]
     for place in [*(f"backbone.{place}" for place in places), *HEADS]:
         assert any(name.startswith(place) for name in moved), place
     assert ("discriminator" in run.learners) == (key != "control_afi")

@@ -257,11 +257,16 @@ STALE = {
         "",
     ),
     "half made": (half_made, "evaluate@a3 is due: ", ""),
+    "missing pairs": (
+        lambda: shutil.rmtree("data/pairs/bilinear"),
+        "pairs@bilinear is due: output files have to be generated, data/pairs/bilinear",
+        "",
+    ),
     # from here on Snakemake sees nothing
     "missing between": (
-        lambda: shutil.rmtree("data/pairs/bilinear"),
-        "data/pairs/bilinear is not there",
-        "data/pairs/bilinear`",
+        lambda: Path("results/benchmark.json").unlink(),
+        "results/benchmark.json is not there",
+        "results/benchmark.json`",
     ),
     "hidden code": (lambda: edit(DETECTOR), f"{WEIGHTS} was created from another {DETECTOR}", f"{WEIGHTS} "),
     "hidden weights": (lambda: edit(WEIGHTS), f"{WEIGHTS} is not what its stage wrote", f"{WEIGHTS}`"),
