@@ -145,9 +145,9 @@ class _References:
                 self._agree(node, name, getattr(item, name), getattr(start.experiment, name))
             if item.reuse == "M":
                 self._agree(node, "pyramid", node.pyramid, start.pyramid)
-            traits = interpolators()[item.interpolator].traits
+            shared = interpolators()[item.interpolator].traits.get("shared")
             ours, theirs = node.interpolated_levels, start.interpolated_levels
-            if traits.get("learned") and not traits.get("shared") and ours != theirs:
+            if is_learned(item.interpolator) and not shared and ours != theirs:
                 self._say(
                     f"{_place(node)}.init",
                     f"{item.interpolator} has a module for each place of a pyramid, and those of {start.name} are "

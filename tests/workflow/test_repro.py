@@ -105,7 +105,7 @@ with open(sys.argv[1], "w", buffering=1) as log:
 )
 def test_its_stages_do_not_outlive_it(tmp_path, number, log, status):
     command = [sys.executable, "-c", FOLLOWS, log]
-    where = environment() | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    where = environment() | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'workflow/scripts'}"}
     with subprocess.Popen(command, cwd=tmp_path, env=where, stderr=subprocess.PIPE, start_new_session=True) as process:
         until = time.monotonic() + 60
         while not (tmp_path / "stage").exists() or not (tmp_path / "stage").read_text():

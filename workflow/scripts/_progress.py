@@ -13,12 +13,14 @@ import time
 from collections import Counter, defaultdict, deque
 from typing import TextIO
 
+from afigan.params.stages import STAGES
+
 PLAIN_EVERY = 60.0  # seconds between lines where there is no terminal
 STARTED = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):")
 JOB = re.compile(r"^\s+jobid: (\d+)")
 FINISHED = re.compile(r"^Finished jobid: (\d+)")
 COUNT = re.compile(r"^(\w+)\s+(\d+)\s*$")
-LONG = {"backbone", "train_afigan", "train_extractor", "train_detector", "train_student"}  # rules of hours, not minutes
+LONG = {stage.name for stage in STAGES if stage.schedule}  # rules of hours, not minutes
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal was closed
 
 
