@@ -86,7 +86,7 @@ def prepare(
                 split.folder,
                 flat=flat,
                 masks=masks,
-                off_masks=_of(annotations, mild.get(split.name, {})),
+                off_masks=_of(split.annotations, mild.get(split.name, {})),
                 repairs=Counter(repair.repair for repair in repairs.get(split.name, [])),
             )
         summary["train"]["only_supercategories"] = _only_supercategories(train, val)
@@ -237,7 +237,7 @@ def _marked(
 
 
 def _of(annotations: dict[str, Any], mild: dict[int, float]) -> dict[int, float]:
-    """Return the part of `mild` that is about these annotations: a file may have been divided."""
+    """Return the part of `mild` that is about a file's annotations, by the file's ids: it may have been divided."""
     return {a["id"]: mild[a["id"]] for a in annotations["annotations"] if a["id"] in mild} if mild else {}
 
 
