@@ -187,6 +187,16 @@ def test_torchvisions_weights_in_msras_strides_are_refused(tmp_path):
         load_pretrained(build_backbone("resnet50"), str(tmp_path / "tv.pth"))
 
 
+@pytest.mark.parametrize("source", ["tv.pth", "efficientnet-lite0"])
+def test_weights_that_need_rgb_are_refused_for_bgr(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    torch.save(torchvision.models.resnet18().state_dict(), "tv.pth")
+    backbone = build_backbone("resnet18" if source == "tv.pth" else "timm/tf_efficientnet_lite0")
+    load_pretrained(backbone, source, pixel_format="RGB")
+    with pytest.raises(ValueError, match=f"^here: {source} needs RGB pixels: set the backbone's pixel_format to RGB"):
+        load_pretrained(backbone, source, place="here", pixel_format="BGR")
+
+
 TIMM = {
     "timm/test_resnet": {},
     "timm/swin_tiny_patch4_window7_224": SWIN | {"window_size": 7},  # complete windows at 224 pixels

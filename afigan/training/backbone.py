@@ -100,7 +100,7 @@ def write_backbone(params: Params, key: str) -> None:
     """Write `models/backbones/KEY/`, the state dict of `afigan.backbones.build_backbone`.
 
     Raises:
-        ValueError: the weights are missing, unreadable, or of another architecture.
+        ValueError: the weights are missing, unreadable, of another architecture, or need RGB while pixel_format is BGR.
     """
     on_all_ranks(_write, params, f"backbones/{key}")
 
@@ -114,7 +114,8 @@ def _write(node: Node) -> None:
         if node.is_training:
             log = _pretrain(node, backbone, run)
         elif settings.weights is not None:
-            load_pretrained(backbone, settings.weights, place=f"experiments.backbones.{node.key}.weights")
+            place = f"experiments.backbones.{node.key}.weights"
+            load_pretrained(backbone, settings.weights, place=place, pixel_format=settings.pixel_format)
         save_model(node, inputs, backbone.state_dict(), log, {"backbone": settings.model_dump()})
 
 

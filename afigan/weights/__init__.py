@@ -20,13 +20,15 @@ from torch import Tensor, nn
 
 from afigan.backbones import TimmBackbone
 from afigan.weights.lite0 import read_lite0
-from afigan.weights.names import to_resnet, to_timm
+from afigan.weights.names import has_torchvisions_names, to_resnet, to_timm
 from afigan.weights.sources import read_source, read_timm
 
 __all__ = ["load_pretrained"]
 
 
-def load_pretrained(backbone: Backbone, source: str, *, place: str = "model.backbone.weights") -> None:
+def load_pretrained(
+    backbone: Backbone, source: str, *, place: str = "model.backbone.weights", pixel_format: str | None = None
+) -> None:
     """Load every weight of a backbone of `build_backbone`.
 
     Other entries of a file (a classifier, a detector's heads) are ignored. The LayerNorms that `TimmBackbone` adds to a
@@ -35,9 +37,10 @@ def load_pretrained(backbone: Backbone, source: str, *, place: str = "model.back
     Args:
         source: see above.
         place: the key that has the source, for error messages.
+        pixel_format: RGB or BGR, of the images that the backbone will see; None: not checked.
 
     Raises:
-        ValueError: the weights are not available, unreadable, or of another architecture.
+        ValueError: the weights are not available, unreadable, of another architecture, or known to need RGB.
     """
     try:
         if source == "efficientnet-lite0":
@@ -46,6 +49,11 @@ def load_pretrained(backbone: Backbone, source: str, *, place: str = "model.back
             state = read_timm(backbone)
         else:
             state = read_source(source)
+        if pixel_format == "BGR" and (source in ("efficientnet-lite0", "timm") or has_torchvisions_names(state)):
+            raise ValueError(
+                f"{source} needs RGB pixels: set the backbone's pixel_format to RGB, and its pixel_mean and pixel_std "
+                "to those of the weights (see afigan.weights)"
+            )
         convert = to_timm if isinstance(backbone, TimmBackbone) else to_resnet
         _load(backbone, convert(state, backbone, source), source)
     except ValueError as error:

@@ -13,13 +13,18 @@ from afigan.backbones import TimmBackbone
 from afigan.backbones.timm_nets import names_in_extractor
 
 
+def has_torchvisions_names(state: dict[str, Tensor]) -> bool:
+    """Return whether the weights have the names of torchvision's ResNets, which timm's have too."""
+    return "layer1.0.conv1.weight" in state
+
+
 def to_resnet(state: dict[str, Tensor], backbone: ResNet, source: str) -> dict[str, Tensor]:
     """Rename torchvision's and Caffe2's weights as detectron2 does; others are returned as they are.
 
     Raises:
         ValueError: the weights are for other strides or another normalisation than the backbone's.
     """
-    if "layer1.0.conv1.weight" in state:
+    if has_torchvisions_names(state):
         block = backbone.res3[0]
         if isinstance(block, BottleneckBlock) and block.conv1.stride != (1, 1):
             raise ValueError(
