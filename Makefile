@@ -94,7 +94,7 @@ setup: .venv/ready  ## the environment of requirements.lock in .venv; uv itself,
 	uv pip sync --require-hashes --compile-bytecode requirements.lock
 	@touch $@
 
-test-faults: setup  ## every stage killed at random moments, 200 times in all; KILLS=200
+test-faults: setup  ## every stage before the summaries killed at random moments, 200 times in all; KILLS=200
 	AFIGAN_KILLS=$(KILLS) python -m pytest -s tests/training/test_faults.py
 
 zoo: setup  ## every row of Tables 1-10 at toy size, in zoo/, under Snakemake: zoo/results/README.md
@@ -138,7 +138,7 @@ plan:  ## the iterations and the hours that are left, from the journals of past 
 params: setup  ## compose params.yaml from conf/: PROFILE=mini
 	python workflow/scripts/compose.py --profile $(PROFILE)
 
-benchmarks: setup  ## time and memory at COCO's size: docs/benchmarks.md; PHOTOS=folder adds the stage pairs
+benchmarks: setup  ## time and memory at COCO's size: docs/benchmarks.md; PHOTOS=folder adds the stage pairs on one core
 	test -d runs/benchmarks/coco || python benchmarks/coco_sized.py runs/benchmarks/coco --scale 5
 	python benchmarks/prepare.py runs/benchmarks/coco --out runs/benchmarks/prepared
 	python benchmarks/pairs_killed.py runs/benchmarks/prepared --out runs/benchmarks/pairs
@@ -175,5 +175,5 @@ hooks:  ## let git run the checks of make lint before every commit
 dvc-yaml: setup  ## write the modules that the stages import into dvc.yaml
 	python workflow/dependencies.py
 
-clean:  ## remove all outputs of the stages; DVC's cache still has them
+clean:  ## remove the outputs of make repro, its checkpoints and logs, zoo/ and site/; DVC's cache keeps what DVC knows
 	rm -rf data/prepared data/pairs data/pseudo models results runs logs zoo site

@@ -1,6 +1,6 @@
 """One loop under the three stages: update, log, checkpoint, resume (Algorithm 1 fills in the step).
 
-A run's folder is `runs/STAGE/KEY-HASH/`, outside the outputs that DVC and Snakemake declare and delete. The hash covers
+A run's folder is `runs/KIND/KEY-HASH/`, outside the outputs that DVC and Snakemake declare and delete. The hash covers
 all that can change the run's result: parameters, input files and the code. A restarted run goes on from its last
 complete checkpoint and ends as if it had never stopped. A finished run's checkpoints are removed; its logs stay.
 

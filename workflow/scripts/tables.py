@@ -1,4 +1,7 @@
-"""Write our tables beside the paper's, and a page that shows them: results/tables/ and results/README.md."""
+"""Write our tables beside the paper's, the verdicts on its claims, and pages that show both.
+
+results/tables/, results/claims.{md,csv,png}, results/README.md, and results/index.html for a browser.
+"""
 
 from typing import Any
 
