@@ -123,6 +123,16 @@ class Node:
         return [self.lineage[name] for name in names]
 
     @cached_property
+    def trainings(self) -> dict[str, dict[str, Any]]:
+        """Kind -> schedule of each training that a model comes from: its own, and those along `model` and `init`.
+
+        Keys of a schedule that cannot change the result are left out.
+        """
+        own = {self.kind: self.schedule.model_dump(exclude=_HARMLESS)} if self.is_training else {}
+        origin = getattr(self.experiment, "model", None) or getattr(self.experiment, "init", None)
+        return own if origin is None else own | self.lineage[origin].trainings
+
+    @cached_property
     def params_hash(self) -> str:
         """The hex SHA-256 of every parameter that can change the result, those of the parents included."""
         params, item = self.params, self.experiment

@@ -145,7 +145,13 @@ def _trained(upsamplers: Sequence[str], reference: str) -> list[Contrast]:
 QUESTIONS = (
     _ask("Q1", "Is it the method, or the longer training? A5 against nearest with a stage 2 of its own", "A5", CONTROL),
     _ask("Q2", "What does the discriminator add? On against off", "A5", "A5 without D"),
-    _ask("Q3", "What does its gradient in G add? On against detached, as in the released code", "A5", "A5 detached"),
+    replace(
+        _ask(
+            "Q3", "What does its gradient in G add? On against detached, as in the released code", "A5", "A5 detached"
+        ),
+        note="a detached discriminator gives G no gradient: G and M are then those without a discriminator, and Q3 is "
+        "the measurement of Q2",
+    ),
     _ask("Q4", "Is stage 1 better on merged maps, which G sees in a pyramid, than on output maps?", "A5 merged", "A5"),
     _ask("Q5", "What do stage 1 and L_AF add? Against a stage 2 of its own", "A5", "AFI, stage 2 without L_AF"),
     _ask("Q6", "What does longer training alone add? Nearest, as long as stages 2 and 3 together", LONGER, "A1"),

@@ -1,7 +1,7 @@
 """Contrasts of rows, as effects over seeds and over images: the parts of `claims`."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ class Finding:
     possible: the number of contrasts, without those that were run and are undefined.
     missing: labels of the rows that have not been run.
     terms: label -> (weight, row), for the rows of the average.
-    comparable: whether the rows of each contrast have the same data and, unless that is the question, schedule.
+    differing: what the rows of some contrast do not have in common, and should: data, schedules, scales of the test.
     printed: the same average of the paper's printed values, or its quoted difference; None if the paper gives neither.
     """
 
@@ -66,8 +66,23 @@ class Finding:
     possible: int
     missing: tuple[str, ...]
     terms: dict[str, tuple[float, Row]]
-    comparable: bool
+    differing: tuple[str, ...]
     printed: float | None
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the rows of each contrast have the same data and, unless that is the question, schedules."""
+        return not self.differing
+
+    @property
+    def complete(self) -> bool:
+        """Whether all rows have been run, with all the seeds that params.yaml names for them."""
+        return not self.missing and all(len(row.runs) == len(row.evaluations) for _, row in self.terms.values())
+
+    @property
+    def defined(self) -> bool:
+        """Whether no contrast that was run is undefined."""
+        return self.possible == len(self.comparison.contrasts)
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -111,14 +126,34 @@ def find(comparison: Comparison, results: Results) -> Finding:
         possible=len(comparison.contrasts) - len(complete) + len(used),
         missing=tuple(label for label in labels if label not in run),
         terms={label: (weight, run[label]) for label, weight in weights.items()},
-        comparable=all(_comparable([run[label] for label in contrast], comparison) for contrast in used),
+        differing=tuple(
+            dict.fromkeys(what for c in used for what in _differing([run[label] for label in c], comparison))
+        ),
         printed=_printed(comparison, used),
     )
 
 
-def _comparable(rows: list[Row], comparison: Comparison) -> bool:
-    settings = [row.setting[:1] if comparison.of_schedules else row.setting for row in rows]
-    return len(set(settings)) == 1
+def _differing(rows: list[Row], comparison: Comparison) -> Iterator[str]:
+    """Yield what rows of one contrast should have in common, and do not.
+
+    A stage that only some rows have, as stage 2 of an extractor, is what the contrast is about.
+    """
+    if len({row.setting[0] for row in rows}) > 1:
+        yield "data"
+    if len({scale for row in rows for scale in row.distinct("multi_scale")}) > 1:
+        yield "scales of the test"
+    if comparison.of_schedules:
+        return
+    if len({row.setting[1] for row in rows}) > 1:
+        yield "schedule"
+    schedules: dict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        for trainings in row.trainings:
+            for kind, schedule in trainings.items():
+                schedules[kind].append(schedule)
+    for kind, found in schedules.items():
+        if any(schedule != found[0] for schedule in found):
+            yield f"schedule of {kind}"
 
 
 def _effect(average: Sample, weights: Contrast, rows: Mapping[str, Row], results: Results, column: str) -> Effect:

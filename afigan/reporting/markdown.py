@@ -81,7 +81,7 @@ def shown_table(table: int, frame: pd.DataFrame, results: Results) -> ShownTable
     measured = [column.removesuffix("_paper") for column in frame if column.endswith("_paper")]
     printed = {column for column in measured if frame[f"{column}_paper"].notna().any()}
     described = _described(ours, layout)
-    several = common is not None and len(common.runs) > 1
+    several = any(len(row.runs) > 1 for row in run.values())
     main = described | _headline(ours, measured, printed, several) | _costs(ours, measured, printed)
     others = [column for column in measured if column not in (*HEADLINE, *COSTS)]
     rest = {words(column): _pairs(ours, column, printed) for column in others}
@@ -92,7 +92,7 @@ def shown_table(table: int, frame: pd.DataFrame, results: Results) -> ShownTable
         number=table,
         title=layout.title,
         ours=layout.ours,
-        caption=_caption(layout, common, results),
+        caption=_caption(layout, common, several, results),
         main=main,
         left=len(described),
         rest=names | rest if rest else {},
@@ -130,7 +130,7 @@ def _ordered(records: list[Record], layout: TableLayout) -> list[Record]:
     return [record for group in groups.values() for record in group]
 
 
-def _caption(layout: TableLayout, common: Row | None, results: Results) -> str:
+def _caption(layout: TableLayout, common: Row | None, several: bool, results: Results) -> str:
     ours = "not run yet"
     if common is not None:
         seeds = len(common.evaluations)
@@ -141,12 +141,12 @@ def _caption(layout: TableLayout, common: Row | None, results: Results) -> str:
         against = f"the {against} row of the same {' and '.join(layout.shown[: layout.group])}"
     text = f"{layout.paper} Ours: {ours}. APs in percent; Δ is the difference to {against}"
     if common is not None:
-        chance = "images alone" if len(common.runs) == 1 else "seeds and images"
+        chance = "seeds and images" if several else "images alone"
         text += f", ours with its 95 % interval over {chance}"
     text += "."
     if layout.costs:
         timed = results.benchmark.setting if results.benchmark else "not run yet"
-        text += f" Our time: {timed}; the ratio is to the same row."
+        text += f" Our time: {timed}, one row after the other; the ratio is to the same row."
     return text
 
 

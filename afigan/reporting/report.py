@@ -43,7 +43,8 @@ PAGE_PICTURES = {  # of CAPTIONS: description for those who cannot see it. The p
 }
 PAPER_IMAGES = {"train": 118_287, "val": 5_000}  # COCO 2017
 FEW = 3  # evaluations, of which all are shown in detail
-PAPER_SCHEDULE = (90_000, 16)  # iterations and images of stage 3, the 1x recipe
+PAPER_ITERATIONS = {"train_afigan": 150_000, "train_extractor": 270_000, "train_detector": 90_000}
+PAPER_BATCH, PAPER_CHANNELS, PAPER_SHORT_SIDE = 16, 256, 800
 
 
 def write_report(params: Params) -> None:
@@ -70,9 +71,11 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
         ValueError: as `write_report`.
     """
     summary = read_summary()
-    hashes = {node.key: node.params_hash for node in Lineage(params).of_kind("evaluations")}
+    evaluations = list(Lineage(params).of_kind("evaluations"))
+    hashes = {node.key: node.params_hash for node in evaluations}
+    trainings = {node.key: node.trainings for node in evaluations}
     named = {name: dict(rows) for name, rows in params.tables.items()}
-    results = read_results(named, METRICS, hashes, BENCHMARK)
+    results = read_results(named, METRICS, hashes, BENCHMARK, trainings)
     for name in CAPTIONS.values():
         if not (path := FIGURES / f"{name}.png").is_file():
             raise ValueError(f"the figure {path} does not exist; run the stage `figures` first")
@@ -82,18 +85,13 @@ def report(params: Params) -> tuple[dict[Path, str], Judged]:
     judged = judge_run(results)
     tables = {f"tables/{name}": text for name, text in tables_text(results).items()}
     images = {split: values["images"] for split, values in summary.items()}
-    detector = params.train_detector
     profile, dataset = profile_name(params), describe_data(params, images, len(summary["train"]["categories"]))
     schedules = {
         "stage 1": describe_schedule(params.train_afigan),
         "stage 2": describe_schedule(params.train_extractor),
-        "stage 3": describe_schedule(detector),
+        "stage 3": describe_schedule(params.train_detector),
     }
-    comparable = (
-        params.data.source == "coco"
-        and PAPER_IMAGES.items() <= images.items()
-        and (detector.iterations, detector.batch_size) == PAPER_SCHEDULE
-    )
+    comparable = PAPER_IMAGES.items() <= images.items() and has_papers_settings(params)
     own = is_own(params, summary["train"]["categories"])
     readme = readme_text(
         judged,
@@ -140,6 +138,17 @@ def detailed(params: Params) -> list[str]:
     """Return the evaluations to show in detail: all if they are few, else the two whose detections are drawn."""
     keys = list(params.experiments.evaluations)
     return keys if len(keys) <= FEW else list(dict.fromkeys([params.figures.nearest, params.figures.afi]))
+
+
+def has_papers_settings(params: Params) -> bool:
+    """Return True if COCO's files are learned at the paper's sizes, by the three schedules of the paper."""
+    schedules = {name: getattr(params, name) for name in PAPER_ITERATIONS}
+    return (
+        params.data.source == "coco"
+        and {name: schedule.iterations for name, schedule in schedules.items()} == PAPER_ITERATIONS
+        and {schedule.batch_size for schedule in schedules.values()} == {PAPER_BATCH}
+        and (params.model.channels, params.input.test_short_side) == (PAPER_CHANNELS, PAPER_SHORT_SIDE)
+    )
 
 
 def is_own(params: Params, classes: Iterable[str]) -> bool:

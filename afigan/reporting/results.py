@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from afigan.reporting.benchmark import Benchmark, read_benchmark
 from afigan.reporting.layout import LAYOUTS
@@ -12,6 +13,7 @@ from afigan.reporting.paper import is_cited, printed_records
 from afigan.reporting.resamples import Resamples
 from afigan.reporting.samples import Sample
 
+Trainings = Mapping[str, Mapping[str, Any]]  # kind -> schedule
 Tables = Mapping[str, Mapping[str, str | list[str]]]  # {"table4": {"A1": "a1" or ["a1", "a1_s1"], ...}, ...}
 
 NOT_RUN = "—"  # in place of a number of ours
@@ -29,11 +31,13 @@ class Row:
     evaluations: their keys, one per seed, as named in params.yaml.
     runs: the metrics of the evaluations that have been run; none: the row has not been run.
     measured: column of `MEASURED` -> evaluation -> value, for the evaluations that have been timed.
+    trainings: for each of `runs`, kind -> schedule of the trainings behind it, as `Node.trainings` has them.
     """
 
     evaluations: tuple[str, ...]
     runs: tuple[Metrics, ...]
     measured: Mapping[str, Mapping[str, float]]
+    trainings: tuple[Trainings, ...] = ()
 
     def sample(self, column: str) -> Sample | None:
         """Return an AP, `params_M` or a column of `MEASURED` of a row that has been run.
@@ -78,12 +82,19 @@ class Results:
         return row if row is not None and row.runs else None
 
 
-def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benchmark: Path | None = None) -> Results:
+def read_results(
+    tables: Tables,
+    metrics_dir: Path,
+    hashes: dict[str, str],
+    benchmark: Path | None = None,
+    trainings: Mapping[str, Trainings] | None = None,
+) -> Results:
     """Read every row of `tables`.
 
     metrics_dir: holds KEY.json and KEY.matches.npz per evaluation; an evaluation without a file has not been run.
     hashes: evaluation -> its current params hash.
     benchmark: results/benchmark.json; it may be missing.
+    trainings: evaluation -> what `Row.trainings` has of it; None: rows are compared without.
     Raises ValueError, which names table, row, evaluation and remedy, for an unknown table or evaluation, a row that the
     paper cites, two evaluations of one seed in a row, or a file that is malformed or stale.
     """
@@ -109,7 +120,8 @@ def read_results(tables: Tables, metrics_dir: Path, hashes: dict[str, str], benc
             seeds = [run.seed for run in runs]
             if len(set(keys)) < len(keys) or len(set(seeds)) < len(seeds):
                 raise ValueError(f"{name}, row {label}: {', '.join(keys)} need different seeds, but have {seeds}")
-            rows[number][label] = Row(keys, tuple(runs), measured)
+            behind = () if trainings is None else tuple(trainings[run.key] for run in runs)
+            rows[number][label] = Row(keys, tuple(runs), measured, behind)
     return Results(rows, timed, Resamples(metrics_dir))
 
 

@@ -13,7 +13,7 @@ from afigan.reporting.markdown import HEADLINE, table_markdown
 from afigan.reporting.metrics import AP_NAMES
 from afigan.reporting.paper import is_cited, metric_columns, printed_records, printed_table
 from afigan.reporting.results import MEASURED, NOT_RUN, Results, Row
-from afigan.reporting.samples import paired
+from afigan.reporting.samples import Sample, common_seeds, paired
 
 AP_COLUMNS = tuple(f"{kind}_{name}" for kind in ("box", "mask") for name in AP_NAMES)
 PROVENANCE = {  # our column -> attribute of Metrics
@@ -54,7 +54,9 @@ def compare(number: int, results: Results) -> pd.DataFrame:
         For APs: `X_paper_delta`, `X_ours_delta`: the difference to the reference row, over the seeds that both have.
         For box_AP and mask_AP also: `X_ours_delta_low`, `X_ours_delta_high`: its 95 % interval, over seeds and
         images, with one seed only over images; `X_ours_delta_seeds`: the number of seeds that both have.
-        For `time_ms` also: `time_ratio_paper`, `time_ratio_ours`: the ratio to the reference row's.
+        For `time_ms` also: `time_ratio_paper`, `time_ratio_ours`: the ratio to the reference row's;
+        `time_ratio_ours_spread`: the sample standard deviation of the ratio over the seeds that both have. A seed's
+        evaluations are timed one after the other, so that the spread has the machine's drift in it.
     Cells: `—` means not run. Empty means not reported by the paper, cited by it, undefined for ours (no such objects,
     no masks; no spread of one seed, no difference of rows without a common seed), or a row without a reference.
     """
@@ -116,7 +118,18 @@ def _ours(column: str, row: Row | None, reference: Row | None, compared: bool) -
         base, _ = _estimate(column, [(1.0, reference)])
         ratio = NOT_RUN if NOT_RUN in (value, base) else _rounded(value / base)
         cells["time_ratio_ours"] = ratio if compared else None
+        cells["time_ratio_ours_spread"] = None if not compared or ratio == NOT_RUN else _ratio_spread(row, reference)
     return cells
+
+
+def _ratio_spread(row: Row | None, reference: Row | None) -> float | None:
+    """Return the sample standard deviation of the ratio of times over the seeds that both rows have."""
+    assert row is not None and reference is not None
+    times, bases = row.sample("time_ms"), reference.sample("time_ms")
+    assert times is not None and bases is not None
+    seeds = common_seeds([times, bases])
+    ratios = [time / base for time, base in zip(times.at(seeds), bases.at(seeds), strict=True)]
+    return _rounded(Sample(tuple(ratios), seeds).spread) if seeds and row is not reference else None
 
 
 def _interval(number: int, column: str, label: str, reference: str | None, results: Results) -> Cells:

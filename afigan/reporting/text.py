@@ -21,7 +21,13 @@ def with_spread(value: float, spread: float | None, digits: int = 1, signed: boo
 def with_interval(value: float, interval: tuple[float, float] | None) -> str:
     """Format as +2.6 [+0.4, +4.8]; +2.6 if there is no interval."""
     text = number(value, signed=True)
-    return text if interval is None else f"{text} [{', '.join(number(end, signed=True) for end in interval)}]"
+    return text if interval is None else f"{text} [{', '.join(map(_end, interval))}]"
+
+
+def _end(value: float) -> str:
+    """Format the end of an interval, whose sign shows whether 0 is inside: -0.03 keeps it, where -0.0 would not."""
+    digits = next((digits for digits in (1, 2, 3) if float(f"{value:.{digits}f}") != 0), 1)
+    return number(value, digits, signed=True)
 
 
 def probability(value: float) -> str:

@@ -142,7 +142,8 @@ def overall(findings: Sequence[Finding], judgements: Sequence[Judgement]) -> str
         return NOTHING_RUN
     judged = [(f, j.verdict) for f, j in zip(findings, judgements, strict=True) if f.comparison.expected is not None]
     verdicts = dict.fromkeys(verdict for _, verdict in judged if verdict is not None)
-    if any(finding.comparison.expected == "open" for finding, _ in judged):
+    question = any(finding.comparison.expected == "open" for finding, _ in judged)
+    if question:
         if len(verdicts) < 2:
             verdict = next(iter(verdicts), UNDECIDED)
         else:
@@ -154,9 +155,10 @@ def overall(findings: Sequence[Finding], judgements: Sequence[Judgement]) -> str
         verdict = undecided[0] if len(undecided) == 1 else UNDECIDED
     else:
         verdict = AGREES if verdicts else UNDECIDED
-    return in_part(verdict) if any(f.missing for f, _ in judged) else verdict
+    # a claim is about masks too; a question is about what there is
+    return verdict if all(f.complete and (question or f.defined) for f, _ in judged) else in_part(verdict)
 
 
 def in_part(verdict: str) -> str:
-    """Mark a verdict because some of its rows have not been run."""
+    """Mark a verdict because some of its rows or seeds have not been run, or have no masks."""
     return f"{verdict}, in part"

@@ -1,13 +1,22 @@
 """Contrasts of rows: their seeds, the images' part, and the paper's difference beside them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from composed import composed
 from measured import REPLICATES, Measured
 
+from afigan.params.lineage import Lineage
+from afigan.params.loading import check_params
+from afigan.reporting.claims import CONTROL, LONGER
+from afigan.reporting.claims_markdown import notes_of
 from afigan.reporting.comparisons import Comparison, Contrast, Finding, difference, find
-from afigan.reporting.verdicts import judge_findings
+from afigan.reporting.judged import judge_run
+from afigan.reporting.verdicts import Outcome, judge_findings
 
 PLAIN = difference("A5", "A1")
+PROFILES = [path.stem for path in sorted(Path(__file__).parents[2].joinpath("conf/profile").glob("*.yaml"))]
 
 
 def found(run: Measured, *contrasts: Contrast, column: str = "box_AP", quoted: float | None = None) -> Finding:
@@ -149,3 +158,75 @@ def test_rows_that_the_paper_does_not_print(run: Measured) -> None:
     assert finding.printed is None and finding.inside is None and finding.effect.mean == 0.0
     assert found(run, difference("ours", "A1"), quoted=2.8).printed == 2.8
     assert found(run).inside is None and found(run).printed == 2.6  # of what has not been run, the paper's stays
+
+
+# --- what the rows of a contrast have in common -----------------------------------------------------------------------
+
+STAGE_1, STAGE_2, STAGE_3 = {"iterations": 60, "lr": 0.001}, {"iterations": 160, "lr": 0.002}, {"iterations": 280}
+WHOLE = {"afigan": STAGE_1, "extractors": STAGE_2, "detectors": STAGE_3}
+TWO_STAGES = {"extractors": STAGE_2, "detectors": STAGE_3}
+
+
+def question(run: Measured, name: str) -> Outcome:
+    return next(outcome for outcome in judge_run(run.results).questions if outcome.claim.name == name)
+
+
+def test_a_stage_that_only_one_row_has_is_what_is_compared(run: Measured) -> None:
+    run.put(4, "A5", [12.0, 13.0], trainings=WHOLE)
+    run.put(4, "A1", [10.0, 11.0], trainings={"detectors": STAGE_3})
+    assert found(run).comparable
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"extractors": STAGE_2 | {"iterations": 10}}, ("schedule of extractors",)),
+        ({"extractors": STAGE_2 | {"lr": 0.1}}, ("schedule of extractors",)),
+        ({"detectors": STAGE_3 | {"lr": 0.1}}, ("schedule of detectors",)),
+    ],
+)
+def test_rows_whose_common_stages_differ_are_not_judged(run: Measured, change: dict, expected: tuple) -> None:
+    run.put(4, "A5", [12.0] * 3, [12.0] * 3, trainings=WHOLE)
+    run.put(4, CONTROL, [10.0] * 3, [10.0] * 3, trainings=TWO_STAGES | change)
+    outcome = question(run, "Q1")
+    assert outcome.main.differing == expected
+    assert outcome.verdict == "undecided (rows differ in data or schedule)"
+    assert f"A5 − {CONTROL}, box AP: rows differ in {expected[0]}" in notes_of(outcome, run.results)
+
+
+def test_rows_that_are_tested_at_other_scales_are_not_judged(run: Measured) -> None:
+    run.put(4, "A1", [10.0, 11.0])
+    run.put(4, "A5", [12.0, 13.0], multi_scale=True)
+    assert found(run).differing == ("scales of the test",)
+
+
+def test_lengths_are_told_where_they_are_the_question(run: Measured) -> None:
+    run.put(4, "A5", [12.0] * 3, [12.0] * 3, trainings=WHOLE)
+    run.put(4, LONGER, [10.0] * 3, [10.0] * 3, trainings={"detectors": {"iterations": 1440}})
+    outcome = question(run, "Q7")
+    assert outcome.verdict == "higher"
+    assert f"iterations of stages 2 and 3: `A5` 160 + 280, `{LONGER}` 1,440" in notes_of(outcome, run.results)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_in_every_profile_all_rows_that_are_compared_can_be(run: Measured, profile: str) -> None:
+    params = check_params(composed(profile))
+    lineage = Lineage(params)
+    for table, rows in params.tables.items():
+        for label, keys in rows.items():
+            node = lineage[f"evaluations/{keys if isinstance(keys, str) else keys[0]}"]
+            scales = node.experiment.multi_scale
+            run.put(int(table.removeprefix("table")), label, [1.0], trainings=node.trainings, multi_scale=scales)
+    judged = judge_run(run.results)
+    findings = [finding for outcome in (*judged.claims, *judged.questions) for finding in outcome.findings]
+    assert {finding.comparison.text: finding.differing for finding in findings if finding.differing} == {}
+
+
+def test_a_seed_that_is_still_to_come_makes_a_claim_in_part(run: Measured) -> None:
+    for label, value in {"A1": 10.0, "A6": 10.1, "A5": 14.0, "A4": 12.0}.items():
+        run.put(4, label, [value] * 3, [value] * 3)
+    (c3,) = (outcome for outcome in judge_run(run.results).claims if outcome.claim.name == "C3")
+    assert c3.verdict == "agrees"
+    run.put(4, "A4", [12.0, 12.0, None], [12.0] * 3)
+    (c3,) = (outcome for outcome in judge_run(run.results).claims if outcome.claim.name == "C3")
+    assert c3.verdict == "agrees, in part"

@@ -7,6 +7,7 @@ from measured import Measured
 
 from afigan.reporting.benchmark import PaperSize
 from afigan.reporting.costs import CostOutcome, judge_costs
+from afigan.reporting.paper import printed_records
 
 AFI, NEAREST = "Mask R-CNN, afi, Mask R-CNN", "Mask R-CNN, nearest"
 SIZE = PaperSize(256, 480, 640, {"nearest": 44.4, "afi": 52.6}, {"nearest": 2000.0, "afi": 3500.0})
@@ -122,6 +123,11 @@ def test_other_detectors_alone(run: Measured) -> None:
     assert mask_rcnn.params_M is None and set(mask_rcnn.missing) == {NEAREST, AFI}
     assert (average.params_M, average.time_ms, average.ratio) == pytest.approx((8.0, 6.0, 1.6))  # 32 by twice 10
     assert (average.pairs, average.possible) == (2, 9)
+    records = printed_records(3)
+    afi = [records[f"RetinaNet, afi, {other}"]["time_ms"] for other in ("RetinaNet", "Mask R-CNN")]
+    assert judged(run).printed[1].ratio == sum(afi) / (
+        2 * records["RetinaNet, nearest"]["time_ms"]
+    )  # of the same pairs
     assert judged(run).verdict == "undecided, in part"
 
 

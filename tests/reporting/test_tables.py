@@ -307,7 +307,8 @@ def test_markdown_says_what_the_csv_says(results: Results, number: int) -> None:
             delta = ("ref." if reference == label else shown(delta, signed=True)) if delta else "·" if reference else ""
             assert row[f"Δ {name} paper"] == delta
         if LAYOUTS[number].costs:
-            ratio = shown(ours["time_ratio_ours"], digits=2) if ours["reference"] not in ("", label) else ""
+            ratio = ours["time_ratio_ours"], ours["time_ratio_ours_spread"]
+            ratio = shown(*ratio, digits=2) if ours["reference"] not in ("", label) else ""
             cells = [
                 shown(ours["params_M_ours"], digits=2),  # a count: the spread of these made-up ones is not shown
                 shown(ours["time_ms_ours"], ours["time_ms_ours_spread"]),
@@ -534,7 +535,7 @@ def test_a_difference_of_nothing_has_no_sign(results: Results) -> None:
     results.put_row(9, "B1", {0: 23.45})
     results.write(9)
     assert results.csv(9).loc["B1", "box_AP_ours_delta"] == "-0.01"
-    assert results.markdown_rows(9)[0]["Δ box AP ours"] == "0.0 [0.0, 0.0]"
+    assert results.markdown_rows(9)[0]["Δ box AP ours"] == "0.0 [-0.01, -0.01]"  # but an interval's sides do
 
 
 def test_a_row_that_was_not_run_says_so(results: Results) -> None:

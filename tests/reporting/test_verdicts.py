@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afigan.reporting.comparisons import Comparison, Finding, difference
+from afigan.reporting.results import Row
 from afigan.reporting.statistics import Effect
 from afigan.reporting.verdicts import (
     LEVEL,
@@ -19,6 +20,7 @@ from afigan.reporting.verdicts import (
 # t with four degrees of freedom: points with 5, 2.5, 1.25 and 0.833 % above them (Bonferroni's for one, two and three)
 T95, T975, T9875, T99167 = 2.132, 2.776, 3.495, 3.961
 SEEDS = (0, 1, 2, 3, 4)
+RUN = Row((), (), {})  # with all the seeds that it names
 
 
 def effect(mean: float, error: float = 1.0, seeds: int = 5) -> Effect:
@@ -31,8 +33,8 @@ def finding(value: Effect | None, expected: str | None, **changes: object) -> Fi
     comparison = Comparison("A5 − A1", 4, "box_AP", (difference("A5", "A1"),), expected)
     seeds = SEEDS[: value.seeds] if value is not None else ()
     missing = () if value is not None else ("A5",)
-    terms = {"A5": (1.0, None), "A1": (-1.0, None)} if value is not None else {}
-    made = Finding(comparison, value, seeds, (), (value.mean,) if value else (), 1, missing, terms, True, 2.6)
+    terms = {"A5": (1.0, RUN), "A1": (-1.0, RUN)} if value is not None else {}
+    made = Finding(comparison, value, seeds, (), (value.mean,) if value else (), 1, missing, terms, (), 2.6)
     return replace(made, **changes)
 
 
@@ -133,9 +135,9 @@ def test_what_is_not_asked_is_not_judged() -> None:
 
 def test_what_cannot_be_tested_says_why() -> None:
     good = effect(50.0)
-    assert verdicts(finding(good, "above", comparable=False)) == ["undecided (rows differ in data or schedule)"]
+    assert verdicts(finding(good, "above", differing=("schedule",))) == ["undecided (rows differ in data or schedule)"]
     assert verdicts(finding(None, "above")) == [None]
-    rows = {"A5": (1.0, None), "A1": (-1.0, None)}
+    rows = {"A5": (1.0, RUN), "A1": (-1.0, RUN)}
     assert verdicts(finding(None, "above", terms=rows, missing=())) == ["undecided (no seed in common)"]
     assert verdicts(finding(replace(good, image_error=None), "above")) == ["undecided (no resampled images)"]
 

@@ -51,6 +51,7 @@ class Measured:
         seeds: list[int] | None = None,
         params_M: float = 1.0,
         ms: float | None = None,
+        trainings: dict[str, dict[str, Any]] | None = None,
         **changes: Any,
     ) -> None:
         """Add a row, with a value of box AP and of mask AP for each seed; None: this seed has not been run."""
@@ -69,7 +70,8 @@ class Measured:
             if ms is not None:
                 times[key] = ms
                 self.timed = True
-        self.rows[number][label] = Row(tuple(keys), tuple(runs), {"time_ms": times})
+        behind = () if trainings is None else (trainings,) * len(runs)
+        self.rows[number][label] = Row(tuple(keys), tuple(runs), {"time_ms": times}, behind)
 
     def put_printed(self, seeds: int, sign: float = 1.0) -> None:
         """Add every row that the paper prints values of, as printed, or mirrored with sign -1, in all seeds."""
