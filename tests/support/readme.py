@@ -31,7 +31,7 @@ def snippet() -> str:
 
 
 def heads_without_masks() -> list[str]:
-    """Return the heads that the snippet names for boxes without masks."""
-    comment = re.search(r"model: .*# (.*) if there are boxes", snippet())
+    """Return the heads that the snippet names for boxes without masks, and that need no other change."""
+    comment = re.search(r"model: .*# without masks: ([\w, ]+);", snippet())
     assert comment
-    return re.split(", | or ", comment[1])
+    return comment[1].split(", ")
