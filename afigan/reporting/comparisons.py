@@ -71,17 +71,17 @@ class Finding:
 
     @property
     def comparable(self) -> bool:
-        """Whether the rows of each contrast have the same data and, unless that is the question, schedules."""
+        """True if the rows of each contrast have all in common that they should, see `differing`."""
         return not self.differing
 
     @property
     def complete(self) -> bool:
-        """Whether all rows have been run, with all the seeds that params.yaml names for them."""
+        """True if all rows have been run, with all the seeds that params.yaml names for them."""
         return not self.missing and all(len(row.runs) == len(row.evaluations) for _, row in self.terms.values())
 
     @property
     def defined(self) -> bool:
-        """Whether no contrast that was run is undefined."""
+        """True if every contrast that was run has a value: none lacks masks or objects."""
         return self.possible == len(self.comparison.contrasts)
 
     @property
